@@ -1,0 +1,42 @@
+# make demo   venv, install, embedded data, training, evaluation, one prediction: a few minutes on two CPU cores
+# make test   venv, install, ruff, pytest
+#
+# ICT=path/to/FaceXModel make demo   also tests on ICT-FaceKit's scanned faces, a topology that the model never saw
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := runs/demo
+DATA := data/anny
+PROCESSES := 2
+export TOKENIZERS_PARALLELISM := false
+export OMP_NUM_THREADS := 1
+
+.PHONY: demo test clean
+
+demo: $(VENV)/demo
+	$(BIN)/python -m dataset_scripts.build_anny --out $(DATA) --num_proc $(PROCESSES)
+ifdef ICT
+	$(BIN)/python -m dataset_scripts.build_ict_facekit --source "$(ICT)" --out data/ict --subjects 60 20 60 --num_proc $(PROCESSES)
+endif
+	ACCELERATE_USE_CPU=true $(BIN)/torchrun --nproc_per_node $(PROCESSES) train.py \
+	    --dataset $(DATA) $(if $(ICT),--also_test data/ict) --output_dir $(RUN) --steps 1200 --batch_size 32 --num_workers 0
+	$(BIN)/mvfer predict --model $(RUN) --sample $(DATA) --picture views.png
+
+test: $(VENV)/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+$(VENV)/demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt -e ".[demo,fast]"
+	touch $@
+
+$(VENV)/test: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt -e ".[demo,fast,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) data runs report views.png

@@ -1,0 +1,146 @@
+"""Build labelled 3D or 4D faces from Anny, a parametric human: `python -m dataset_scripts.build_anny --out data/anny`.
+
+Anny (NAVER) is Apache-2.0, its data CC0; nothing is downloaded. The first use takes one to two minutes: Anny then reads
+all its body shapes once and keeps them in its own cache folder (`ANNY_CACHE_DIR`, by default below the user's cache).
+"""
+
+import importlib.metadata
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from .recipes import SHAPES
+from .synthesis import HeadModel, Source, arguments, run
+
+# The face's own local shape changes, with the largest amount that leaves a plausible adult; pairs lack "l-" and "r-".
+_PAIRED_CHANGES = {
+    "cheek-trans-up": 0.5, "cheek-volume-incr": 0.7, "cheek-inner-incr": 0.5, "cheek-bones-incr": 0.8,
+    "ear-lobe-incr": 0.8, "ear-scale-incr": 0.6, "ear-wing-incr": 0.8, "ear-rot-forward": 0.5, "ear-trans-up": 0.3,
+    "eye-corner1-up": 0.8, "eye-corner2-up": 0.8, "eye-height1-incr": 0.4, "eye-height2-incr": 0.4,
+    "eye-height3-incr": 0.4, "eye-scale-incr": 0.5, "eye-push1-out": 0.5, "eye-push2-out": 0.5, "eye-eyefold-up": 0.7,
+    "eye-eyefold-angle-up": 0.7, "eye-bag-incr": 0.7, "eye-bag-height-incr": 0.5, "eye-bag-out": 0.5,
+    "eye-trans-up": 0.4, "eye-trans-out": 0.5, "eye-epicanthus-out": 0.5,
+}  # fmt: skip
+_MIDDLE_CHANGES = {
+    "chin-jaw-drop-incr": 0.6, "chin-height-incr": 0.5, "chin-prominent-incr": 0.6, "chin-bones-incr": 0.6,
+    "chin-width-incr": 0.7, "chin-cleft-incr": 0.8, "chin-prognathism-incr": 0.5,
+    "eyebrows-angle-up": 0.4, "eyebrows-trans-up": 0.5, "eyebrows-trans-forward": 0.4,
+    "forehead-temple-incr": 0.7, "forehead-trans-forward": 0.5, "forehead-nubian-incr": 0.3,
+    "head-fat-incr": 0.6, "head-age-incr": 0.6, "head-scale-depth-incr": 0.5, "head-scale-horiz-incr": 0.5,
+    "head-scale-vert-incr": 0.4,
+    "mouth-lowerlip-height-incr": 0.6, "mouth-scale-horiz-incr": 0.7, "mouth-cupidsbow-incr": 0.8,
+    "mouth-laugh-lines-out": 0.5, "mouth-scale-depth-incr": 0.6, "mouth-lowerlip-volume-incr": 0.7,
+    "mouth-angles-up": 0.25, "mouth-trans-forward": 0.4, "mouth-upperlip-height-incr": 0.7,
+    "mouth-upperlip-volume-incr": 0.7, "mouth-lowerlip-width-incr": 0.5, "mouth-upperlip-width-incr": 0.5,
+    "mouth-scale-vert-incr": 0.5, "mouth-trans-up": 0.5, "mouth-trans-out": 0.1, "mouth-philtrum-volume-incr": 0.7,
+    "nose-nostrils-angle-up": 0.7, "nose-flaring-incr": 0.7, "nose-curve-convex": 0.7, "nose-scale-depth-incr": 0.6,
+    "nose-scale-vert-incr": 0.6, "nose-scale-horiz-incr": 0.7, "nose-point-width-incr": 0.8, "nose-width1-incr": 0.8,
+    "nose-width2-incr": 0.8, "nose-width3-incr": 0.7, "nose-hump-incr": 0.7, "nose-nostrils-width-incr": 0.6,
+    "nose-trans-up": 0.5, "nose-trans-out": 0.15, "nose-greek-incr": 0.7, "nose-point-up": 0.4, "nose-base-up": 0.5,
+    "nose-septumangle-incr": 0.6, "nose-volume-incr": 0.6,
+}  # fmt: skip
+LOCAL_CHANGES = [side + name for name in _PAIRED_CHANGES for side in ("l-", "r-")] + list(_MIDDLE_CHANGES)
+ANCESTRIES = ("african", "asian", "caucasian")
+
+
+def to_y_up(vertices: torch.Tensor) -> torch.Tensor:
+    """Anny's z up, face towards -y -> y up, face towards +z, `(..., 3)`, float32."""
+    x, y, z = vertices.unbind(-1)
+    return torch.stack([x, z, -y], -1).to(torch.float32)
+
+
+def sample_person(rng: np.random.Generator) -> tuple[dict[str, float], dict[str, float], dict[str, str]]:
+    """Draw an adult: phenotypes, local changes, and what the data set says about the person."""
+    blend = rng.dirichlet([0.4] * 3)
+    phenotypes = {
+        "gender": float(rng.beta(0.5, 0.5)),  # 0 is male, 1 is female
+        "age": float(rng.uniform(0.58, 0.97)),  # 2/3 is young, 1 is old
+        "muscle": float(rng.uniform(0.2, 0.8)),
+        "weight": float(rng.uniform(0.15, 0.85)),
+        "height": float(rng.uniform(0.3, 0.7)),
+        "proportions": float(rng.uniform(0.3, 0.9)),
+    } | {name: float(part) for name, part in zip(ANCESTRIES, blend, strict=True)}
+
+    def amounts(limits, spread):
+        return np.clip(rng.normal(0, 0.45, len(limits)), -1, 1) * np.array(list(limits.values())) * spread
+
+    pairs, middle = amounts(_PAIRED_CHANGES, 1.0), amounts(_MIDDLE_CHANGES, 1.0)
+    uneven = amounts(_PAIRED_CHANGES, 0.15)
+    changes = dict(zip(_MIDDLE_CHANGES, middle, strict=True))
+    for name, amount, lean in zip(_PAIRED_CHANGES, pairs, uneven, strict=True):
+        changes["l-" + name], changes["r-" + name] = amount + lean, amount - lean
+    age = phenotypes["age"]
+    known = {
+        "sex": "female" if phenotypes["gender"] > 0.5 else "male",
+        "age_group": "young" if age < 0.72 else "middle" if age < 0.86 else "old",
+        "ancestry": ANCESTRIES[int(blend.argmax())] if blend.max() > 0.6 else "mixed",
+    }
+    return phenotypes, changes, known
+
+
+def load_head() -> HeadModel:
+    """Anny's head, y up, in metres.
+
+    Raises:
+        ValueError: if Anny is not installed.
+    """
+    try:
+        from anny import Anny
+    except ImportError as error:
+        raise ValueError('Anny is not installed; install it with: pip install "mvfer[demo]"') from error
+    model = Anny(
+        rig="makehuman-head",
+        topology="head",
+        facial_actions="all",
+        local_changes=list(LOCAL_CHANGES),
+        phenotypes="all",
+        phenotype_blendshapes="original",
+        skinning_method="lbs",
+    )
+    labels = list(model.facial_action_labels)
+    rows = [labels.index(name) for name in SHAPES]
+    with torch.no_grad():  # vertices are linear in the facial actions, whoever the person is
+        base = model()["vertices"]
+        actions = model(facial_actions=torch.eye(len(labels), dtype=model.dtype)[rows])["vertices"]
+
+    @torch.no_grad()
+    def identities(streams):
+        people = [sample_person(rng) for rng in streams]
+        parts = [{k: torch.tensor([p[i][k] for p in people]).double() for k in people[0][i]} for i in (0, 1)]
+        vertices = model(phenotype_kwargs=parts[0], local_changes_kwargs=parts[1])["vertices"]
+        return to_y_up(vertices), [known for _, _, known in people]
+
+    return HeadModel(
+        model.get_triangular_faces().numpy().astype(np.int64), list(SHAPES), to_y_up(actions - base), identities
+    )
+
+
+def source() -> Source:
+    try:
+        version = importlib.metadata.version("anny")
+    except importlib.metadata.PackageNotFoundError:
+        version = "unknown"
+    return Source(
+        name="anny",
+        title="Anny, a parametric human body model (NAVER)",
+        url="https://github.com/naver/anny",
+        license="cc0-1.0",
+        version=version,
+        citation="Anny: code Apache-2.0, data CC0 (from MakeHuman and MPFB2).",
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    flags = arguments(__doc__.splitlines()[0], (350, 40, 60)).parse_args(argv)
+    try:
+        run(flags, load_head, source())
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

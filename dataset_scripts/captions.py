@@ -1,0 +1,34 @@
+"""Captions of a row: what the face does, said in several ways. In: action units with intensities. Out: texts."""
+
+import random
+from collections.abc import Mapping, Sequence
+
+from processing.prompts_mvfer import describe_actions
+
+ACTIVE = 0.15  # FACS intensity A, a trace: weaker actions cannot be seen and are not mentioned
+
+
+def active_units(action_units: Mapping[str, float], *, threshold: float = ACTIVE) -> dict[str, float]:
+    """The units that are strong enough to be seen."""
+    return {unit: intensity for unit, intensity in action_units.items() if intensity >= threshold}
+
+
+def captions_for(
+    action_units: Mapping[str, float], seed: int, *, count: int = 4, languages: Sequence[str] = ("en",)
+) -> list[str]:
+    """Describe a face: per language the canonical wording first, then varied wordings and orders.
+
+    Args:
+        action_units: unit -> intensity in [0, 1]; units below `ACTIVE` are left out.
+        seed: of the varied wordings.
+        count: how many captions per language at most; equal ones are dropped.
+        languages: some of "en", "ja".
+    Returns:
+        `list[str]`: captions; no emotion is ever named.
+    """
+    units, rng = active_units(action_units), random.Random(seed)
+    captions = []
+    for language in languages:
+        captions.append(describe_actions(units, language=language))
+        captions += [describe_actions(units, language=language, wording=rng) for _ in range(count - 1)]
+    return list(dict.fromkeys(captions))

@@ -1,0 +1,199 @@
+"""How strongly expressions move which action units, and which shapes of a head model an action unit is.
+
+In: a random generator and an expression. Out: action units with intensities, and weights of ARKit-named shapes.
+
+Source: FACS investigator's guide (EMFACS prototypes), Du, Tao & Martinez, PNAS 2014; the intensities are ours. Shapes:
+the README of ICT-FaceKit, with action unit 10 as ARKit's mouthUpperUp and 6 as cheekSquint.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from processing.prompts_mvfer import ACTION_BANK, SIDED_ACTIONS, action_order
+
+# Intensities of the variants of `ACTION_BANK`, in its order.
+RECIPES: dict[str, tuple[dict[str, float], ...]] = {
+    "neutral": ({}, {"45": 1.0}, {"25": 0.4}, {"24": 0.3}, {"64": 0.4}),
+    "anger": (
+        {"4": 0.9, "5": 0.5, "7": 0.7, "23": 0.7},
+        {"4": 0.9, "7": 0.6, "17": 0.4, "24": 0.7},
+        {"4": 0.9, "5": 0.5, "7": 0.6, "10": 0.5, "25": 0.6, "26": 0.4},
+        {"4": 0.8, "7": 0.5, "22": 0.4, "23": 0.5, "25": 0.4},
+    ),
+    "disgust": (
+        {"9": 0.9, "10": 0.4, "17": 0.4},
+        {"10": 0.9, "17": 0.4, "4": 0.4},
+        {"9": 0.9, "16": 0.4, "25": 0.5, "26": 0.4},
+        {"9": 0.8, "4": 0.4, "7": 0.4, "15": 0.4},
+    ),
+    "fear": (
+        {"1": 0.8, "2": 0.5, "4": 0.5, "5": 0.8, "20": 0.7, "25": 0.4},
+        {"1": 0.8, "2": 0.6, "4": 0.5, "5": 0.8, "26": 0.6},
+        {"1": 0.8, "4": 0.5, "20": 0.6, "25": 0.4},
+        {"5": 0.8, "20": 0.7},
+    ),
+    "happiness": (
+        {"6": 0.6, "12": 0.8, "25": 0.4},
+        {"12": 0.6},
+        {"6": 0.9, "12": 1.0, "25": 0.6, "26": 0.5},
+        {"6": 0.4, "7": 0.4, "12": 0.5},
+    ),
+    "sadness": (
+        {"1": 0.8, "4": 0.5, "15": 0.6},
+        {"1": 0.8, "4": 0.4, "17": 0.5},
+        {"1": 0.6, "4": 0.4, "15": 0.7, "17": 0.6},
+        {"6": 0.4, "15": 0.6, "64": 0.4},
+    ),
+    "surprise": (
+        {"1": 0.9, "2": 0.9, "5": 0.6, "26": 0.9},
+        {"1": 0.9, "2": 0.9, "5": 0.8, "27": 0.9},
+        {"1": 0.8, "2": 0.8, "25": 0.4},
+        {"5": 0.6, "26": 0.8},
+    ),
+    "contempt": tuple(
+        {unit + side: intensity for unit, intensity in recipe.items()}
+        for recipe in ({"12": 0.4, "14": 0.8}, {"14": 0.9}, {"10": 0.4, "14": 0.5})
+        for side in "LR"
+    ),
+}
+
+# Two-sided shapes are named without their ending; "Left" and "Right" are added.
+_PAIRED = {
+    "2": {"browOuterUp": 1.0},
+    "4": {"browDown": 1.0},
+    "5": {"eyeWide": 1.0},
+    "6": {"cheekSquint": 1.0},
+    "7": {"eyeSquint": 1.0},
+    "9": {"noseSneer": 1.0},
+    "10": {"mouthUpperUp": 1.0},
+    "12": {"mouthSmile": 1.0},
+    "14": {"mouthDimple": 1.0},
+    "15": {"mouthFrown": 1.0},
+    "16": {"mouthLowerDown": 1.0},
+    "20": {"mouthStretch": 1.0},
+    "23": {"mouthPress": 0.3},
+    "24": {"mouthPress": 1.0},
+    "25": {"mouthLowerDown": 0.3, "mouthUpperUp": 0.15},
+    "45": {"eyeBlink": 1.0},
+    "64": {"eyeLookDown": 1.0},
+}
+_SINGLE = {
+    "1": {"browInnerUp": 1.0},
+    "17": {"mouthShrugLower": 1.0},
+    "18": {"mouthPucker": 1.0},
+    "22": {"mouthFunnel": 1.0},
+    "23": {"mouthRollUpper": 0.4, "mouthRollLower": 0.4},
+    "25": {"jawOpen": 0.15},
+    "26": {"jawOpen": 0.45},
+    "27": {"jawOpen": 1.0},
+    "28": {"mouthRollUpper": 1.0, "mouthRollLower": 1.0},
+    "33": {"cheekPuff": 1.0},
+    "30L": {"jawLeft": 1.0},
+    "30R": {"jawRight": 1.0},
+}
+SHAPES = sorted({s for shapes in _SINGLE.values() for s in shapes}) + sorted(
+    {s + side for shapes in _PAIRED.values() for s in shapes for side in ("Left", "Right")}
+)
+SYNTHESIZED = sorted(set(_PAIRED) | set(_SINGLE), key=action_order)
+
+# Actions that exclude each other in random combinations: opposite, or one hides the other.
+_EXCLUSIVE = [
+    {"25", "26", "27", "24", "28", "23", "33"},
+    {"18", "20", "22", "24", "28", "23", "12", "14"},
+    {"12", "15", "18", "22", "28"},
+    {"5", "7", "45", "64"},
+    {"16", "17", "24", "28", "33"},
+    {"17", "27", "28"},
+    {"10", "24", "28", "33", "18"},
+    {"30L", "30R", "27"},
+]
+_ONE_SIDED_CHANCE = 0.2
+_ONE_SIDED = [unit for unit in ("2", "9", "10", "12", "14", "15", "20", "45") if unit in SIDED_ACTIONS]
+
+
+def number(unit: str) -> str:
+    """The unit without its side: "12L" -> "12"."""
+    return unit.rstrip("LR")
+
+
+def _excludes(unit: str, others) -> bool:
+    names = {number(other) for other in others} | set(others)
+    if number(unit) in {number(other) for other in others}:
+        return True
+    return any({unit, number(unit)} & group and names & group for group in _EXCLUSIVE)
+
+
+def sample_expression(
+    rng: np.random.Generator, expression: str, *, variant: int | None = None, intensity: float | None = None
+) -> tuple[dict[str, float], float]:
+    """Draw how a person shows an expression: a variant, its strength, units varied by 25 %, up to two faint others.
+
+    Returns:
+        (action units with intensities in [0, 1], the strength in [0.5, 1]).
+    """
+    recipes = RECIPES[expression]
+    recipe = recipes[int(rng.integers(len(recipes))) if variant is None else variant % len(recipes)]
+    strength = float(rng.uniform(0.5, 1.0)) if intensity is None else intensity
+    units = {unit: float(np.clip(value * strength * rng.uniform(0.75, 1.25), 0, 1)) for unit, value in recipe.items()}
+    if "45" in units:
+        units["45"] = max(units["45"], 0.85)  # half-closed eyes would be a different action
+    candidates = [unit for unit in SYNTHESIZED if unit not in ("27", "28", "33", "45") and not _excludes(unit, units)]
+    for unit in rng.permutation(candidates)[: rng.choice(3, p=(0.5, 0.35, 0.15))]:
+        if not _excludes(unit, units):
+            units[str(unit)] = float(rng.uniform(0.05, 0.12 if expression == "neutral" else 0.25))
+    return _in_order(units), strength
+
+
+def sample_combination(rng: np.random.Generator, *, most: int = 4) -> dict[str, float]:
+    """Draw 1 to `most` compatible action units, some of them one-sided, at intensities 0.4 to 1."""
+    units: dict[str, float] = {}
+    count = int(rng.integers(1, most + 1))
+    for unit in map(str, rng.permutation(SYNTHESIZED)):
+        if len(units) == count:
+            break
+        if unit in _ONE_SIDED and rng.random() < _ONE_SIDED_CHANCE:
+            unit += str(rng.choice(["L", "R"]))
+        if not _excludes(unit, units):
+            units[unit] = float(rng.uniform(0.4, 1.0)) if number(unit) != "45" else float(rng.uniform(0.85, 1.0))
+    return _in_order(units)
+
+
+def _in_order(units: Mapping[str, float]) -> dict[str, float]:
+    return dict(sorted(units.items(), key=lambda item: action_order(item[0])))
+
+
+def shape_weights(
+    action_units: Mapping[str, float], *, asymmetry: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """Weights of the ARKit-named shapes that make these action units.
+
+    Args:
+        action_units: unit -> intensity; "12L" moves the subject's left side only.
+        asymmetry: unit -> a in [-1, 1]: the left side is (1 + a) times as strong, the right side (1 - a) times.
+    Returns:
+        `dict[str, float]`: shape -> weight in [0, 1].
+    Raises:
+        ValueError: for a unit that has no shapes.
+    """
+    weights: dict[str, float] = {}
+    for unit, intensity in action_units.items():
+        paired, single = _PAIRED.get(number(unit), {}), _SINGLE.get(unit, {})
+        if not paired and not single:
+            raise ValueError(f"action unit {unit!r} has no shapes; expected one of {', '.join(SYNTHESIZED)}")
+        lean = (asymmetry or {}).get(unit, 0.0)
+        for side, factor in (("Left", 1 + lean), ("Right", 1 - lean)):
+            if unit[-1] in ("L", "R") and unit[-1] != side[0]:
+                continue
+            for shape, weight in paired.items():
+                weights[shape + side] = weights.get(shape + side, 0.0) + intensity * weight * factor
+        for shape, weight in single.items():
+            weights[shape] = weights.get(shape, 0.0) + intensity * weight
+    return {shape: float(np.clip(weight, 0, 1)) for shape, weight in weights.items()}
+
+
+for _name, _variants in RECIPES.items():  # the bank and the recipes must speak of the same actions
+    if [set(variant) for variant in _variants] != [set(units) for units in ACTION_BANK[_name]]:
+        raise ValueError(
+            f"the recipes of {_name} differ from the prompt bank: {_variants} against {ACTION_BANK[_name]}"
+        )

@@ -1,0 +1,240 @@
+"""What a row of a data set is, and how a folder of rows is written and read.
+
+One row is one scan or one sequence. A folder holds Parquet shards named `train-00000-of-00014.parquet`, a
+`dataset_info.json` (renderer, settings, source, licence), a data set card `README.md`, and `rejected.jsonl`, the scans
+that could not be read. `datasets.load_dataset("parquet", data_dir=folder)` reads it as well.
+"""
+
+import hashlib
+import hmac
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import ClassLabel, DatasetDict, Features, Image, List, Value
+from PIL import Image as PilImage
+
+from processing.prompts_mvfer import EXPRESSIONS
+
+SPLITS = ("train", "validation", "test")
+CAPTION_SOURCES = ("captions", "label_prompts", "none")
+INFO_FILE = "dataset_info.json"
+REJECTED_FILE = "rejected.jsonl"
+ROWS_PER_GROUP = 100  # small row groups: the Hub's viewer shows pages without reading a whole shard
+_REJECTED_KEY = b"mvfer_rejected"
+
+
+def features() -> Features:
+    """The columns of every data set; what a set does not know is null (or empty, or -1 for `expression`)."""
+    return Features(
+        {
+            "id": Value("string"),
+            "subject": Value("string"),
+            "expression": ClassLabel(names=list(EXPRESSIONS)),
+            "captions": List(Value("string")),
+            "caption_source": Value("string"),
+            "action_units": List({"name": Value("string"), "intensity": Value("float32")}),
+            "intensity": Value("float32"),
+            "views": List(List(Image())),  # frames x views
+            "view_angles_deg": List(List(Value("float32"))),  # views x (yaw, pitch)
+            "frame_times_s": List(Value("float32")),
+            "split": Value("string"),
+            "sex": Value("string"),
+            "age_group": Value("string"),
+            "ancestry": Value("string"),
+            "task": Value("string"),
+            "pose": Value("string"),
+            "occlusion": Value("string"),
+        }
+    )
+
+
+def as_dict(action_units: Iterable[Mapping]) -> dict[str, float]:
+    """The `action_units` of a row as a dict, name -> intensity."""
+    return {unit["name"]: float(unit["intensity"]) for unit in action_units}
+
+
+def as_list(action_units: Mapping[str, float]) -> list[dict]:
+    """The inverse of `as_dict`."""
+    return [{"name": name, "intensity": float(intensity)} for name, intensity in action_units.items()]
+
+
+def pseudonym(name: str, key: str | bytes) -> str:
+    """A subject's name in a data set: a keyed hash, so that it cannot be traced back without the key.
+
+    Raises:
+        ValueError: if the key is empty.
+    """
+    key = key.encode() if isinstance(key, str) else key
+    if not key:
+        raise ValueError("expected a secret key for the pseudonyms, got an empty one")
+    return "s" + hmac.new(key, name.encode(), hashlib.sha256).hexdigest()[:12]
+
+
+def encode_view(view: np.ndarray, name: str) -> dict:
+    """A `(H, W, 3)` uint8 view as a lossless PNG with a base name (never a path of this computer)."""
+    buffer = io.BytesIO()
+    PilImage.fromarray(view).save(buffer, format="PNG", compress_level=3)
+    return {"bytes": buffer.getvalue(), "path": name}
+
+
+def encode_views(views: np.ndarray, name: str) -> list[list[dict]]:
+    """`(T, V, H, W, 3)` uint8 -> frames x views of PNGs."""
+    return [
+        [encode_view(view, f"{name}_{t:03d}_{v}.png") for v, view in enumerate(frame)] for t, frame in enumerate(views)
+    ]
+
+
+def view_arrays(row: Mapping) -> np.ndarray:
+    """Decode the views of one row.
+
+    Returns:
+        `numpy.ndarray` of shape `(T, V, H, W, 3)`, uint8.
+    Raises:
+        ValueError: if a picture cannot be read, or the pictures differ in number or size; names the row.
+    """
+    try:
+        return np.stack([np.stack([_decode(view) for view in frame]) for frame in row["views"]])
+    except (OSError, ValueError, SyntaxError, TypeError) as error:
+        raise ValueError(f"row {row.get('id')!r}: a view cannot be read ({error})") from error
+
+
+def _decode(view) -> np.ndarray:
+    if isinstance(view, Mapping):
+        view = PilImage.open(io.BytesIO(view["bytes"]))
+    return np.asarray(view.convert("RGB"))
+
+
+def shard_path(folder: str | os.PathLike, split: str, index: int, count: int) -> Path:
+    return Path(folder) / f"{split}-{index:05d}-of-{count:05d}.parquet"
+
+
+def write_shard(path: Path, rows: Sequence[Mapping], rejected: Sequence[Mapping] = ()) -> None:
+    """Write rows as one Parquet file, whole or not at all. Missing columns become null; unknown ones raise.
+
+    Args:
+        path: the final name; the bytes go to a temporary name first.
+        rows: dicts with the columns of `features()`; `views` as `encode_views` gives them, `action_units` as a list.
+        rejected: `{"id", "reason"}` of the items that could not be read, kept in the file's metadata.
+    """
+    schema = features().arrow_schema
+    for row in rows:
+        unknown = sorted(set(row) - set(schema.names))
+        if unknown:
+            raise ValueError(f"row {row.get('id')!r}: unknown columns {unknown}; known are {schema.names}")
+    columns = {field.name: pa.array([row.get(field.name) for row in rows], type=field.type) for field in schema}
+    schema = schema.with_metadata({**(schema.metadata or {}), _REJECTED_KEY: json.dumps(list(rejected)).encode()})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    pq.write_table(
+        pa.table(columns, schema=schema),
+        temporary,
+        compression="snappy",
+        row_group_size=ROWS_PER_GROUP,
+        write_page_index=True,
+    )
+    os.replace(temporary, path)
+
+
+def read_rejected(path: Path) -> list[dict]:
+    """The rejected items of one shard."""
+    metadata = pq.read_schema(path).metadata or {}
+    return json.loads(metadata.get(_REJECTED_KEY, b"[]"))
+
+
+def write_json(path: Path, values) -> None:
+    """Write JSON, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def find_shards(folder: str | os.PathLike) -> dict[str, list[Path]]:
+    """split -> shards.
+
+    Raises:
+        ValueError: if the folder is missing or empty, or some shards of a split are missing.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(
+            f"{folder} is no folder; build a data set first: python -m dataset_scripts.build_anny --out {folder}"
+        )
+    found = {split: sorted(folder.glob(f"{split}-*-of-*.parquet")) for split in SPLITS}
+    found = {split: paths for split, paths in found.items() if paths}
+    if not found:
+        raise ValueError(
+            f"{folder} holds no shards such as train-00000-of-00001.parquet; run a build script with --out {folder}"
+        )
+    for split, paths in found.items():
+        counts = {path.stem.rsplit("-", 1)[1] for path in paths}
+        if counts != {f"{len(paths):05d}"}:
+            raise ValueError(
+                f"{folder}: {len(paths)} shards of {split} found, but their names say {', '.join(sorted(counts))}; "
+                "run the build again to complete it"
+            )
+    return found
+
+
+def load_splits(folder: str | os.PathLike, *, decode: bool = True) -> DatasetDict:
+    """Open a data set.
+
+    Args:
+        folder: what a build script wrote.
+        decode: give views as PIL pictures; with False as `{"bytes", "path"}`, for `view_arrays`.
+    Returns:
+        `datasets.DatasetDict` with the splits that exist, of train, validation and test.
+    Raises:
+        ValueError: if the folder is missing or incomplete, or a shard has the wrong columns or cannot be read.
+    """
+    shards = find_shards(folder)
+    expected = features()
+    for paths in shards.values():
+        for path in paths:
+            try:
+                schema = pq.read_schema(path)
+            except (pa.ArrowInvalid, OSError) as error:
+                raise ValueError(f"{path} cannot be read ({error}); delete it and run the build again") from error
+            if schema.names != list(expected) or schema.types != expected.arrow_schema.types:
+                raise ValueError(
+                    f"{path}: expected the columns {list(expected)}, got {schema.names}; build the data set anew"
+                )
+    files = {split: [str(path) for path in paths] for split, paths in shards.items()}
+    with _quiet():
+        splits = datasets.load_dataset("parquet", data_files=files, features=expected)
+    return splits if decode else splits.cast_column("views", List(List(Image(decode=False))))
+
+
+class _quiet:
+    """No progress bars of `datasets` while opening."""
+
+    def __enter__(self):
+        self.shown = datasets.utils.is_progress_bar_enabled()
+        datasets.disable_progress_bars()
+
+    def __exit__(self, *_):
+        if self.shown:
+            datasets.enable_progress_bars()
+
+
+def dataset_info(folder: str | os.PathLike) -> dict:
+    """What `dataset_info.json` says: name, version, render_settings, view_angles_deg, source, license, seed, counts.
+
+    Raises:
+        ValueError: if the file is missing or is no JSON, or the build is not complete.
+    """
+    path = Path(folder) / INFO_FILE
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing; run a build script with --out {folder}") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is no valid JSON ({error}); run the build again") from error
+    if not info.get("complete", True):
+        raise ValueError(f"{folder}: the build was not finished; run the same command again, finished shards are kept")
+    return info

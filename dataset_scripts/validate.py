@@ -1,0 +1,173 @@
+"""Check a data set before anybody trains on it: `python -m dataset_scripts.validate DIR`.
+
+Prints the counts, writes `contact_sheet.png` into the folder, and lists every reason why the data must not be used; the
+exit status is 1 if there is one. It reads every picture.
+"""
+
+import argparse
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+from PIL import Image
+
+from processing.prompts_mvfer import EXPRESSIONS, named_emotion
+
+from .schema import CAPTION_SOURCES, REJECTED_FILE, dataset_info, load_splits, view_arrays
+
+SHEET_FILE = "contact_sheet.png"
+LARGEST_IMBALANCE = 10.0  # most over least frequent class of a split, above which a warning is given
+EXAMPLES = 3  # of each kind of failure
+
+
+@dataclass
+class Report:
+    """What was found: counts per split and class, failures (the data must not be used), warnings."""
+
+    counts: dict[str, Counter] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def text(self) -> str:
+        names = [name for name in (*EXPRESSIONS, "unknown") if any(count[name] for count in self.counts.values())]
+        lines = [f"{'':12s}" + "".join(f"{split:>12s}" for split in self.counts)]
+        lines += [f"{name:12s}" + "".join(f"{count[name]:12d}" for count in self.counts.values()) for name in names]
+        lines += [f"warning: {text}" for text in self.warnings] + [f"FAILED: {text}" for text in self.failures]
+        return "\n".join(lines)
+
+
+def validate(folder: str | Path) -> Report:
+    """Check everything in a data set; never raises for what is wrong with the data."""
+    report = Report()
+    try:
+        info = dataset_info(folder)
+        splits = load_splits(folder, decode=False)
+    except ValueError as error:
+        report.failures.append(str(error))
+        return report
+    subjects: dict[str, set[str]] = defaultdict(set)
+    ids: Counter = Counter()
+    for name, split in splits.items():
+        columns = split.remove_columns("views").to_dict()
+        ids.update(columns["id"])
+        for subject in set(columns["subject"]):
+            subjects[subject].add(name)
+        _check_columns(name, columns, report)
+        _check_views(name, split, info, report)
+    _list(
+        report.failures,
+        "subjects in more than one split",
+        [f"{s} in {sorted(w)}" for s, w in subjects.items() if len(w) > 1],
+    )
+    _list(report.failures, "ids used twice", [name for name, count in ids.items() if count > 1])
+    _list(report.failures, "rows without a subject", ["empty name"] if subjects.get("") or subjects.get(None) else [])
+    if info.get("rejected"):
+        report.warnings.append(f"{info['rejected']} items were rejected when the set was built, see {REJECTED_FILE}")
+    return report
+
+
+def _list(to: list[str], what: str, examples: Sequence[str]) -> None:
+    """Report a kind of problem with its number and some examples."""
+    if examples:
+        more = ", ..." if len(examples) > EXAMPLES else ""
+        to.append(f"{what}: {len(examples)} ({', '.join(map(str, examples[:EXAMPLES]))}{more})")
+
+
+def _check_columns(name: str, columns: dict, report: Report) -> None:
+    """Classes, captions, sources, split names, action units."""
+    labels, rows = columns["expression"], len(columns["id"])
+    count = Counter(EXPRESSIONS[label] if label is not None and label >= 0 else "unknown" for label in labels)
+    report.counts[name] = count
+    known = {label: number for label, number in count.items() if label != "unknown"}
+    if rows == 0:
+        report.failures.append(f"{name}: no rows")
+        return
+    if len(known) == 1:
+        report.failures.append(f"{name}: only one class, {next(iter(known))}")
+    if known and max(known.values()) > LARGEST_IMBALANCE * min(known.values()):
+        report.warnings.append(f"{name}: classes are uneven, {known}")
+    if not known:
+        report.warnings.append(f"{name}: no row has a known expression, so nothing can be measured on it")
+    places = list(zip(columns["id"], columns["captions"], columns["caption_source"], strict=True))
+    claimed = [(row, captions or []) for row, captions, source in places if source == "captions"]
+    _list(
+        report.failures,
+        f"{name}: caption_source is not one of {', '.join(CAPTION_SOURCES)}",
+        [f"{row}: {source}" for row, _, source in places if source not in CAPTION_SOURCES],
+    )
+    if not any(captions for _, captions, _ in places):
+        report.failures.append(f"{name}: no row has a caption; a vision-language model needs texts")
+    empty = [row for row, captions, source in places if source != "none" and not any(c.strip() for c in captions or [])]
+    _list(report.failures, f"{name}: rows without a caption, though caption_source promises one", empty)
+    naming = [f"{row}: {word!r}" for row, captions in claimed for text in captions if (word := named_emotion(text))]
+    _list(report.failures, f"{name}: captions that name an emotion", naming)
+    wrong = [row for row, split in zip(columns["id"], columns["split"], strict=True) if split != name]
+    _list(report.failures, f"{name}: rows whose split column says otherwise", wrong)
+    units = zip(columns["id"], columns["action_units"], strict=True)
+    outside = [row for row, list_ in units if any(not 0 <= unit["intensity"] <= 1 for unit in list_ or [])]
+    _list(report.failures, f"{name}: action units outside 0 to 1", outside)
+
+
+def _check_views(name: str, split: Dataset, info: dict, report: Report) -> None:
+    """Every picture can be read, has the size that the info states, and shows something; angles and times fit."""
+    unreadable, empty, wrong = [], [], []
+    size = info["render_settings"]["size_px"]
+    for row in split.select_columns(["id", "views", "view_angles_deg", "frame_times_s"]):
+        try:
+            views = view_arrays(row)
+        except ValueError as error:
+            unreadable.append(str(error))
+            continue
+        expected = (len(row["frame_times_s"]), len(row["view_angles_deg"]), size, size, 3)
+        if views.shape != expected:
+            wrong.append(f"{row['id']}: {views.shape} instead of {expected}")
+        elif not views.any((2, 3, 4)).all():
+            empty.append(row["id"])
+    _list(report.failures, f"{name}: unreadable views", unreadable)
+    _list(report.failures, f"{name}: views of the wrong number or size", wrong)
+    _list(report.failures, f"{name}: views that show nothing", empty)
+
+
+def contact_sheet(split: Dataset, *, people: int = 8, columns: int = 8) -> Image.Image:
+    """One row per person, one picture per scan: the middle view of the middle frame. Unreadable ones stay black."""
+    by_subject: dict[str, list[int]] = defaultdict(list)
+    for index, subject in enumerate(split["subject"]):
+        by_subject[subject].append(index)
+    chosen = [indices[:columns] for indices in list(by_subject.values())[:people]]
+    pictures = {}
+    for index in (i for indices in chosen for i in indices):
+        try:
+            views = view_arrays(split[index])
+            pictures[index] = views[len(views) // 2, views.shape[1] // 2]
+        except ValueError:
+            continue
+    size = max((picture.shape[0] for picture in pictures.values()), default=64)
+    sheet = np.zeros((size * max(1, len(chosen)), size * columns, 3), np.uint8)
+    for row, indices in enumerate(chosen):
+        for column, index in enumerate(indices):
+            if index in pictures:
+                picture = pictures[index]
+                sheet[row * size :, column * size :][: picture.shape[0], : picture.shape[1]] = picture
+    return Image.fromarray(sheet)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    flags = argparse.ArgumentParser(description="Check a data set; exit status 1 if it must not be used.")
+    flags.add_argument("folder", help="what a build script wrote")
+    folder = Path(flags.parse_args(argv).folder)
+    report = validate(folder)
+    print(report.text())
+    if report.counts:
+        splits = load_splits(folder, decode=False)
+        contact_sheet(splits["test" if "test" in splits else next(iter(splits))]).save(folder / SHEET_FILE)
+        print(f"wrote {folder / SHEET_FILE}")
+    print("ok" if not report.failures else f"{len(report.failures)} reasons not to use {folder}")
+    return 1 if report.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

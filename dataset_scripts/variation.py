@@ -1,0 +1,167 @@
+"""Vary a scan's geometry as scanners and topologies do, without touching its label.
+
+In: framed vertices of one scan or sequence. Out: other vertices and faces: another resolution, smoother or noisier,
+warped, cropped, with holes; each of these only sometimes. Everything that depends on the faces alone is prepared once.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+CELLS = (0.035, 0.055, 0.08)  # sides of the cells that vertices are merged in, framed units (1 is half a face's height)
+GRIDS = 3  # differently placed grids per cell size, so that no mesh is seen all the time
+
+
+@dataclass(frozen=True)
+class _Level:
+    """One resolution: vertex -> cluster, cluster sizes, faces between clusters, edges for smoothing."""
+
+    cluster: Tensor | None  # (N,) int64
+    count: Tensor | None  # (N', 1) float
+    faces: Tensor  # (M', 3) int64
+    edges: Tensor  # (E, 2) int64, both directions
+    degree: Tensor  # (N', 1) float
+
+    @classmethod
+    def build(cls, cluster: np.ndarray | None, faces: np.ndarray, num_vertices: int) -> "_Level":
+        count = None
+        if cluster is not None:
+            num_vertices = int(cluster.max()) + 1
+            count = torch.from_numpy(np.bincount(cluster, minlength=num_vertices).astype(np.float32))[:, None]
+            faces = cluster[faces]
+            distinct = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
+            faces = faces[distinct]
+            _, first = np.unique(np.sort(faces, axis=1), axis=0, return_index=True)
+            faces = faces[np.sort(first)]
+            cluster = torch.from_numpy(cluster)
+        edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+        edges = np.unique(np.concatenate([edges, edges[:, ::-1]]), axis=0)
+        degree = np.bincount(edges[:, 0], minlength=num_vertices).clip(1).astype(np.float32)
+        return cls(cluster, count, torch.from_numpy(faces), torch.from_numpy(edges), torch.from_numpy(degree)[:, None])
+
+    def merge(self, vertices: Tensor) -> Tensor:
+        """`(T, N, 3)` -> `(T, N', 3)`: means of the clusters."""
+        if self.cluster is None:
+            return vertices
+        merged = vertices.new_zeros(len(vertices), len(self.count), 3)
+        return merged.index_add_(1, self.cluster, vertices).div_(self.count)
+
+    def smooth(self, vertices: Tensor, steps: int, amount: float = 0.5) -> Tensor:
+        """Laplacian smoothing: every vertex moves towards the mean of its neighbours."""
+        for _ in range(steps):
+            near = torch.zeros_like(vertices).index_add_(
+                1, self.edges[:, 0], vertices.index_select(1, self.edges[:, 1])
+            )
+            vertices = torch.lerp(vertices, near / self.degree, amount)
+        return vertices
+
+
+class GeometryVariation:
+    """Label-free variation of all scans that share one topology.
+
+    Args:
+        vertices (`(N, 3)`): a typical face in framed coordinates; resolutions are cut on it.
+        faces (`(M, 3)` integers).
+        seed: of the grids.
+    """
+
+    def __init__(self, vertices: np.ndarray, faces: np.ndarray, *, seed: int = 0):
+        rng = np.random.default_rng(seed)
+        self.levels = [_Level.build(None, faces, len(vertices))]
+        for cell in CELLS:
+            for _ in range(GRIDS):
+                places = np.floor(vertices / cell + rng.random(3)).astype(np.int64)
+                _, cluster = np.unique(places, axis=0, return_inverse=True)
+                self.levels.append(_Level.build(cluster.reshape(-1), faces, len(vertices)))
+
+    def __call__(self, vertices: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Draw one variation and apply it to all frames of a sequence alike.
+
+        Args:
+            vertices (`(T, N, 3)` float32): framed.
+        Returns:
+            vertices (`(T, N', 3)`), faces (`(M', 3)` int64).
+        """
+        vertices = _warp(vertices, rng) if rng.random() < 0.6 else vertices
+        level = self.levels[0 if rng.random() < 0.35 else int(rng.integers(len(self.levels)))]
+        vertices, faces = level.merge(vertices), level.faces
+        if rng.random() < 0.4:
+            vertices = level.smooth(vertices, int(rng.integers(1, 5)))
+        if rng.random() < 0.5:
+            vertices = _noise(vertices, faces, rng)
+        if rng.random() < 0.4:
+            faces = _crop(vertices[0], faces, rng)
+        if rng.random() < 0.3:
+            faces = _holes(vertices[0], faces, rng)
+        return vertices, faces
+
+
+def reframe(vertices: Tensor, rng: np.random.Generator) -> Tensor:
+    """Framing errors of `(T, N, 3)` framed vertices: turned by up to 6 degrees or so, 5 % larger, 0.06 aside."""
+    turned = vertices @ rotation(*rng.normal(0, (3.0, 3.0, 2.0)).clip(-8, 8)).T
+    shift = torch.tensor(rng.normal(0, 0.03, 3).clip(-0.08, 0.08), dtype=vertices.dtype)
+    return turned * float(np.clip(rng.normal(1, 0.04), 0.9, 1.12)) + shift
+
+
+def rotation(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Tensor:
+    """Rotation matrix `(3, 3)`: roll about z, then pitch about x, then yaw about y."""
+    (cy, sy), (cx, sx), (cz, sz) = (
+        (math.cos(math.radians(angle)), math.sin(math.radians(angle))) for angle in (yaw_deg, pitch_deg, roll_deg)
+    )
+    yaw = torch.tensor([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    pitch = torch.tensor([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    roll = torch.tensor([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    return yaw @ pitch @ roll
+
+
+def _waves(points: Tensor, rng: np.random.Generator, *, count: int, longest: float, shortest: float) -> Tensor:
+    """A smooth random field with values around 1, `(N, count)` waves summed: `(N,)`."""
+    directions = rng.normal(size=(count, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    lengths = np.exp(rng.uniform(math.log(shortest), math.log(longest), (count, 1)))
+    waves = torch.tensor(2 * math.pi * directions / lengths, dtype=points.dtype)
+    phases = torch.tensor(rng.uniform(0, 2 * math.pi, count), dtype=points.dtype)
+    return torch.sin(points @ waves.T + phases).sum(1) * math.sqrt(2 / count)
+
+
+def _warp(vertices: Tensor, rng: np.random.Generator) -> Tensor:
+    """Other proportions: stretch per axis and a slow, smooth displacement; people that no generator makes."""
+    stretch = torch.tensor(rng.normal(1, 0.04, 3).clip(0.9, 1.1), dtype=vertices.dtype)
+    amount = float(rng.uniform(0, 0.025))
+    field = torch.stack([_waves(vertices[0], rng, count=4, longest=3.0, shortest=0.8) for _ in range(3)], 1)
+    return vertices * stretch + amount * field
+
+
+def _noise(vertices: Tensor, faces: Tensor, rng: np.random.Generator) -> Tensor:
+    """Sensor noise along the normals: white noise, new in every frame, and ripples, the same in all frames."""
+    first = vertices[0]
+    a, b, c = first[faces].unbind(1)
+    normals = torch.zeros_like(first).index_add_(
+        0, faces.reshape(-1), torch.linalg.cross(b - a, c - a).repeat_interleave(3, 0)
+    )
+    normals = normals / normals.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    white, ripple = rng.uniform(0, 0.004), rng.uniform(0, 0.004)
+    heights = torch.from_numpy(rng.standard_normal(vertices.shape[:2], dtype=np.float32)) * float(white)
+    heights = heights + float(ripple) * _waves(first, rng, count=8, longest=0.5, shortest=0.08)
+    return vertices + heights[..., None] * normals
+
+
+def _crop(points: Tensor, faces: Tensor, rng: np.random.Generator) -> Tensor:
+    """Keep the face, as face scanners do: no ears, no back of the head, no neck."""
+    x, y, z = points.unbind(1)
+    width, top, bottom, back = (float(rng.uniform(*r)) for r in ((0.75, 1.0), (0.8, 1.4), (-1.5, -1.05), (-1.0, -0.3)))
+    keep = (x.abs() < width) & (y < top) & (y > bottom) & (z > back)
+    kept = faces[keep[faces].all(1)]
+    return kept if len(kept) > 0.15 * len(faces) else faces
+
+
+def _holes(points: Tensor, faces: Tensor, rng: np.random.Generator) -> Tensor:
+    """Holes of random size at random places of the face."""
+    centers = points[faces[torch.from_numpy(rng.integers(len(faces), size=int(rng.integers(1, 5))))][:, 0]]
+    radii = torch.tensor(rng.uniform(0.02, 0.1, len(centers)), dtype=points.dtype)
+    near = (torch.cdist(points, centers) < radii).any(1)
+    kept = faces[~near[faces].any(1)]
+    return kept if len(kept) else faces

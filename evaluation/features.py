@@ -1,0 +1,150 @@
+"""Embeddings of a split, made once and used by every test.
+
+In go a model, its image processor and a split of a data set; out come, per scan, the fused embedding, the embedding
+from every single view alone, and the fused embedding with half of every view covered.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from processing.batching import Collator, ViewDataset
+from processing.cameras_mvfer import view_name
+
+SIDES = ("left", "right", "top", "bottom")
+
+
+@dataclass(frozen=True)
+class SplitFeatures:
+    """Unit-length embeddings of `n` scans, float32, with what the tests need to know of each scan.
+
+    Attributes:
+        image_embeds (`(n, D)`): all views fused.
+        by_view (`dict` of view name to `(n, D)`): the model given that view only; NaN where a scan lacks it.
+        half_occluded (`(n, D)` or `None`): all views fused, half of each covered (see `cover_half`).
+        labels (`(n,)`): index of the expression, -1 unknown.
+        subjects, ids (`n` strings).
+    """
+
+    image_embeds: np.ndarray
+    by_view: dict[str, np.ndarray]
+    half_occluded: np.ndarray | None
+    labels: np.ndarray
+    subjects: list[str]
+    ids: list[str]
+
+
+def embed_split(
+    model,
+    image_processor,
+    split,
+    *,
+    each_view: bool = False,
+    occlusion_seed: int | None = None,
+    num_frames: int = 8,
+    batch_size: int = 64,
+    progress: bool = True,
+) -> SplitFeatures:
+    """Embed every row of a split, each as it is stored: nothing is augmented.
+
+    Args:
+        model (`MVFERModel`): used in evaluation mode without gradients; its mode is restored.
+        image_processor (`MVFERImageProcessor`): its normalisation and size are the model's.
+        split (`datasets.Dataset`): rows of `dataset_scripts.schema`.
+        each_view (`bool`): also embed every view alone (costs about as much again).
+        occlusion_seed (`int`, *optional*): also embed with half of every view covered, sides drawn from this seed.
+        num_frames (`int`, defaults to 8): longer sequences are sampled to this many frames, uniformly in time.
+        batch_size (`int`, defaults to 64): scans at once.
+    Raises:
+        ValueError: if there are no rows.
+    """
+    if len(split) == 0:
+        raise ValueError("expected at least one row to embed, got an empty split")
+    views = ViewDataset(split, num_frames=num_frames, memory_budget_bytes=0)
+    collate = Collator(None, image_processor, phrases=False)  # without captions no tokenizer is needed
+    sides = None if occlusion_seed is None else draw_sides(len(split), seed=occlusion_seed)
+    fused, occluded, alone = [], [], []
+    was_training = model.training
+    model.eval()
+    try:
+        for start in tqdm(
+            range(0, len(split), batch_size), desc="embed", unit="batch", disable=None if progress else True
+        ):
+            rows = range(start, min(start + batch_size, len(split)))
+            samples = [views[row] | {"captions": [], "known_captions": []} for row in rows]
+            batch = collate(samples)
+            fused.append(_embed(model, batch))
+            if each_view:
+                alone += _embed_each_view(model, batch)
+            if sides is not None:
+                covered = [s | {"views": cover_half(s["views"], sides[r])} for r, s in zip(rows, samples, strict=True)]
+                occluded.append(_embed(model, collate(covered)))
+    finally:
+        model.train(was_training)
+    fused = np.concatenate(fused)
+    return SplitFeatures(
+        image_embeds=fused,
+        by_view=_by_name(alone, fused.shape),
+        half_occluded=np.concatenate(occluded) if occluded else None,
+        labels=np.array(split["expression"]),
+        subjects=list(map(str, split["subject"])),
+        ids=list(map(str, split["id"])),
+    )
+
+
+def draw_sides(count: int, *, seed: int) -> list[str]:
+    """The side to cover of each of `count` scans, each of the four equally likely, in row order."""
+    return [SIDES[i] for i in np.random.default_rng(seed).integers(len(SIDES), size=count)]
+
+
+def cover_half(views: np.ndarray, side: str) -> np.ndarray:
+    """Set the named half of every image of a scan to background (0), the same half in all its views and frames.
+
+    Args:
+        views (`uint8 (..., H, W, 3)`): not changed.
+        side (`str`): left, right, top or bottom, as seen in the image.
+    """
+    height, width = views.shape[-3:-1]
+    halves = {
+        "left": (slice(None), slice(0, width // 2)),
+        "right": (slice(None), slice(width - width // 2, width)),
+        "top": (slice(0, height // 2), slice(None)),
+        "bottom": (slice(height - height // 2, height), slice(None)),
+    }
+    if side not in halves:
+        raise ValueError(f"expected a side of {list(halves)}, got {side!r}")
+    covered = views.copy()
+    covered[(..., *halves[side], slice(None))] = 0
+    return covered
+
+
+def _embed_each_view(model, batch: dict[str, torch.Tensor]) -> list[dict[str, np.ndarray]]:
+    """For each sample of a batch, its views' names and what the model makes of each of them alone, `(D,)`."""
+    present, angles = batch["view_mask"], batch["view_angles_deg"]
+    present = present.any(1) if present.dim() == 3 else present  # (B, T, V) -> (B, V)
+    found: list[dict[str, np.ndarray]] = [{} for _ in present]
+    for v in range(present.shape[1]):
+        one = {name: batch[name] for name in ("frame_mask", "frame_times_s") if name in batch}
+        one["pixel_values"] = batch["pixel_values"][..., v : v + 1, :, :, :]
+        one["view_mask"] = batch["view_mask"][..., v : v + 1]
+        one["view_angles_deg"] = angles[:, v : v + 1]
+        embeds = _embed(model, {name: value[present[:, v]] for name, value in one.items()})
+        for row, embed in zip(present[:, v].nonzero()[:, 0].tolist(), embeds, strict=True):
+            found[row][view_name(angles[row, v].tolist())] = embed
+    return found
+
+
+def _by_name(rows: list[dict[str, np.ndarray]], shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    missing = np.full(shape[1], np.nan, np.float32)
+    return {name: np.stack([row.get(name, missing) for row in rows]) for name in names}
+
+
+@torch.no_grad()
+def _embed(model, batch: dict[str, torch.Tensor]) -> np.ndarray:
+    batch = {name: value.to(model.device) for name, value in batch.items()}
+    batch["pixel_values"] = batch["pixel_values"].to(model.dtype)
+    features = model.get_image_features(**batch).pooler_output
+    return torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()

@@ -1,0 +1,138 @@
+"""Pictures for reports: a confusion matrix, and scans with what the model says of them.
+
+In go numbers and rendered views; out come PNG files. Drawn without a display.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+INK, MUTED, ACCENT, QUIET = "#1f2933", "#7b8794", "#2f6f9f", "#cbd5df"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One row of `predictions_picture`.
+
+    Attributes:
+        title (`str`): the scan's name.
+        views (`uint8 (V, H, W, 3)`), view_names (`V` strings).
+        probabilities (`dict` of label to number).
+        view_weights (`V` numbers, *optional*): how much each view counted.
+        true_label (`str`, *optional*).
+    """
+
+    title: str
+    views: np.ndarray
+    view_names: Sequence[str]
+    probabilities: Mapping[str, float]
+    view_weights: Sequence[float] | None = None
+    true_label: str | None = None
+
+
+def confusion_picture(confusion: np.ndarray, names: Sequence[str], path: str | Path) -> None:
+    """Draw counts `(K, K)` (rows true) coloured by the share of each row, and save a PNG."""
+    shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
+    side = 2.2 + 0.62 * len(names)
+    figure = _figure(side, side)
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(confusion.shape):
+        if confusion[row, column]:
+            color = "white" if shares[row, column] > 0.55 else INK
+            axes.text(column, row, f"{confusion[row, column]:d}", ha="center", va="center", color=color, fontsize=9)
+    ticks = range(len(names))
+    axes.set_xticks(ticks, names, rotation=45, ha="right", color=INK)
+    axes.set_yticks(ticks, names, color=INK)
+    axes.set_xlabel("predicted", color=MUTED)
+    axes.set_ylabel("true", color=MUTED)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    _save(figure, path)
+
+
+def views_picture(views: np.ndarray, view_names: Sequence[str], path: str | Path, *, title: str = "") -> None:
+    """Save the views `(V, H, W, 3)` of one scan side by side, each under its name."""
+    figure = _figure(2.2 * len(views), 2.6 + 0.25 * bool(title))
+    grid = figure.subplots(1, len(views), squeeze=False)[0]
+    for axes, view, name in zip(grid, views, view_names, strict=True):
+        _show(axes, view, _words(name))
+    if title:
+        figure.suptitle(title, color=INK, fontsize=11)
+    _save(figure, path)
+
+
+def predictions_picture(rows: Sequence[Prediction], path: str | Path) -> None:
+    """One row per scan: its views, how much each counted, and a bar per label; the true label in bold if known.
+
+    Raises:
+        ValueError: if there are no rows.
+    """
+    if not rows:
+        raise ValueError("expected at least one prediction to draw, got none")
+    columns = max(len(row.views) for row in rows)
+    height = max(2.5, 0.6 + 0.27 * max(len(row.probabilities) for row in rows))
+    figure = _figure(2.2 * columns + 3.6, height * len(rows))
+    grid = figure.subplots(len(rows), columns + 1, squeeze=False, width_ratios=[1] * columns + [1.5])
+    for row, line in zip(rows, grid, strict=True):
+        for axes in line[:columns]:
+            axes.set_axis_off()
+        for v, view in enumerate(row.views):
+            weight = "" if row.view_weights is None else f"\nweight {row.view_weights[v]:.2f}"
+            _show(line[v], view, _words(row.view_names[v]) + weight)
+        _bars(line[columns], row)
+    _save(figure, path)
+
+
+def displayable(views: np.ndarray, channels: Sequence[str]) -> np.ndarray:
+    """Views as people like to see them: colours as they are, otherwise the clay shading (or first channel) in grey."""
+    if tuple(channels) == ("red", "green", "blue"):
+        return views
+    shaded = [index for index, name in enumerate(channels) if name.startswith("clay")]
+    return np.repeat(views[..., [shaded[0] if shaded else 0]], 3, axis=-1)
+
+
+def _bars(axes, row: Prediction) -> None:
+    ranked = sorted(row.probabilities.items(), key=lambda item: item[1])
+    places = range(len(ranked))
+    values = [value for _, value in ranked]
+    colors = [QUIET] * (len(ranked) - 1) + [ACCENT]
+    axes.barh(places, values, color=colors, height=0.68)
+    axes.set_yticks(places, [label for label, _ in ranked], color=INK, fontsize=9)
+    for tick, (label, _) in zip(axes.get_yticklabels(), ranked, strict=True):
+        if label == row.true_label:
+            tick.set_fontweight("bold")
+    for place, value in zip(places, values, strict=True):
+        axes.text(value + 0.015, place, f"{value:.0%}", va="center", fontsize=8, color=MUTED)
+    axes.set_xlim(0, 1.16)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    known = "" if row.true_label is None else f"  (true: {row.true_label})"
+    axes.set_title(row.title + known, color=INK, fontsize=10, loc="left")
+
+
+def _show(axes, view: np.ndarray, caption: str) -> None:
+    axes.imshow(view)
+    axes.set_title(caption, color=MUTED, fontsize=9)
+    axes.set_axis_off()
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ") + ("°" if name != "front" else "")
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130, format="png")

@@ -1,0 +1,103 @@
+"""The model card: what a model is, what it learnt from, how well it does, and what it must not be used for.
+
+In go the model and the results of its evaluation; out comes the text of `README.md`. The wording is in `model_card.md`;
+a variable that the template names and nobody gives is an error, not an empty string.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jinja2
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from evaluation.evaluate import accuracies
+
+TEMPLATE = Path(__file__).parents[1] / "model_card.md"
+PERMISSIVE = {"cc0-1.0", "mit", "apache-2.0", "cc-by-4.0", "bsd-3-clause"}
+SUPERVISION = {
+    "captions": "captions that describe what the face does (for example “brows lowered, lips pressed together”) and "
+    "never name an emotion. No emotion label entered training",
+    "label_prompts": "prompts that name the emotion of each scan. This is supervision by labels",
+    "pseudo": "prompts that the model assigned itself from a prompt bank. No text or label of the data was used",
+    "none": "no texts: these scans took part in the cross-view objective only",
+}
+
+
+def model_card(model, processor, *, results: Mapping | None = None, datasets: Sequence[Mapping] = ()) -> str:
+    """Write the card.
+
+    Args:
+        results: from `evaluate_run`, or `None` for a model that was not tested, which the card then says.
+        datasets: the `dataset_info` of every training set; name, source and license are shown.
+    Returns:
+        `str`: Markdown with YAML metadata; every number comes from `results`.
+    Raises:
+        ValueError: if the template is not beside the package, or names an unknown variable.
+    """
+    try:
+        source = TEMPLATE.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ValueError(f"{TEMPLATE} is missing; install from a checkout: pip install -e .") from None
+    render = processor.image_processor.render_settings
+    supervision = results["supervision"] if results else []
+    variables = {
+        "card_data": _card_data(results, datasets).to_yaml(),
+        "title": "MVFER",
+        "parameters": f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}",
+        "views": [_view(angles) for angles in render.view_angles_deg],
+        "size_px": render.size_px,
+        "channels": list(render.channels),
+        "datasets": [
+            {key: info.get(key) or "not stated" for key in ("name", "source", "license")} for info in datasets
+        ],
+        "supervision": [SUPERVISION.get(kind, kind) for kind in supervision],
+        "results": results,
+        "accuracies": accuracies(results) if results else {},
+    }
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    try:
+        text = environment.from_string(source).render(variables)
+    except jinja2.UndefinedError as error:
+        raise ValueError(f"{TEMPLATE.name}: {error}") from error
+    return str(ModelCard(text))
+
+
+def _card_data(results: Mapping | None, datasets: Sequence[Mapping]) -> ModelCardData:
+    permissive = datasets and all(str(info.get("license", "")).lower() in PERMISSIVE for info in datasets)
+    licence = {"license": "apache-2.0"} if permissive else {"license": "other", "license_name": "see-training-data"}
+    evaluated = {}
+    if results:
+        evaluated = {"model_name": "MVFER", "eval_results": _eval_results(results), "metrics": ["accuracy"]}
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag="zero-shot-image-classification",
+        language=results["language"] if results else None,
+        tags=["mvfer", "facial-expression-recognition", "multi-view", "3d", "4d", "clip"],
+        **licence,
+        **evaluated,
+    )
+
+
+def _eval_results(results: Mapping) -> list[EvalResult]:
+    found = []
+    for name, value in accuracies(results).items():
+        test, _, other = name.partition(" on ")
+        data = other or results["data"]["name"]
+        found.append(
+            EvalResult(
+                task_type="zero-shot-image-classification",
+                task_name=test,
+                dataset_type=data,
+                dataset_name=data,
+                dataset_split=results["split"],
+                metric_type="accuracy",
+                metric_name=f"accuracy, {test}",
+                metric_value=round(value["mean"], 4),
+            )
+        )
+    return found
+
+
+def _view(angles) -> str:
+    yaw, pitch = angles
+    return f"yaw {yaw:g}°, pitch {pitch:g}°"

@@ -1,0 +1,192 @@
+"""The command `mvfer`: look at a scan as the model sees it, classify scans, evaluate a run.
+
+Bad input is one line on stderr and exit status 2. `predict` goes on after a scan that it cannot read: every input has
+one row in the output, in order, and the exit status is then 1.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+EPILOG = """examples:
+  mvfer render face.obj --out views.png
+  mvfer predict face.obj --model runs/first --labels happiness disgust --picture views.png
+  mvfer predict scans/*.obj --model runs/first --json > predictions.jsonl
+  mvfer evaluate --model runs/first --dataset data/anny --out report
+"""
+UP_AXES = ("y", "z", "-y", "-z", "x", "-x")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        if argv[:1] == ["evaluate"]:
+            from evaluation.evaluate import main as evaluate  # imports scikit-learn and matplotlib: only when asked
+
+            return evaluate(argv[1:])
+        args = _parser().parse_args(argv)
+        return args.run(args)
+    except (ValueError, OSError) as error:
+        print(f"mvfer: {_one_line(error)}", file=sys.stderr)
+        return 2
+
+
+def render(args: argparse.Namespace) -> int:
+    """`mvfer render`: one picture with all views of a scan."""
+    from evaluation.pictures import views_picture
+    from processing.cameras_mvfer import view_name
+    from processing.channels_mvfer import COLOR_CHANNELS
+    from processing.meshes_mvfer import load_mesh
+    from processing.rendering_mvfer import RenderSettings, render_mesh
+
+    angles = [(yaw_deg, args.pitch_deg) for yaw_deg in args.views]
+    channels = args.channels * 3 if len(args.channels) == 1 else args.channels
+    settings = RenderSettings(view_angles_deg=angles, size_px=args.size_px, channels=channels, supersampling=2)
+    needs_color = bool(set(settings.channels) & set(COLOR_CHANNELS))
+    mesh = load_mesh(args.mesh, up_axis=args.up_axis, geometry_only=not needs_color)
+    views = render_mesh(mesh, settings)[0]
+    names = [view_name(angle) for angle in settings.view_angles_deg]
+    views_picture(views, names, args.out, title=Path(args.mesh).name)
+    print(f"{args.out}: {', '.join(names)}; {len(mesh.vertices)} vertices, {len(mesh.faces)} faces")
+    return 0
+
+
+def predict(args: argparse.Namespace) -> int:
+    """`mvfer predict`: a probability per label for every scan."""
+    import torch
+    from transformers.utils.logging import disable_progress_bar
+
+    from modeling_mvfer.hub import load_run
+    from modeling_mvfer.zeroshot_mvfer import class_embeddings
+    from processing.prompts_mvfer import EXPRESSIONS
+
+    disable_progress_bar()
+    model, processor = load_run(args.model)
+    if args.up_axis:
+        processor.image_processor.up_axis = args.up_axis
+    labels = list(dict.fromkeys(args.labels or EXPRESSIONS))
+    prompts = processor.prompts_for(labels, kinds=tuple(args.prompts), language=args.language)
+    classes = class_embeddings(model, processor.tokenizer, prompts)
+    drawn, failures = [], 0
+    for mesh in args.meshes:
+        try:
+            with torch.no_grad():
+                row, drawing = _predict_one(mesh, model, processor, classes, draw=args.picture is not None)
+        except (ValueError, OSError) as error:
+            failures += 1
+            row = {"input": mesh, "error": _one_line(error)}
+            print(f"mvfer: {row['error']}", file=sys.stderr)
+        else:
+            drawn += [drawing] if drawing else []
+        print(json.dumps(row, ensure_ascii=False) if args.json else _line(row), flush=True)
+    if drawn:
+        from evaluation.pictures import predictions_picture
+
+        predictions_picture(drawn, args.picture)
+        print(f"mvfer: wrote {args.picture}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _predict_one(mesh: str, model, processor, classes: dict, *, draw: bool):
+    """The row of one scan, and what to draw of it if asked."""
+    import torch
+
+    from modeling_mvfer.zeroshot_mvfer import class_logits
+
+    inputs = processor(meshes=[mesh], return_tensors="pt").to(model.device)
+    output = model.get_image_features(**inputs)
+    embeds = torch.nn.functional.normalize(output.pooler_output.float(), dim=-1)
+    logits = class_logits(embeds, classes, scale=model.logit_scale.exp())[0]
+    scores = dict(zip(classes, logits.softmax(-1).tolist(), strict=True))
+    ranked = sorted(scores.items(), key=lambda item: -item[1])
+    row = {
+        "input": mesh,
+        "label": ranked[0][0],
+        "score": ranked[0][1],
+        "scores": [{"label": label, "score": score} for label, score in ranked],
+    }
+    if not draw:
+        return row, None
+
+    from evaluation.pictures import Prediction, displayable
+    from processing.cameras_mvfer import view_name
+
+    image_processor = processor.image_processor
+    pixels = inputs["pixel_values"][0].cpu().movedim(1, -1)  # (V, H, W, C)
+    pixels = pixels * torch.tensor(image_processor.image_std) + torch.tensor(image_processor.image_mean)
+    views = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    drawing = Prediction(
+        title=Path(mesh).name,
+        views=displayable(views, image_processor.channels),
+        view_names=[view_name(angle) for angle in inputs["view_angles_deg"][0].tolist()],
+        probabilities=scores,
+        view_weights=output.view_weights[0, 0].tolist(),
+    )
+    return row, drawing
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mvfer",
+        description="Multi-view facial expression recognition from 3D scans.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="{render,predict,evaluate}")
+
+    flags = commands.add_parser("render", help="draw a scan as the model sees it", description=render.__doc__)
+    flags.add_argument("mesh", help="mesh file: .obj, .ply, .off, .stl, .glb, .wrl, .bnt")
+    flags.add_argument("--out", default="views.png", metavar="PNG", help="picture to write (default: views.png)")
+    flags.add_argument(
+        "--views",
+        nargs="+",
+        type=float,
+        default=[-30.0, 0.0, 30.0],
+        metavar="YAW",
+        help="one view per yaw angle in degrees; positive sees the subject's left side (default: -30 0 30)",
+    )
+    flags.add_argument(
+        "--pitch_deg", type=float, default=0.0, help="of all views; positive looks from above (default: 0)"
+    )
+    flags.add_argument("--size_px", type=int, default=224, help="size of a view (default: 224)")
+    flags.add_argument(
+        "--channels",
+        nargs="+",
+        default=["clay"],
+        metavar="NAME",
+        help="one or three of clay, curvature, clay_curvature, depth, normal_x, ..., red, green, blue (default: clay)",
+    )
+    flags.add_argument("--up_axis", default="y", choices=UP_AXES, help="the file's upward axis (default: y)")
+    flags.set_defaults(run=render)
+
+    flags = commands.add_parser("predict", help="classify scans", description=predict.__doc__)
+    flags.add_argument("meshes", nargs="+", metavar="mesh", help="mesh files; one row of output each, in order")
+    flags.add_argument("--model", required=True, metavar="DIR", help="folder of a run, or a repository on the Hub")
+    flags.add_argument("--labels", nargs="+", metavar="LABEL", help="any texts (default: the eight expressions)")
+    flags.add_argument(
+        "--prompts", nargs="+", default=["actions"], choices=["actions", "names"], help="default: actions"
+    )
+    flags.add_argument("--language", default="en", choices=["en", "ja"], help="of the prompts (default: en)")
+    flags.add_argument("--up_axis", choices=UP_AXES, help="the files' upward axis (default: the model's setting)")
+    flags.add_argument("--json", action="store_true", help="one JSON object per line, for machines")
+    flags.add_argument("--picture", metavar="PNG", help="also draw the views beside the probabilities")
+    flags.set_defaults(run=predict)
+
+    commands.add_parser("evaluate", help="test a run on a data set (mvfer evaluate --help)", add_help=False)
+    return parser
+
+
+def _line(row: dict) -> str:
+    if "error" in row:
+        return f"{row['input']}\terror: {row['error']}"
+    return f"{row['input']}\t" + "  ".join(f"{item['label']} {item['score']:.3f}" for item in row["scores"])
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""Many views, one vector: masked attention over the views of a frame, or over the frames of a sequence.
+
+In: features (..., S, D) of S views or frames, which of them are present, and where they are (camera angles, or times).
+Out: their weighted mean (..., D) and the weights (..., S). Untrained, the weights are equal and the values unchanged:
+the result is the mean of what is present, so that adding the fusion to a pretrained CLIP loses nothing. What is masked
+takes no part, and the order of the set does not matter.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class NeutralLinear(nn.Linear):
+    """A linear layer without bias that starts at zero, so that what it adds is nothing at first."""
+
+    def __init__(self, width: int, result: int):
+        super().__init__(width, result, bias=False)
+        nn.init.zeros_(self.weight)
+
+
+class MaskedFusion(nn.Module):
+    """Gated attention over a set, with Fourier features of each element's place, neutral at the start.
+
+    Args:
+        width (`int`): D of the features.
+        places (`int`): numbers that say where an element is: 2 for (yaw, pitch), 1 for a time.
+        hidden_size (`int`): width of the attention's hidden layer.
+        frequencies (`int`): Fourier frequencies per number.
+    Source:
+        Ilse et al. 2018, "Attention-based Deep Multiple Instance Learning", eq. 9, arXiv:1802.04712.
+        Differs: the place joins both gates, a residual path may change the values, and both last layers start at zero.
+    """
+
+    def __init__(self, width: int, *, places: int, hidden_size: int, frequencies: int):
+        super().__init__()
+        self.places, self.frequencies = places, frequencies
+        self.norm = nn.LayerNorm(width)
+        self.content = nn.Linear(width, 3 * hidden_size)
+        self.place = nn.Linear(2 * frequencies * places, 3 * hidden_size, bias=False)
+        self.score = NeutralLinear(hidden_size, 1)
+        self.value = NeutralLinear(hidden_size, width)
+
+    def forward(self, features: Tensor, mask: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Fuse a set.
+
+        Args:
+            features (`torch.Tensor` of shape `(..., S, D)`): what is masked must be finite, and is not used.
+            mask (`torch.Tensor` of shape `(..., S)`): true where present.
+            places (`torch.Tensor` of shape `(..., S, places)`): radians (`place_angles`, `place_times`).
+        Returns:
+            fused `(..., D)` and weights `(..., S)`, which sum to 1; an empty set gives zeros for both.
+        """
+        dtype = self.norm.weight.dtype
+        waves = fourier_features(places, self.frequencies).to(dtype)
+        hidden = self.content(self.norm(features.to(dtype))) + self.place(waves)
+        squash, gate, change = hidden.chunk(3, dim=-1)  # (..., S, hidden_size) each
+        scores = self.score(torch.tanh(squash) * torch.sigmoid(gate)).squeeze(-1)
+        return masked_mean(features + self.value(torch.relu(change)), mask, scores)
+
+
+class MeanFusion(nn.Module):
+    """The plain mean of what is present: the fusion to compare with. Same arguments and results as `MaskedFusion`."""
+
+    def forward(self, features: Tensor, mask: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        return masked_mean(features, mask)
+
+
+def masked_mean(features: Tensor, mask: Tensor, scores: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean of the present elements, weighted by the softmax of their scores.
+
+    Args:
+        features (`torch.Tensor` of shape `(..., S, D)`), mask and scores (`(..., S)`); no scores means equal ones.
+    Returns:
+        mean `(..., D)` and weights `(..., S)`, in 32 bits at least; an empty set gives zeros for both.
+    """
+    scores = torch.zeros(mask.shape, device=features.device) if scores is None else scores
+    precise = torch.promote_types(features.dtype, torch.float32)
+    scores = scores.to(precise).masked_fill(~mask, torch.finfo(precise).min)
+    weights = scores.softmax(dim=-1) * mask
+    return (weights.unsqueeze(-1) * features).sum(dim=-2), weights
+
+
+def fourier_features(places: Tensor, frequencies: int) -> Tensor:
+    """Sines and cosines of 1, 2, 4, 8, ... times each number: `(..., P)` radians to `(..., 2 * P * frequencies)`."""
+    factors = 2 ** torch.arange(frequencies, device=places.device, dtype=places.dtype)
+    phases = (places.unsqueeze(-1) * factors).flatten(-2)
+    return torch.cat([phases.sin(), phases.cos()], dim=-1)
+
+
+def place_angles(angles_deg: Tensor) -> Tensor:
+    """Camera angles `(..., 2)` in degrees as places: radians, so that a full turn returns to the same place."""
+    return torch.deg2rad(angles_deg)
+
+
+def place_times(times_s: Tensor, mask: Tensor, *, period_s: float = 8.0) -> Tensor:
+    """Times `(..., S)` in seconds as places `(..., S, 1)`: the phase of a slow wave since the first present frame.
+
+    Counting from the first *present* frame makes a masked frame equal to an absent one, and a clip's start irrelevant.
+    """
+    first = times_s.masked_fill(~mask, math.inf).amin(dim=-1, keepdim=True)
+    elapsed = torch.where(mask, times_s - first, torch.zeros_like(times_s))
+    return (elapsed * (2 * math.pi / period_s)).unsqueeze(-1)
+
+
+def pool_frames(view_features: Tensor, view_mask: Tensor, frame_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """One feature per view of a sequence: its frames' mean, with the frame weights that the fusion chose.
+
+    Args:
+        view_features (`torch.Tensor` of shape `(B, T, V, D)`), view_mask (`(B, T, V)`), frame_weights (`(B, T)`).
+    Returns:
+        features `(B, V, D)` and mask `(B, V)`; a single frame is returned as it is.
+    """
+    weights = (frame_weights.unsqueeze(-1) * view_mask).unsqueeze(-1)  # (B, T, V, 1)
+    total = weights.sum(dim=1).clamp_min(torch.finfo(weights.dtype).tiny)
+    return (weights * view_features).sum(dim=1) / total, view_mask.any(dim=1)

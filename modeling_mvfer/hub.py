@@ -1,0 +1,150 @@
+"""A run's folder as a model repository: weights, configuration, processor, remote code, card.
+
+In go a model, its processor and the results of its evaluation; out comes a folder that `transformers` loads with
+`trust_remote_code=True` where this package is not installed, and that can be pushed to the Hub as it is.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from huggingface_hub import HfApi
+from safetensors import SafetensorError
+from transformers.dynamic_module_utils import custom_object_save
+
+from modeling_mvfer.card import model_card
+from modeling_mvfer.modeling_mvfer import MVFERModel
+from modeling_mvfer.pipeline_mvfer import TASK, ZeroShotMeshClassificationPipeline
+from processing.processing_mvfer import MVFERProcessor
+
+PUBLISHED = ["*.py", "*.json", "*.jsonl", "*.txt", "*.safetensors", "*.png", "README.md"]
+KEPT_AT_HOME = ["checkpoints/*", ".*"]
+
+
+def save_run(
+    folder: str | Path,
+    model: MVFERModel,
+    processor: MVFERProcessor,
+    *,
+    results: Mapping | None = None,
+    datasets: Sequence[Mapping] = (),
+    train_config: Mapping | None = None,
+) -> Path:
+    """Write everything that makes `folder` a model repository; other files in it are left alone.
+
+    All files are first written beside their places, then moved there one by one. If that writing fails, for instance
+    on a full disk, what the folder held before is untouched.
+
+    Args:
+        folder: the run's folder; made if it does not exist.
+        results (mapping, *optional*): from `evaluation.evaluate.evaluate_run`; written as `results.json`, shown in the
+            card.
+        datasets (*optional*): the `dataset_info` of every data set that the model was trained on, for the card.
+        train_config (mapping, *optional*): the recipe, written as `train_config.json`.
+    Returns:
+        `Path`: the folder.
+    Raises:
+        OSError: if the files cannot be written; the message says so and what to do.
+    """
+    folder = Path(folder)
+    staging = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))  # the same file system as its parent
+        _write_model(staging, model, processor)
+        (staging / "README.md").write_text(
+            model_card(model, processor, results=results, datasets=datasets), encoding="utf-8"
+        )
+        for name, content in (("results.json", results), ("train_config.json", train_config)):
+            if content is not None:
+                _write_json(staging / name, content)
+        for file in sorted(staging.iterdir()):
+            os.replace(file, folder / file.name)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        message = (
+            f"{folder}: could not save the model ({reason}); the files there before are kept. Free space and save again"
+        )
+        raise OSError(getattr(error, "errno", None), message) from error
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+    return folder
+
+
+def load_run(folder: str | Path) -> tuple[MVFERModel, MVFERProcessor]:
+    """Load what `save_run` wrote, in evaluation mode; `folder` may also be a repository on the Hub.
+
+    Raises:
+        ValueError: if a local folder is named that holds no model.
+    """
+    path = Path(folder)
+    looks_local = path.exists() or len(path.parts) != 2 or path.is_absolute()
+    if looks_local and not (path / "config.json").is_file():
+        raise ValueError(f"{folder}: no config.json there; expected the folder of a finished run")
+    return MVFERModel.from_pretrained(folder).eval(), MVFERProcessor.from_pretrained(folder)
+
+
+def push_run(folder: str | Path, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
+    """Upload a run's folder to the Hub, without its checkpoints.
+
+    Args:
+        folder: what `save_run` wrote.
+        repo_id (`str`): "user/name"; made if it does not exist.
+        private (`bool`, defaults to `True`): of a new repository.
+    Returns:
+        `str`: the address of the commit.
+    Raises:
+        ValueError: if the folder holds no model, or no card.
+    """
+    folder = Path(folder)
+    for name in ("config.json", "README.md"):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder}: no {name} there; expected a folder written by save_run")
+    api = HfApi(token=token)
+    api.create_repo(repo_id, private=private, exist_ok=True)
+    commit = api.upload_folder(
+        repo_id=repo_id,
+        folder_path=folder,
+        allow_patterns=PUBLISHED,
+        ignore_patterns=KEPT_AT_HOME,
+        commit_message="Upload model",
+    )
+    return commit.commit_url
+
+
+def _write_model(folder: Path, model: MVFERModel, processor: MVFERProcessor) -> None:
+    model_class, processor_class, image_class = type(model), type(processor), type(processor.image_processor)
+    model_class.register_for_auto_class("AutoModel")
+    model_class.config_class.register_for_auto_class()
+    processor_class.register_for_auto_class()
+    image_class.register_for_auto_class()
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    pipeline_class = ZeroShotMeshClassificationPipeline
+    custom_object_save(pipeline_class, folder)
+
+    # `register_for_auto_class` knows one auto class per class; the stock pipelines ask for more.
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["auto_map"] = {
+        "AutoConfig": _reference(model_class.config_class),
+        "AutoModel": _reference(model_class),
+        "AutoModelForZeroShotImageClassification": _reference(model_class),
+        "AutoProcessor": _reference(processor_class),
+        "AutoImageProcessor": _reference(image_class),
+    }
+    config["custom_pipelines"] = {
+        TASK: {"impl": _reference(pipeline_class), "pt": ["AutoModel"], "type": "multimodal", "default": {}}
+    }
+    _write_json(folder / "config.json", config)
+
+
+def _reference(cls: type) -> str:
+    return f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"
+
+
+def _write_json(path: Path, content: Mapping) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

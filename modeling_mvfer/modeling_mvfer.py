@@ -1,0 +1,326 @@
+"""MVFER: CLIP that reads many views of a face, stated as the difference from `CLIPModel`.
+
+In: `pixel_values` (B, T, V, C, H, W), (B, V, C, H, W) or (B, C, H, W), with masks and camera angles, and texts as in
+CLIP. Out: CLIP's outputs, one embedding per sample, and beside it those of the views and what weight each had. The text
+tower is CLIP's; the vision tower sees each present view once; `fusion_mvfer` joins them, `objectives_mvfer` trains them.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import CLIPModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_mvfer import MVFERConfig
+from .fusion_mvfer import MaskedFusion, MeanFusion, NeutralLinear, place_angles, place_times, pool_frames
+from .objectives_mvfer import MVFERObjective, Projector
+from .stem_mvfer import StemVisionModel
+
+
+@dataclass
+class MVFERImageOutput(BaseModelOutputWithPooling):
+    """What [`MVFERModel.get_image_features`] returns: `pooler_output` `(B, D)` as in CLIP, not unit length, and
+
+    view_features (`(B, T, V, D)`): the projected views; zeros where absent. view_mask (`(B, T, V)`): which are present.
+    view_weights (`(B, T, V)`), frame_weights (`(B, T)`): the fusion's, 0 where absent.
+    `last_hidden_state` and the like are the tower's, with one row per present view.
+    """
+
+    view_features: Tensor | None = None
+    view_mask: Tensor | None = None
+    view_weights: Tensor | None = None
+    frame_weights: Tensor | None = None
+
+
+@dataclass
+class MVFEROutput(ModelOutput):
+    """CLIP's outputs and those of the views; embeddings are unit length and in 32 bits at least.
+
+    loss (`()`) and losses (`dict` of the unweighted terms): with `return_loss=True`.
+    logits_per_image (`(B, K)`), logits_per_text (`(K, B)`), image_embeds (`(B, D)`), text_embeds (`(K, D)`).
+    view_embeds (`(B, T, V, D)`; zeros where absent), view_weights (`(B, T, V)`), frame_weights (`(B, T)`).
+    """
+
+    loss: Tensor | None = None
+    losses: dict[str, Tensor] | None = None
+    logits_per_image: Tensor | None = None
+    logits_per_text: Tensor | None = None
+    text_embeds: Tensor | None = None
+    image_embeds: Tensor | None = None
+    view_embeds: Tensor | None = None
+    view_weights: Tensor | None = None
+    frame_weights: Tensor | None = None
+
+
+class MVFERModel(CLIPModel):
+    """CLIP with a fusion of views and frames. On a plain CLIP checkpoint it starts as the mean of the views' features."""
+
+    config_class = MVFERConfig
+    config: MVFERConfig
+
+    def __init__(self, config: MVFERConfig):
+        super().__init__(config)
+        if config.vision_stem == "convolution":
+            self.vision_model = StemVisionModel._from_config(
+                config.vision_config, channels=config.stem_channels, blocks=config.stem_blocks
+            )
+        self.view_fusion = _fusion(config, places=2)
+        self.frame_fusion = _fusion(config, places=1)
+        self.objective = MVFERObjective(config)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, NeutralLinear):
+            init.zeros_(module.weight)
+        elif isinstance(module, Projector):
+            for linear in (module.first, module.second):
+                init.normal_(linear.weight, std=linear.in_features**-0.5)
+            init.ones_(module.gain)
+            init.zeros_(module.bias)
+        elif isinstance(module, MVFERObjective):
+            for name, value in module.starting_values().items():
+                init.constant_(getattr(module, name), value)
+
+    @can_return_tuple
+    def get_image_features(
+        self,
+        pixel_values: Tensor,
+        view_mask: Tensor | None = None,
+        view_angles_deg: Tensor | None = None,
+        frame_mask: Tensor | None = None,
+        frame_times_s: Tensor | None = None,
+        interpolate_pos_encoding: bool = False,
+        **kwargs,
+    ) -> MVFERImageOutput:
+        """One feature per sample, from the views and frames that are present; absent ones are not computed.
+
+        Args:
+            pixel_values (`torch.Tensor` of shape `(B, T, V, C, H, W)`, `(B, V, C, H, W)` or `(B, C, H, W)`): a
+                sequence, one moment, or one view.
+            view_mask (`(B, T, V)` or `(B, V)`, bool, *optional*): true where present; default all.
+            view_angles_deg (`(B, V, 2)` or `(V, 2)`, *optional*): yaw and pitch in degrees. Default
+                `config.view_angles_deg` where V is their number, else (0, 0), the front.
+            frame_mask (`(B, T)`, bool, *optional*): true where present; default all.
+            frame_times_s (`(B, T)`, *optional*): seconds; default T frames at `config.frames_per_second`.
+        Returns:
+            [`MVFERImageOutput`]
+        Raises:
+            ValueError: if shapes do not fit, or a sample has no view at all.
+        """
+        pixels, mask, angles, times = self._check_views(
+            pixel_values, view_mask, view_angles_deg, frame_mask, frame_times_s
+        )
+        flat, present = pixels.flatten(0, 2), mask.flatten()
+        all_present = torch.compiler.is_compiling() or bool(present.all())  # an exported graph computes every view
+        tower = super().get_image_features(
+            flat if all_present else flat[present],
+            interpolate_pos_encoding=interpolate_pos_encoding,
+            return_dict=True,
+            **kwargs,
+        )
+        features = tower.pooler_output
+        if not all_present:
+            features = features.new_zeros(len(flat), features.shape[-1]).index_put((present,), features)
+        features = features.unflatten(0, mask.shape)  # (B, T, V, D)
+
+        frames_present = mask.any(dim=2)
+        frames, view_weights = self.view_fusion(features, mask, place_angles(angles).unsqueeze(1))
+        fused, frame_weights = self.frame_fusion(frames, frames_present, place_times(times, frames_present))
+        return MVFERImageOutput(
+            last_hidden_state=tower.last_hidden_state,
+            pooler_output=fused.to(features.dtype),
+            hidden_states=tower.hidden_states,
+            attentions=tower.attentions,
+            view_features=features,
+            view_mask=mask,
+            view_weights=view_weights,
+            frame_weights=frame_weights,
+        )
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        return_loss: bool | None = None,
+        interpolate_pos_encoding: bool = False,
+        view_mask: Tensor | None = None,
+        view_angles_deg: Tensor | None = None,
+        frame_mask: Tensor | None = None,
+        frame_times_s: Tensor | None = None,
+        text_targets: Tensor | None = None,
+        phrase_input_ids: Tensor | None = None,
+        phrase_attention_mask: Tensor | None = None,
+        phrase_targets: Tensor | None = None,
+        **kwargs,
+    ) -> MVFEROutput:
+        """Embed samples and texts and compare them.
+
+        Args:
+            input_ids, attention_mask (`torch.Tensor` of shape `(K, L)`): the texts; in training, the distinct captions.
+            pixel_values, view_mask, view_angles_deg, frame_mask, frame_times_s: see `get_image_features`.
+            return_loss (`bool`, *optional*): also compute the objective.
+            text_targets (`(B, K)`, bool, *optional*): which caption describes which sample; default the identity, K = B.
+            phrase_input_ids, phrase_attention_mask (`(P, L)`): phrases of single actions.
+            phrase_targets (`(B, P)`, bool): which phrase is true of which sample; a phrase that only another process
+                lists counts as not true of the samples here.
+        Returns:
+            [`MVFEROutput`]
+        Raises:
+            ValueError: if shapes do not fit, a sample has no view, or a text has no end token.
+        """
+        if input_ids is None or pixel_values is None:
+            raise ValueError("forward compares views with texts: it needs both pixel_values and input_ids")
+        vision = self.get_image_features(
+            pixel_values,
+            view_mask=view_mask,
+            view_angles_deg=view_angles_deg,
+            frame_mask=frame_mask,
+            frame_times_s=frame_times_s,
+            interpolate_pos_encoding=interpolate_pos_encoding,
+            return_dict=True,
+            **kwargs,
+        )
+        text_keys = self._text_keys(input_ids)
+        text_features = self.get_text_features(
+            input_ids, attention_mask=attention_mask, position_ids=position_ids, return_dict=True, **kwargs
+        ).pooler_output
+
+        losses, device = None, pixel_values.device
+        with _full_precision(device):
+            scale = _precise(self.logit_scale).exp()
+            image_embeds = F.normalize(_precise(vision.pooler_output), dim=-1)
+            text_embeds = F.normalize(_precise(text_features), dim=-1)
+            logits_per_text = scale * text_embeds @ image_embeds.T
+        if return_loss:
+            phrases = {}
+            if self.config.phrase_weight > 0 and phrase_input_ids is not None:
+                phrases = self._phrases(phrase_input_ids, phrase_attention_mask, phrase_targets, len(image_embeds))
+            with _full_precision(device):
+                views = _precise(vision.view_features)
+                tracks, track_mask = pool_frames(views, vision.view_mask, vision.frame_weights)
+                losses = self.objective(
+                    image_features=_precise(vision.pooler_output),
+                    view_features=views,
+                    view_mask=vision.view_mask,
+                    track_features=tracks,
+                    track_mask=track_mask,
+                    scale=scale,
+                    text_features=_precise(text_features),
+                    text_keys=text_keys,
+                    text_targets=_targets(text_targets, len(image_embeds), len(text_embeds), "text_targets", device),
+                    **phrases,
+                )
+        return MVFEROutput(
+            loss=losses.pop("loss") if losses else None,
+            losses=losses,
+            logits_per_image=logits_per_text.T,
+            logits_per_text=logits_per_text,
+            text_embeds=text_embeds,
+            image_embeds=image_embeds,
+            view_embeds=F.normalize(_precise(vision.view_features), dim=-1),
+            view_weights=vision.view_weights,
+            frame_weights=vision.frame_weights,
+        )
+
+    def _phrases(self, input_ids, attention_mask, targets, samples: int) -> dict[str, Tensor]:
+        if targets is None:
+            raise ValueError("phrase_input_ids came without phrase_targets (B, P)")
+        features = self.get_text_features(input_ids, attention_mask=attention_mask, return_dict=True).pooler_output
+        return {
+            "phrase_features": _precise(features),
+            "phrase_keys": self._text_keys(input_ids),
+            "phrase_targets": _targets(targets, samples, len(input_ids), "phrase_targets", input_ids.device),
+        }
+
+    def _text_keys(self, input_ids: Tensor) -> Tensor:
+        """Token ids up to the one where CLIP pools, -1 behind it: equal keys are equal texts, however padded."""
+        if input_ids.ndim != 2 or not len(input_ids):
+            raise ValueError(f"expected token ids (K, L) of at least one text, got {tuple(input_ids.shape)}")
+        eos = self.config.text_config.eos_token_id
+        if eos == 2:  # CLIP checkpoints of before 2023: the end token is the one with the highest id
+            end = input_ids == input_ids.amax(dim=1, keepdim=True)
+        else:
+            end = input_ids == eos
+            if not torch.compiler.is_compiling() and not bool(end.any(dim=1).all()):
+                raise ValueError(f"a text has no end token {eos}, at which CLIP reads it; was it cut off?")
+        behind = end.cumsum(dim=1) - end.long() > 0
+        return input_ids.masked_fill(behind, -1)
+
+    def _check_views(self, pixels, mask, angles, frame_mask, times):
+        """Bring all forms of input to (B, T, V, C, H, W), (B, T, V), (B, V, 2) and (B, T)."""
+        if pixels.ndim not in (4, 5, 6):
+            raise ValueError(f"expected pixel_values with 4, 5 or 6 axes, (B, T, V, C, H, W), got {tuple(pixels.shape)}")
+        if pixels.ndim == 4:
+            pixels = pixels.unsqueeze(1)
+        if pixels.ndim == 5:
+            pixels = pixels.unsqueeze(1)
+        batch, frames, views = pixels.shape[:3]
+        device = pixels.device
+        mask = torch.ones(batch, frames, views, device=device) if mask is None else mask
+        mask = mask.unsqueeze(1) if mask.ndim == 2 and frames == 1 else mask
+        _check_shape("view_mask", mask, (batch, frames, views))
+        mask = mask.bool()
+        if frame_mask is not None:
+            _check_shape("frame_mask", frame_mask, (batch, frames))
+            mask = mask & frame_mask.bool().unsqueeze(-1)
+        if not torch.compiler.is_compiling() and not bool(mask.flatten(1).any(dim=1).all()):
+            empty = (~mask.flatten(1).any(dim=1)).nonzero().flatten().tolist()
+            raise ValueError(f"expected at least one present view per sample, got none in samples {empty}")
+
+        floating = torch.promote_types(self.dtype, torch.float32)
+        if angles is None:
+            known = self.config.view_angles_deg
+            angles = torch.tensor(known if views == len(known) else [[0.0, 0.0]] * views, device=device)
+        angles = angles.expand(batch, -1, -1) if angles.ndim == 2 else angles
+        _check_shape("view_angles_deg", angles, (batch, views, 2))
+        if times is None:
+            times = torch.arange(frames, device=device).expand(batch, -1) / self.config.frames_per_second
+        _check_shape("frame_times_s", times, (batch, frames))
+        return pixels, mask, angles.to(floating), times.to(floating)
+
+
+def _fusion(config: MVFERConfig, *, places: int) -> torch.nn.Module:
+    if config.fusion == "mean":
+        return MeanFusion()
+    return MaskedFusion(
+        config.projection_dim,
+        places=places,
+        hidden_size=config.fusion_hidden_size,
+        frequencies=config.fusion_frequencies,
+    )
+
+
+def _targets(targets: Tensor | None, samples: int, texts: int, name: str, device) -> Tensor:
+    if targets is None and samples != texts:
+        raise ValueError(f"{samples} samples and {texts} texts: name the pairs with {name} of shape {(samples, texts)}")
+    if targets is None:
+        return torch.eye(samples, dtype=torch.bool, device=device)
+    _check_shape(name, targets, (samples, texts))
+    return targets.bool()
+
+
+def _check_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"expected {name} of shape {shape}, got {tuple(tensor.shape)}")
+
+
+def _precise(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def _full_precision(device: torch.device):
+    """Switch autocast off: it would bring the matrix products of similarities back to 16 bits."""
+    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()

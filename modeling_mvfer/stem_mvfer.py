@@ -1,0 +1,73 @@
+"""A convolutional stem for small models trained from scratch.
+
+In: pixels (B, C, H, W). Out: one feature per patch (B, D, H / P, W / P), as from CLIP's patch embedding, whose place it
+takes. Early convolutions let a small transformer learn from few images (Xiao et al. 2021, "Early Convolutions Help
+Transformers See Better", arXiv:2106.14881; differs: residual blocks, and group norm with one group, which needs no batch
+statistics and is the fastest in this layout). Pretrained CLIP never uses it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPVisionModel
+from transformers import initialization as init
+
+
+class StemVisionModel(CLIPVisionModel):
+    """CLIP's vision tower with a `ConvolutionStem` as its patch embedding."""
+
+    def __init__(self, config, channels: list[int], blocks: list[int]):
+        super().__init__(config)
+        self.embeddings.patch_embedding = ConvolutionStem(
+            config.num_channels, config.hidden_size, channels=channels, blocks=blocks
+        )
+        self.post_init()
+
+    def _initialize_weights(self, module, is_custom_code: bool = False):
+        # For custom code transformers skips modules that own no parameter, and with them CLIP's scaled initialisation;
+        # it need not: `_init_weights` leaves loaded weights alone.
+        super()._initialize_weights(module, is_custom_code=False)
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, nonlinearity="relu")
+
+
+class ResidualBlock(nn.Module):
+    """`x + convolution(relu(norm(x)))`, with the shape `(B, C, H, W)` kept."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(1, channels)
+        self.convolution = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images + self.convolution(torch.relu(self.norm(images)))
+
+
+class ConvolutionStem(nn.Conv2d):
+    """Stride-2 convolutions with residual blocks, then the 1x1 convolution that this module itself is.
+
+    Args:
+        in_channels (`int`): channels of the pixels.
+        width (`int`): channels of the result, the vision tower's hidden size.
+        channels (`list[int]`): channels after each halving of the image.
+        blocks (`list[int]`): residual blocks after each halving.
+    """
+
+    def __init__(self, in_channels: int, width: int, *, channels: list[int], blocks: list[int]):
+        super().__init__(channels[-1], width, kernel_size=1)
+        stages, previous = [], in_channels
+        for current, count in zip(channels, blocks, strict=True):
+            halve = nn.Conv2d(previous, current, kernel_size=3, stride=2, padding=1)
+            stages.append(nn.Sequential(halve, *[ResidualBlock(current) for _ in range(count)]))
+            stages.append(nn.Sequential(nn.GroupNorm(1, current), nn.ReLU()))
+            previous = current
+        self.stages = nn.Sequential(*stages)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        # channels last: the faster layout on CPUs, and the tokens then lie in memory as the transformer wants them
+        return super().forward(self.stages(pixel_values.contiguous(memory_format=torch.channels_last)))

@@ -1,0 +1,136 @@
+"""Training-time changes to views and their words. In: a scan's uint8 views, a random generator. Out: the same, varied.
+
+Everything here keeps what the caption says true: a mirrored face has its views reversed and its sides renamed, and a
+shortened caption still holds. What would change the geometry (identity, pose, light) belongs to the data builders.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from .prompts_mvfer import swap_sides
+
+BRIGHTNESS_CHANNELS = frozenset({"clay", "clay_curvature", "red", "green", "blue", "gray"})
+SEPARATORS = {", ": ", ", "、": "、"}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How much to vary. The default recipe is the one that worked for small models; zero switches a part off.
+
+    Args:
+        view_dropout: chance that a view is left out; at least one always stays.
+        occlusion: chance, per view, that a rectangle is blanked.
+        shift: largest translation, as a fraction of the image's side (3 pixels of 64).
+        mirror: mirror half of the scans, with views reversed and left and right renamed.
+        gain: brightness of shaded and coloured channels is multiplied by up to 1 +- gain; geometric channels stay.
+        noise: standard deviation of pixel noise on the face, as a fraction of the range.
+        drop_phrases: chance that a phrase is left out of a caption; at least one always stays.
+    """
+
+    view_dropout: float = 0.3
+    occlusion: float = 0.2
+    shift: float = 3 / 64
+    mirror: bool = True
+    gain: float = 0.1
+    noise: float = 0.01
+    drop_phrases: float = 0.1
+
+    def __post_init__(self):
+        for name in ("view_dropout", "occlusion", "shift", "gain", "noise", "drop_phrases"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"augmentation: expected 0 <= {name} <= 1, got {value}")
+
+
+def split_phrases(caption: str) -> list[str]:
+    """The phrases of a caption: "inner brows raised, jaw dropped" has two. Japanese captions separate them by "、"."""
+    return [phrase for part in re.split(r",\s+|、", caption) if (phrase := part.strip())]
+
+
+def drop_phrases(caption: str, rng: np.random.Generator, *, chance: float) -> str:
+    """Leave out phrases at random, at least one stays, order kept."""
+    phrases = split_phrases(caption)
+    kept = [phrase for phrase in phrases if rng.random() >= chance]
+    kept = kept or [phrases[rng.integers(len(phrases))]] if phrases else []
+    if len(kept) == len(phrases):
+        return caption
+    return ("、" if "、" in caption else ", ").join(kept)
+
+
+def mirror_views(
+    views: np.ndarray, view_angles_deg: np.ndarray, *, channels: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mirror a scan: what the camera at yaw +a would see of the mirrored face is the flipped image of the camera at -a.
+
+    Args:
+        views (`(T, V, H, W, 3)` uint8), view_angles_deg (`(V, 2)`).
+        channels: names of the three channels; the left-right component of a normal changes sign.
+    Returns:
+        Views and angles. Where the set of cameras is symmetric, the views are put back into the given order of angles,
+        so that a view's place keeps its meaning.
+    """
+    flipped = views[..., ::-1, :]
+    if "normal_x" in channels:
+        flipped = flipped.copy()
+        for index in (i for i, name in enumerate(channels) if name == "normal_x"):
+            plane = flipped[..., index]
+            np.subtract(255, plane, out=plane, where=plane > 0)
+    angles = view_angles_deg * np.array([-1, 1], dtype=view_angles_deg.dtype)
+    same = np.isclose(view_angles_deg[:, None], angles[None], atol=1e-3).all(-1)  # (V wanted, V at hand)
+    if (same.sum(0) == 1).all() and (same.sum(1) == 1).all():
+        order = same.argmax(1)
+        return flipped[:, order], angles[order]
+    return flipped, angles
+
+
+def augment_views(
+    views: np.ndarray, rng: np.random.Generator, augmentation: Augmentation, *, channels: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Brightness, noise, shift, occlusion, view dropout. Frames of one sequence are changed alike.
+
+    Args:
+        views (`(T, V, H, W, 3)` uint8): not changed in place.
+    Returns:
+        The varied views, and a mask `(V,)`, true for the views that stay (never all false).
+    """
+    views = views.copy()
+    T, V, H, W, _ = views.shape
+    if augmentation.gain:
+        table = np.arange(256) * rng.uniform(1 - augmentation.gain, 1 + augmentation.gain)
+        table = table.round().clip(0, 255).astype(np.uint8)
+        for index in (i for i, name in enumerate(channels) if name in BRIGHTNESS_CHANNELS):
+            views[..., index] = table[views[..., index]]
+    if augmentation.noise:
+        reach = max(1, round(math.sqrt(3) * 255 * augmentation.noise))  # uniform: its deviation is reach / sqrt(3)
+        noisy = views + rng.integers(-reach, reach + 1, size=views.shape, dtype=np.int16)
+        np.copyto(views, noisy.clip(0, 255).astype(np.uint8), where=views > 0)
+    for view in range(V):
+        if augmentation.shift:
+            reach = round(augmentation.shift * max(H, W))
+            _shift(views[:, view], *rng.integers(-reach, reach + 1, size=2))
+        if rng.random() < augmentation.occlusion:
+            height, width = (round(side * rng.uniform(0.2, 0.5)) for side in (H, W))
+            top, left = rng.integers(0, H - height + 1), rng.integers(0, W - width + 1)
+            views[:, view, top : top + height, left : left + width] = 0
+    kept = rng.random(V) >= augmentation.view_dropout
+    if not kept.any():
+        kept[rng.integers(V)] = True
+    return views, kept
+
+
+def mirror_texts(texts: list[str]) -> list[str]:
+    """Left becomes right in every text, and right left."""
+    return [swap_sides(text) for text in texts]
+
+
+def _shift(images: np.ndarray, down: int, right: int) -> None:
+    """Translate `(T, H, W, 3)` images in place; what comes in is background."""
+    H, W = images.shape[1:3]
+    moved = np.zeros_like(images)
+    moved[:, max(down, 0) : H + min(down, 0), max(right, 0) : W + min(right, 0)] = images[
+        :, max(-down, 0) : H + min(-down, 0), max(-right, 0) : W + min(-right, 0)
+    ]
+    images[:] = moved

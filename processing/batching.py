@@ -1,0 +1,209 @@
+"""From stored views and captions to training batches. In: rows of a data set. Out: what `MVFERModel.forward` takes.
+
+`ViewDataset` decodes views once, chooses a caption and augments; a sample is a function of (seed, epoch, row) and of
+nothing else, so a resumed run sees what an unbroken one would. `Collator` pads, normalises and makes captions unique:
+many scans share a caption, so targets are multi-positive.
+"""
+
+import io
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn.functional import interpolate
+from torch.utils.data import Dataset
+
+from .augmentation import Augmentation, augment_views, drop_phrases, mirror_texts, mirror_views, split_phrases
+from .prompts_mvfer import ACTION_PHRASES, RELAXED_PHRASES
+from .view_batches_mvfer import pad_views, sample_frames
+
+__all__ = ["Augmentation", "Collator", "ViewDataset", "split_phrases"]
+
+_UNIT_OF_PHRASE = {
+    phrase: unit
+    for unit, languages in {**ACTION_PHRASES, "0": RELAXED_PHRASES}.items()
+    for phrases in languages.values()
+    for phrase in phrases
+}
+MEMORY_BUDGET_BYTES = 4 * 2**30
+
+
+class ViewDataset(Dataset):
+    """Rows of one or several splits as training samples.
+
+    Args:
+        splits: one `datasets.Dataset` with the columns of `dataset_scripts.schema`, or a list of them, one after the
+            other.
+        augmentation: how much to vary; `None` gives every row as it is, with its first caption.
+        seed: of caption choice and augmentation.
+        channels: the names of the views' three channels; brightness and mirroring depend on them.
+        num_frames: longer sequences are sampled to this many frames, uniformly in time.
+        memory_budget_bytes: splits whose views fit are decoded once and kept; larger ones are decoded row by row.
+
+    `dataset[row]` and `dataset[epoch, row]` give a dict: `views` uint8 `(V, H, W, 3)`, or `(T, V, H, W, 3)` if any row
+    of the splits is a sequence; `view_mask (V,)`; `view_angles_deg (V, 2)`; `frame_times_s (T,)` for sequences;
+    `captions`: the chosen one (none if the row has none); `known_captions`: all that are true of the row.
+
+    Raises:
+        ValueError: if there are no rows, a column is missing, a picture cannot be read, or the numbers of frames and
+            views are not those of `frame_times_s` (one frame if absent) and `view_angles_deg`.
+    """
+
+    def __init__(
+        self,
+        splits,
+        *,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        channels: Sequence[str] = ("clay", "curvature", "depth"),
+        num_frames: int = 8,
+        memory_budget_bytes: int = MEMORY_BUDGET_BYTES,
+    ):
+        splits = list(splits) if isinstance(splits, (list, tuple)) else [splits]
+        if not splits or not all(len(split) for split in splits):
+            raise ValueError(f"expected splits with rows, got {[len(split) for split in splits]} rows")
+        if num_frames < 1:
+            raise ValueError(f"expected num_frames >= 1, got {num_frames}")
+        for split in splits:
+            missing = {"views", "view_angles_deg", "captions"} - set(split.column_names)
+            if missing:
+                raise ValueError(f"the split lacks the columns {sorted(missing)}; it has {split.column_names}")
+        self.augmentation, self.seed, self.channels, self.num_frames = augmentation, seed, tuple(channels), num_frames
+        self.splits = [split.with_format("arrow") for split in splits]
+        self.rows = [(s, row) for s, split in enumerate(splits) for row in range(len(split))]
+        self._texts = [captions or [] for split in splits for captions in split["captions"]]
+        self._angles = [_angles(angles) for split in splits for angles in split["view_angles_deg"]]
+        self._times = [times for split in splits for times in _column(split, "frame_times_s")]
+        first = self._decode(0)
+        self.num_views = first.shape[1]
+        lengths = [len(times) if times else 1 for times in self._times]
+        self.has_sequences = any(length > 1 for length in lengths)
+        self._views: list[np.ndarray] | None = None
+        if first[:1].nbytes * sum(lengths) <= memory_budget_bytes:
+            self._views = [self._decode(index) for index in range(len(self.rows))]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int | tuple[int, int]) -> dict:
+        epoch, row = index if isinstance(index, tuple) else (0, index)
+        rng = np.random.default_rng((self.seed, epoch, row))
+        views = self._decode(row) if self._views is None else self._views[row]  # (T, V, H, W, 3)
+        angles, known, times = self._angles[row], self._texts[row], self._times[row]
+        times = np.asarray(times or [0.0], dtype=np.float32)
+        frames = sample_frames(times, self.num_frames, rng=rng if self.augmentation else None)
+        views, times = views[frames], times[frames]
+        mask = np.ones(views.shape[1], dtype=bool)
+        chosen = known[:1]
+        if self.augmentation:
+            if self.augmentation.mirror and rng.random() < 0.5:
+                views, angles = mirror_views(views, angles, channels=self.channels)
+                known = mirror_texts(known)
+            if known:
+                text = known[rng.integers(len(known))]
+                chosen = [drop_phrases(text, rng, chance=self.augmentation.drop_phrases)]
+            views, mask = augment_views(views, rng, self.augmentation, channels=self.channels)
+        sample = {"view_mask": mask, "view_angles_deg": angles, "captions": chosen, "known_captions": known}
+        if self.has_sequences:
+            return sample | {"views": views, "frame_times_s": times}
+        return sample | {"views": views[0]}
+
+    def _decode(self, index: int) -> np.ndarray:
+        """All frames and views of a row, `(T, V, H, W, 3)` uint8."""
+        split, row = self.rows[index]
+        try:
+            frames = self.splits[split][row]["views"][0].as_py()
+            views = np.stack([np.stack([_decode_image(view) for view in frame]) for frame in frames])
+        except (OSError, TypeError, ValueError) as error:
+            raise ValueError(f"split {split}, row {row}: the views cannot be read; build it again ({error})") from error
+        expected = len(self._times[index] or [0.0]), len(self._angles[index])
+        if views.shape[:2] != expected:
+            raise ValueError(
+                f"split {split}, row {row}: expected (frames, views) {expected} from frame_times_s and "
+                f"view_angles_deg, got {views.shape[:2]}"
+            )
+        return views
+
+
+class Collator:
+    """Make a batch of samples.
+
+    Args:
+        tokenizer: any tokenizer with a padding token.
+        image_processor: `MVFERImageProcessor`; its normalisation and size are the model's.
+        phrases: also give the captions' single phrases, for the sigmoid term.
+
+    A sample is a dict: `views` uint8 `(V, H, W, 3)` or `(T, V, H, W, 3)`; `captions`, the texts to learn from; and,
+    optional, `view_mask`, `view_angles_deg`, `frame_times_s`, `known_captions` (further texts that are true of it).
+
+    Returns a dict of tensors: `pixel_values (B, V, C, H, W)` or `(B, T, V, C, H, W)`, `view_mask`, `view_angles_deg`,
+    with sequences `frame_mask`, `frame_times_s`; `input_ids (K, L)`, `attention_mask` of the batch's unique captions
+    and `text_targets (B, K)`, true where a caption says of a sample what one of its own says, in whatever wording; with
+    `phrases`, `phrase_input_ids (P, L)`, `phrase_attention_mask`, `phrase_targets (B, P)`. Without any caption the text's
+    keys are absent.
+    """
+
+    def __init__(self, tokenizer, image_processor, *, phrases: bool = True):
+        self.tokenizer, self.image_processor, self.phrases = tokenizer, image_processor, phrases
+
+    def __call__(self, samples: list[dict]) -> dict[str, torch.Tensor]:
+        if not samples:
+            raise ValueError("expected at least one sample, got none")
+        batch = pad_views(
+            [sample["views"] for sample in samples],
+            view_masks=[sample.get("view_mask") for sample in samples],
+            view_angles_deg=[sample.get("view_angles_deg") for sample in samples],
+            frame_times_s=[sample.get("frame_times_s") for sample in samples],
+        )
+        batch["pixel_values"] = self._pixels(batch.pop("views"))
+        captions = [list(sample.get("captions") or []) for sample in samples]
+        known = [own + list(sample.get("known_captions") or []) for own, sample in zip(captions, samples, strict=True)]
+        batch |= self._texts(captions, known, names=("input_ids", "attention_mask", "text_targets"))
+        if self.phrases:
+            captions, known = ([sum(map(split_phrases, own), []) for own in texts] for texts in (captions, known))
+            names = ("phrase_input_ids", "phrase_attention_mask", "phrase_targets")
+            batch |= self._texts(captions, known, names=names)
+        return batch
+
+    def _pixels(self, views: torch.Tensor) -> torch.Tensor:
+        size_px = self.image_processor.size_px
+        if views.shape[-3:-1] != (size_px, size_px):  # data rendered at another size than the model's
+            flat = views.flatten(0, -4).permute(0, 3, 1, 2)
+            flat = interpolate(flat.contiguous(), size=(size_px, size_px), mode="bilinear", antialias=True)
+            views = flat.permute(0, 2, 3, 1).reshape(*views.shape[:-3], size_px, size_px, 3)
+        return self.image_processor.normalize_views(views)
+
+    def _texts(self, chosen: list[list[str]], known: list[list[str]], *, names: tuple[str, str, str]) -> dict:
+        unique = list(dict.fromkeys(text for texts in chosen for text in texts))
+        if not unique:
+            return {}
+        true = [{meaning(text) for text in texts} for texts in known]
+        targets = torch.tensor([[meaning(text) in row for text in unique] for row in true])
+        tokens = self.tokenizer(unique, padding=True, truncation=True, return_tensors="pt")
+        return dict(zip(names, (tokens["input_ids"], tokens["attention_mask"], targets), strict=True))
+
+
+@lru_cache(maxsize=100_000)
+def meaning(caption: str) -> frozenset[str]:
+    """What a caption says, whatever its wording, order and language: its action units; other phrases stand for themselves."""
+    return frozenset(_UNIT_OF_PHRASE.get(phrase, phrase) for phrase in split_phrases(caption))
+
+
+def _column(split, name: str) -> list:
+    return split[name] if name in split.column_names else [None] * len(split)
+
+
+def _angles(angles) -> np.ndarray:
+    angles = np.asarray(angles, dtype=np.float32)
+    if angles.ndim != 2 or angles.shape[1] != 2 or not np.isfinite(angles).all():
+        raise ValueError(f"expected view_angles_deg (V, 2) of finite yaw and pitch, got shape {angles.shape}")
+    return angles
+
+
+def _decode_image(image: dict) -> np.ndarray:
+    source = io.BytesIO(image["bytes"]) if image.get("bytes") else Path(image["path"])
+    with Image.open(source) as opened:
+        return np.asarray(opened.convert("RGB"))

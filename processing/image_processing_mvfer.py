@@ -1,0 +1,359 @@
+"""Photos, meshes and sequences to `pixel_values`. What CLIP's image processor does, plus views rendered from a mesh.
+
+In: photos (flat, or nested [sample][view]), meshes, or sequences of either. Out: `pixel_values (B, C, H, W)` for a flat
+list of photos, else `(B, V, C, H, W)` or `(B, T, V, C, H, W)` with masks that are true where something is present.
+Rendering lives in the image processor, as frame sampling lives in video processors: its settings are typed, saved with
+the processor, and can be overridden in a call.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from transformers import BatchFeature
+from transformers.image_processing_backends import PilBackend
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, PILImageResampling
+from transformers.processing_utils import ImagesKwargs
+
+from .cameras_mvfer import DEFAULT_VIEW_ANGLES_DEG
+from .channels_mvfer import COLOR_CHANNELS
+from .meshes_mvfer import MESH_SUFFIXES, Mesh, as_mesh, load_mesh
+from .rendering_mvfer import RenderSettings, render_mesh
+from .view_batches_mvfer import normalize_views, pad_views, sample_frames
+
+DEFAULT_FPS = 25.0
+
+
+class MVFERImagesKwargs(ImagesKwargs, total=False):
+    """CLIP's settings, and:
+
+    view_angles_deg (`(V, 2)` numbers): yaw and pitch of the cameras that meshes are rendered from, see `cameras_mvfer`.
+        In a call with photos: where these were taken from, `(V, 2)` for all samples or `(B, V, 2)`.
+    channels (three names): what the three channels of a rendered view show, see `channels_mvfer`.
+    supersampling (`int`): samples per pixel along each axis.
+    render_backend (`str`): "torch", "numba" or "auto".
+    up_axis (`str`): of mesh files, see `meshes_mvfer`.
+    num_frames (`int`): longer sequences are sampled to this many frames, uniformly in time.
+    """
+
+    view_angles_deg: Any
+    channels: Any
+    supersampling: int
+    render_backend: str
+    up_axis: str
+    num_frames: int
+
+
+class _Request(NamedTuple):
+    kind: str  # "images", "meshes" or "sequences"
+    items: Any
+    view_angles_deg: Any  # as given in the call, else None
+
+
+class MVFERImageProcessor(PilBackend):
+    """CLIP's image processor that can also render.
+
+        image_processor(images=[photo, photo])             pixel_values (B, C, H, W), as in CLIP
+        image_processor(images=[[photo, photo], [photo]])  pixel_values (B, V, C, H, W), view_mask (B, V)
+        image_processor(meshes=["face.obj", mesh])         the same, and view_angles_deg (B, V, 2)
+        image_processor(sequences=[{"frames": [mesh, mesh], "fps": 25.0}])
+            pixel_values (B, T, V, C, H, W), view_mask (B, T, V), view_angles_deg (B, V, 2), frame_mask (B, T),
+            frame_times_s (B, T)
+
+    A mesh is a path, a `Mesh`, a `trimesh.Trimesh` or a dict of arrays. A sequence is a dict of `frames`, each a mesh,
+    a photo, or a list with one photo per view, and of `fps` (25 if absent) or `frame_times_s`. Photos with known
+    cameras take `view_angles_deg`.
+
+    Raises:
+        ValueError: in a call, for input of another kind, with what was got and what is expected; mesh errors name the
+            file.
+    """
+
+    valid_kwargs = MVFERImagesKwargs
+    model_input_names = ["pixel_values", "view_mask", "view_angles_deg", "frame_mask", "frame_times_s"]
+
+    resample = PILImageResampling.BICUBIC
+    image_mean = OPENAI_CLIP_MEAN
+    image_std = OPENAI_CLIP_STD
+    size = {"shortest_edge": 224}
+    default_to_square = False
+    crop_size = {"height": 224, "width": 224}
+    do_resize = True
+    do_center_crop = True
+    do_rescale = True
+    do_normalize = True
+    do_convert_rgb = True
+
+    view_angles_deg = [list(angles) for angles in DEFAULT_VIEW_ANGLES_DEG]
+    channels = ["clay", "curvature", "depth"]
+    supersampling = 1
+    render_backend = "torch"
+    up_axis = "y"
+    num_frames = 8
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        _check_count("num_frames", self.num_frames)
+        self.view_angles_deg = self.render_settings.to_dict()["view_angles_deg"]  # raises on bad render settings
+
+    @classmethod
+    def from_render_settings(cls, settings: RenderSettings | Mapping, **kwargs) -> "MVFERImageProcessor":
+        """The processor that renders like a data set whose `dataset_info.json` holds these settings."""
+        settings = settings if isinstance(settings, RenderSettings) else RenderSettings.from_dict(settings)
+        fields = settings.to_dict()
+        size_px, backend = fields.pop("size_px"), fields.pop("backend")
+        crop_size = {"height": size_px, "width": size_px}
+        return cls(size={"shortest_edge": size_px}, crop_size=crop_size, render_backend=backend, **fields, **kwargs)
+
+    @property
+    def size_px(self) -> int:
+        """Height and width of what the model sees."""
+        return _size_px(self.do_center_crop, self.crop_size, self.size)
+
+    @property
+    def render_settings(self) -> RenderSettings:
+        """The settings that meshes are rendered with."""
+        return _render_settings(vars(self))
+
+    def normalize_views(self, views) -> torch.Tensor:
+        """Views `(..., H, W, 3)` uint8 that are already at model size to `pixel_values (..., 3, H, W)`, all at once."""
+        return _normalize(views, vars(self))
+
+    def __call__(self, images=None, *, meshes=None, sequences=None, **kwargs) -> BatchFeature:
+        return self.preprocess(images, meshes=meshes, sequences=sequences, **kwargs)
+
+    def preprocess(self, images=None, *, meshes=None, sequences=None, **kwargs) -> BatchFeature:
+        given = {"images": images, "meshes": meshes, "sequences": sequences}
+        given = {kind: items for kind, items in given.items() if items is not None}
+        if len(given) != 1:
+            raise ValueError(f"expected one of images, meshes, sequences, got {list(given) or 'none'}")
+        ((kind, items),) = given.items()
+        return super().preprocess(_Request(kind, items, kwargs.get("view_angles_deg")), **kwargs)
+
+    def _preprocess_image_like_inputs(self, request: _Request, return_tensors=None, **kwargs) -> BatchFeature:
+        handler = {"images": self._images, "meshes": self._meshes, "sequences": self._sequences}[request.kind]
+        batch = handler(request, kwargs)
+        if return_tensors != "pt":
+            batch = {name: value.numpy() for name, value in batch.items()}
+        return BatchFeature(batch, tensor_type=return_tensors)
+
+    def _images(self, request: _Request, kwargs: dict) -> dict[str, torch.Tensor]:
+        samples = _nest_photos(request.items, "images")
+        is_flat = not isinstance(samples[0], list)
+        samples = [[sample] for sample in samples] if is_flat else samples
+        pixels = self._photos([photo for sample in samples for photo in sample], kwargs)  # (n, C, H, W)
+        if is_flat and request.view_angles_deg is None:
+            return {"pixel_values": pixels}
+        counts = [len(sample) for sample in samples]
+        batch = pad_views(list(pixels.split(counts)), view_angles_deg=_angles_of(request.view_angles_deg, counts))
+        return {"pixel_values": batch.pop("views"), **batch}
+
+    def _meshes(self, request: _Request, kwargs: dict) -> dict[str, torch.Tensor]:
+        settings = _render_settings(kwargs)
+        meshes = _as_list(request.items, "meshes", one=(str, Mapping, Mesh))
+        views = [render_mesh(_load(mesh, f"meshes[{i}]", kwargs), settings)[0] for i, mesh in enumerate(meshes)]
+        batch = pad_views(views, view_angles_deg=[settings.view_angles_deg] * len(views))
+        return {"pixel_values": _normalize(batch.pop("views"), kwargs), **batch}
+
+    def _sequences(self, request: _Request, kwargs: dict) -> dict[str, torch.Tensor]:
+        _check_count("num_frames", kwargs["num_frames"])
+        sequences = [
+            _read_sequence(sequence, f"sequences[{i}]", kwargs["num_frames"])
+            for i, sequence in enumerate(_as_list(request.items, "sequences", one=(Mapping,)))
+        ]
+        kinds = {_is_photo(frames[0]) or isinstance(frames[0], list | tuple) for frames, _ in sequences}
+        if len(kinds) != 1:
+            raise ValueError("expected sequences of meshes or sequences of photos, got both in one call")
+        times = [times for _, times in sequences]
+        if kinds == {True}:
+            nested = [_nest_photos(frames, f"sequences[{i}]") for i, (frames, _) in enumerate(sequences)]
+            nested = [[frame if isinstance(frame, list) else [frame] for frame in frames] for frames in nested]
+            return self._photo_sequences(nested, times, request.view_angles_deg, kwargs)
+        settings = _render_settings(kwargs)
+        views = []
+        for i, (frames, _) in enumerate(sequences):
+            meshes = [_load(mesh, f"sequences[{i}], frame {t}", kwargs) for t, mesh in enumerate(frames)]
+            views.append(render_mesh(meshes, settings))  # (T, V, H, W, 3)
+        angles = [settings.view_angles_deg] * len(views)
+        batch = pad_views(views, view_angles_deg=angles, frame_times_s=times)
+        return {"pixel_values": _normalize(batch.pop("views"), kwargs), **batch}
+
+    def _photo_sequences(self, sequences: list, times: list, view_angles_deg, kwargs: dict) -> dict[str, torch.Tensor]:
+        counts = [len(frames[0]) for frames in sequences]
+        for i, (frames, count) in enumerate(zip(sequences, counts, strict=True)):
+            if any(len(frame) != count for frame in frames):
+                got = [len(frame) for frame in frames]
+                raise ValueError(f"sequences[{i}]: expected {count} photos in every frame, got {got}")
+        pixels = self._photos([photo for frames in sequences for frame in frames for photo in frame], kwargs)
+        pixels = pixels.split([len(frames) * count for frames, count in zip(sequences, counts, strict=True)])
+        views = [p.unflatten(0, (-1, count)) for p, count in zip(pixels, counts, strict=True)]  # (T, V, C, H, W)
+        batch = pad_views(views, view_angles_deg=_angles_of(view_angles_deg, counts), frame_times_s=times)
+        return {"pixel_values": batch.pop("views"), **batch}
+
+    def _photos(self, photos: list, kwargs: dict) -> torch.Tensor:
+        """`(n, C, H, W)`. Photos already uint8 RGB at model size skip the resize: it would change nothing."""
+        photos = self.fetch_images([_open_photo(photo) for photo in photos])
+        photos = [_check_photo(photo, kwargs["do_rescale"]) for photo in photos]
+        size_px = _size_px(kwargs["do_center_crop"], kwargs["crop_size"], kwargs["size"])
+        ready = [np.asarray(p) if isinstance(p, Image.Image) and p.mode == "RGB" else p for p in photos]
+        if all(isinstance(p, np.ndarray) and p.dtype == np.uint8 and p.shape == (size_px, size_px, 3) for p in ready):
+            return _normalize(np.stack(ready), kwargs)
+        options = {name: kwargs.get(name) for name in ("do_convert_rgb", "input_data_format")}
+        images = [self.process_image(photo, **options) for photo in photos]
+        pixels = self._preprocess(images, return_tensors=None, **kwargs)["pixel_values"]
+        shapes = {p.shape for p in pixels}
+        if len(shapes) != 1:
+            raise ValueError(f"photos of different sizes need do_resize and do_center_crop, got {sorted(shapes)}")
+        return torch.from_numpy(np.stack(pixels).astype(np.float32))
+
+
+def _size_px(do_center_crop: bool, crop_size, size) -> int:
+    height, width = (crop_size.height, crop_size.width) if do_center_crop else (size.height, size.width)
+    height, width = height or size.shortest_edge, width or size.shortest_edge
+    if not height or height != width:
+        raise ValueError(f"expected square images, got {height} x {width} pixels")
+    return height
+
+
+def _render_settings(values: Mapping) -> RenderSettings:
+    return RenderSettings(
+        view_angles_deg=_plain(values["view_angles_deg"]),
+        size_px=_size_px(values["do_center_crop"], values["crop_size"], values["size"]),
+        supersampling=values["supersampling"],
+        channels=tuple(values["channels"]) if isinstance(values["channels"], list | tuple) else values["channels"],
+        backend=values["render_backend"],
+    )
+
+
+def _normalize(views, values: Mapping) -> torch.Tensor:
+    scale = values["rescale_factor"] if values["do_rescale"] else 1.0
+    mean, std = (values["image_mean"], values["image_std"]) if values["do_normalize"] else ((0.0,) * 3, (1.0,) * 3)
+    return normalize_views(views, mean=mean, std=std, rescale_factor=scale)
+
+
+def _load(mesh, where: str, values: Mapping) -> Mesh:
+    if not isinstance(mesh, str) and not hasattr(mesh, "__fspath__"):
+        try:
+            return as_mesh(mesh)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+    geometry_only = not set(values["channels"]) & set(COLOR_CHANNELS)
+    return load_mesh(mesh, up_axis=values["up_axis"], geometry_only=geometry_only)
+
+
+def _read_sequence(sequence, where: str, num_frames: int) -> tuple[list, np.ndarray]:
+    """The chosen frames of a sequence and their times in seconds."""
+    if not isinstance(sequence, Mapping) or "frames" not in sequence:
+        raise ValueError(f'{where}: expected {{"frames": [...], "fps": 25.0}}, got {type(sequence).__name__}')
+    unknown = set(sequence) - {"frames", "fps", "frame_times_s"}
+    if unknown:
+        raise ValueError(f"{where}: unknown keys {sorted(unknown)}; known are frames, fps, frame_times_s")
+    frames = _as_list(sequence["frames"], f"{where}, frames")
+    times, fps = sequence.get("frame_times_s"), sequence.get("fps", DEFAULT_FPS)
+    if times is None:
+        if not isinstance(fps, int | float) or not 0 < fps < float("inf"):
+            raise ValueError(f"{where}: expected fps > 0, got {fps!r}")
+        times = np.arange(len(frames)) / fps
+    times = np.asarray(times, dtype=np.float64)
+    if times.shape != (len(frames),):
+        raise ValueError(f"{where}: expected {len(frames)} frame_times_s, got shape {times.shape}")
+    try:
+        chosen = sample_frames(times, num_frames)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    return [frames[t] for t in chosen], times[chosen].astype(np.float32)
+
+
+def _nest_photos(items, where: str) -> list:
+    """A flat list of photos, or a list of non-empty lists of photos; nothing else."""
+    if isinstance(items, np.ndarray | torch.Tensor) and items.ndim >= 4:
+        items = list(items)
+    items = [items] if _is_photo(items) else _as_list(items, where)
+    nested = [list(i) if isinstance(i, list | tuple) or getattr(i, "ndim", 0) == 4 else i for i in items]
+    lists = [isinstance(item, list) for item in nested]
+    if any(lists) and not all(lists):
+        raise ValueError(f"{where}: expected photos, or lists with one photo per view, got a mixture")
+    for index, item in enumerate(nested):
+        if isinstance(item, list) and not item:
+            raise ValueError(f"{where}[{index}]: expected at least one photo, got an empty list")
+        for photo in item if isinstance(item, list) else [item]:
+            if not _is_photo(photo):
+                is_mesh = isinstance(photo, Mapping | str | os.PathLike) or hasattr(photo, "vertices")
+                got = f"{type(photo).__name__}; meshes go into meshes=" if is_mesh else type(photo).__name__
+                raise ValueError(f"{where}[{index}]: expected a photo (PIL, array, file or URL), got {got}")
+    return nested
+
+
+def _is_photo(item) -> bool:
+    is_array = isinstance(item, np.ndarray | torch.Tensor) and item.ndim in (2, 3)
+    is_name = isinstance(item, str | os.PathLike) and not os.fspath(item).lower().endswith(MESH_SUFFIXES)
+    return isinstance(item, Image.Image) or is_array or is_name
+
+
+def _check_photo(photo, do_rescale: bool):
+    """Catch what would silently become a wrong picture: not finite, empty, or numbers outside 0..255 (and 0..1)."""
+    if isinstance(photo, Image.Image):
+        return photo
+    photo = photo.detach().cpu().numpy() if isinstance(photo, torch.Tensor) else photo
+    if not photo.size or photo.dtype.kind not in "uif":
+        raise ValueError(f"expected a photo of numbers, got an array {photo.shape} of {photo.dtype}")
+    if not np.isfinite(photo).all():
+        raise ValueError("expected finite pixels, got a photo with NaN or infinity")
+    if photo.ndim == 2:
+        photo = np.repeat(photo[..., None], 3, axis=-1)
+    if photo.dtype == np.uint8 or not do_rescale:  # the caller has scaled already
+        return photo
+    if photo.dtype.kind == "f" and photo.min() >= 0 and photo.max() <= 1:
+        photo = photo * 255
+    if photo.min() < 0 or photo.max() > 255:
+        raise ValueError(f"expected pixels in 0..255 or 0..1, got {photo.min():.3g}..{photo.max():.3g}")
+    return photo.round().astype(np.uint8)
+
+
+def _open_photo(photo):
+    """Files are opened here, so that a missing one is named; URLs are left to the parent."""
+    if not isinstance(photo, str | os.PathLike) or os.fspath(photo).startswith(("http://", "https://")):
+        return photo
+    try:
+        with Image.open(photo) as opened:
+            return ImageOps.exif_transpose(opened).convert("RGB")
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{os.fspath(photo)}: not readable as a photo ({error}); export it as PNG or JPEG") from error
+
+
+def _angles_of(view_angles_deg, counts: list[int]) -> list | None:
+    """Angles given in a call, per sample: `(V, 2)` for all alike, or one such array per sample."""
+    if view_angles_deg is None:
+        return None
+    angles = _plain(view_angles_deg)
+    try:
+        is_shared = np.ndim(angles[0][0]) == 0
+        angles = [angles] * len(counts) if is_shared else angles
+        shapes = [np.shape(a) for a in angles]
+    except (TypeError, IndexError, ValueError):
+        raise ValueError(f"view_angles_deg: expected (V, 2) or (B, V, 2) numbers, got {view_angles_deg!r}") from None
+    if shapes != [(count, 2) for count in counts] or not all(np.isfinite(a).all() for a in angles):
+        raise ValueError(f"view_angles_deg: expected finite (V, 2) per sample for {counts} views, got {shapes}")
+    return angles
+
+
+def _as_list(items, where: str, one: tuple = ()) -> list:
+    if one and (isinstance(items, one) or hasattr(items, "__fspath__") or hasattr(items, "vertices")):
+        items = [items]
+    if not isinstance(items, Sequence | np.ndarray) or isinstance(items, str):
+        raise ValueError(f"{where}: expected a list, got {type(items).__name__}")
+    if len(items) == 0:
+        raise ValueError(f"{where}: expected at least one, got an empty list")
+    return list(items)
+
+
+def _plain(values):
+    return values.tolist() if isinstance(values, np.ndarray | torch.Tensor) else values
+
+
+def _check_count(name: str, value) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"expected {name} >= 1, got {value!r}")

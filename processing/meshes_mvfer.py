@@ -1,0 +1,271 @@
+"""One mesh type and the one door every scan enters by.
+
+In: a file (.obj, .ply, .off, .stl, .glb, .wrl, .bnt), arrays, or a trimesh object. Out: a checked `Mesh` in the
+package's coordinates: right-handed, y up, the face looking towards +z, x to the viewer's right. Everything that is
+wrong with a file is a ValueError `"<path>: <reason>; <remedy>"`; sizes claimed by a header are compared with the
+file's size before anything is allocated; textures are only read from the mesh's own folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .bnt_mvfer import parse_bnt
+from .obj_mvfer import MeshFileError, parse_obj
+from .textures_mvfer import existing_name, name_from_materials, name_of_same_base, read_texture
+from .trimesh_mvfer import fields_of_trimesh, parse_with_trimesh
+from .wrl_mvfer import parse_wrl
+
+try:
+    import trimesh
+except ImportError:
+    trimesh = None
+
+MESH_SUFFIXES = (".obj", ".ply", ".off", ".stl", ".glb", ".wrl", ".bnt")
+_PARSERS = {".obj": parse_obj, ".wrl": parse_wrl, ".bnt": parse_bnt}
+_MAX_COORDINATE = 1e9
+_EXPORT = "export the mesh again"
+
+# Rows are our x, y, z in terms of the file's; each is a rotation. Where the face looks in the file is the usual case.
+_UP_AXES = {
+    "y": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),  # face towards +z: ours
+    "-y": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),  # face towards -z: depth cameras, OpenCV
+    "z": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),  # face towards -y: Anny, Blender, many scanners
+    "-z": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),  # face towards +y
+    "x": ((0, -1, 0), (1, 0, 0), (0, 0, 1)),  # face towards +z: scanner lying on its side
+    "-x": ((0, 1, 0), (-1, 0, 0), (0, 0, 1)),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """A triangle mesh, with uvs, a texture and colours where the scan has them.
+
+    Attributes:
+        vertices (`np.ndarray` of shape `(N, 3)`, float32): any unit.
+        faces (`np.ndarray` of shape `(M, 3)`, int64): vertex indices.
+        uvs (`np.ndarray` of shape `(U, 2)`, float32, *optional*): origin at the lower left of the texture.
+        uv_faces (`np.ndarray` of shape `(M, 3)`, int64, *optional*): uv indices of the same corners as `faces`.
+        texture (`np.ndarray` of shape `(h, w, 3)`, uint8, *optional*): RGB, first row at the top.
+        vertex_colors (`np.ndarray` of shape `(N, 3)`, uint8, *optional*): RGB.
+        source (`str`): the file it came from, "" if it was made in memory.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    uvs: np.ndarray | None = None
+    uv_faces: np.ndarray | None = None
+    texture: np.ndarray | None = None
+    vertex_colors: np.ndarray | None = None
+    source: str = ""
+
+
+def load_mesh(
+    path: str | os.PathLike, *, up_axis: str = "y", geometry_only: bool = False, max_bytes: int = 512 * 2**20
+) -> Mesh:
+    """Read a mesh file.
+
+    Args:
+        path (`str` or `os.PathLike`): .obj (with .mtl and texture), .ply, .off, .stl, .glb, .wrl (VRML 2.0, as BU-3DFE
+            and BU-4DFE) or .bnt (Bosphorus). Equal vertices of .stl and .glb are merged, so that normals are smooth.
+        up_axis (`str`, defaults to "y"): the file's up axis, "y", "z", "x" or the same with "-"; "y" is ours, the face
+            towards +z; "z" has the face towards -y, "-y" towards -z, "-z" towards +y, "x" and "-x" towards +z.
+        geometry_only (`bool`, defaults to `False`): skip uvs, texture and colours.
+        max_bytes (`int`, defaults to 512 MiB): refuse larger files.
+    Returns:
+        `Mesh`: checked. A texture that is named but absent is left out, with a warning.
+    Raises:
+        ValueError: `"<path>: <reason>; <remedy>"` for whatever is wrong with the file, its absence included, and for a
+            texture outside the mesh's folder.
+    """
+    if up_axis not in _UP_AXES:
+        raise ValueError(f"up_axis must be one of {', '.join(_UP_AXES)}, got {up_axis!r}")
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise ValueError(f"expected the path of a mesh file, got {path!r}")
+    path = Path(os.fsdecode(path))
+    try:
+        mesh = _read(path, _read_bytes(path, max_bytes), geometry_only)
+        mesh = Mesh(**mesh, source=str(path))
+        if up_axis != "y":
+            rotation = np.array(_UP_AXES[up_axis], np.float64)
+            mesh = dataclasses.replace(mesh, vertices=np.asarray(mesh.vertices, np.float64) @ rotation.T)
+        return _checked(mesh)
+    except MeshFileError as error:
+        raise ValueError(f"{path}: {error}") from error
+    except Exception as error:
+        detail = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise ValueError(f"{path}: not readable as {path.suffix} ({detail}); {_EXPORT}") from error
+
+
+def as_mesh(obj) -> Mesh:
+    """A path, a `Mesh`, a `trimesh.Trimesh` or a dict of a `Mesh`'s fields, as a checked `Mesh`.
+
+    Raises:
+        ValueError: if it is none of these, or what `load_mesh` and `check_mesh` refuse.
+    """
+    if isinstance(obj, Mesh):
+        return check_mesh(obj)
+    if isinstance(obj, str | os.PathLike):
+        return load_mesh(obj)
+    if isinstance(obj, dict):
+        known = {field.name for field in dataclasses.fields(Mesh)}
+        if not {"vertices", "faces"} <= set(obj) <= known:
+            raise ValueError(f"expected a dict of vertices, faces and no other than {sorted(known)}, got {sorted(obj)}")
+        return check_mesh(Mesh(**obj))
+    if trimesh is not None and isinstance(obj, trimesh.Trimesh):
+        try:
+            return _checked(Mesh(**fields_of_trimesh(obj)))
+        except MeshFileError as error:
+            raise ValueError(f"mesh: {error}") from error
+    raise ValueError(f"expected a path, a Mesh, a trimesh.Trimesh or a dict, got {type(obj).__name__}")
+
+
+def check_mesh(mesh: Mesh) -> Mesh:
+    """The mesh with its arrays in the promised types.
+
+    Raises:
+        ValueError: if it is empty, has no area, a coordinate that is not finite or beyond 1e9, an index out of range,
+            or an array of another shape than `Mesh` says.
+    """
+    try:
+        return _checked(mesh)
+    except MeshFileError as error:
+        raise ValueError(f"{mesh.source or 'mesh'}: {error}") from error
+
+
+def _checked(mesh: Mesh) -> Mesh:
+    remedy = _EXPORT if mesh.source else "check the arrays"
+    vertices = _array(mesh.vertices, "vertices", 3, "floating", remedy)
+    faces = _array(mesh.faces, "faces", 3, "integer", remedy)
+    if not len(vertices):
+        raise MeshFileError("empty, no vertices", remedy)
+    if not len(faces):
+        raise MeshFileError(f"{len(vertices)} vertices but no faces: a point cloud", "export a triangle mesh instead")
+    if not np.isfinite(vertices).all():
+        bad = int(np.flatnonzero(~np.isfinite(vertices).all(axis=1))[0])
+        raise MeshFileError(f"vertex {bad} is not finite (NaN or infinity)", f"remove such points, then {remedy}")
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    if max(-low.min(), high.max()) > _MAX_COORDINATE:
+        raise MeshFileError(
+            f"coordinates up to {max(-low.min(), high.max()):.3g}, beyond 1e9", "scale the mesh to mm, cm or m"
+        )
+    _check_range(faces, len(vertices), "faces", "vertices", remedy)
+    extent = float((high - low).max())
+    first, second, third = ((vertices - low) / extent)[faces.T] if extent else np.zeros((3, 1, 3))
+    if not np.square(np.cross(second - first, third - first)).sum() > 1e-16:
+        raise MeshFileError("the faces have no area", "the mesh is collapsed to a line or a point: " + remedy)
+    uvs, uv_faces, texture, colors = mesh.uvs, mesh.uv_faces, mesh.texture, mesh.vertex_colors
+    if (uvs is None) != (uv_faces is None):
+        raise MeshFileError("uvs and uv_faces must be given together", remedy)
+    if uvs is not None:
+        uvs = _array(uvs, "uvs", 2, "floating", remedy)
+        uv_faces = _array(uv_faces, "uv_faces", 3, "integer", remedy)
+        if uv_faces.shape != faces.shape:
+            raise MeshFileError(f"{len(uv_faces)} uv_faces for {len(faces)} faces", remedy)
+        if not np.isfinite(uvs).all():
+            raise MeshFileError("uvs are not finite (NaN or infinity)", remedy)
+        _check_range(uv_faces, len(uvs), "uv_faces", "uvs", remedy)
+    if texture is not None:
+        texture = np.asarray(texture)
+        if texture.ndim != 3 or texture.shape[2] != 3 or texture.dtype != np.uint8 or not texture.size:
+            raise MeshFileError(
+                f"texture {texture.shape} {texture.dtype}, expected (h, w, 3) uint8", "convert it to RGB"
+            )
+    if colors is not None:
+        colors = np.asarray(colors)
+        if colors.shape != vertices.shape or colors.dtype != np.uint8:
+            raise MeshFileError(
+                f"vertex_colors {colors.shape} {colors.dtype}, expected {vertices.shape} uint8", "convert them to RGB"
+            )
+    return Mesh(vertices, faces, uvs, uv_faces, texture, colors, mesh.source)
+
+
+def _array(values, name: str, width: int, kind: str, remedy: str) -> np.ndarray:
+    """(n, width) as float32 or int64."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise MeshFileError(f"{name} is no array ({error})", remedy) from error
+    wanted = np.number if kind == "floating" else np.integer
+    if array.ndim != 2 or array.shape[1] != width or not np.issubdtype(array.dtype, wanted):
+        if array.size:
+            raise MeshFileError(f"{name} {array.shape} {array.dtype}, expected (n, {width}) {kind}", remedy)
+        array = np.zeros((0, width))
+    if np.issubdtype(array.dtype, np.complexfloating):
+        raise MeshFileError(f"{name} are complex numbers", remedy)
+    with np.errstate(over="ignore"):  # what overflows float32 is reported as not finite
+        return np.ascontiguousarray(array, np.float32 if kind == "floating" else np.int64)
+
+
+def _check_range(index: np.ndarray, count: int, name: str, of: str, remedy: str) -> None:
+    low, high = int(index.min()), int(index.max())
+    if low < 0 or high >= count:
+        bad = low if low < 0 else high
+        raise MeshFileError(f"index {bad} in {name} is out of range for {count} {of}", remedy)
+
+
+def _read_bytes(path: Path, max_bytes: int) -> bytes:
+    if path.suffix.lower() not in MESH_SUFFIXES:
+        raise MeshFileError(
+            f"unknown kind of file {path.suffix!r}", f"expected one of {', '.join(MESH_SUFFIXES)}: convert it to .ply"
+        )
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise MeshFileError("a directory", "give the path of one mesh file")
+        if not stat.S_ISREG(status.st_mode):
+            raise MeshFileError("not a regular file", "give the path of a mesh file on disk")
+        if status.st_size == 0:
+            raise MeshFileError("an empty file, 0 bytes", "copy or download it again")
+        if status.st_size > max_bytes:
+            raise MeshFileError(
+                f"{status.st_size} bytes, more than max_bytes={max_bytes}", "simplify it or raise max_bytes"
+            )
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise MeshFileError("no such file", "check the path") from error
+    except PermissionError as error:
+        raise MeshFileError("no permission to read it", "change the file's permissions") from error
+    except OSError as error:
+        reason = "a loop of symbolic links" if "symbolic links" in str(error) else f"the system says {error.strerror}"
+        raise MeshFileError(reason, "check the path") from error
+    except ValueError as error:
+        if isinstance(error, MeshFileError):
+            raise
+        raise MeshFileError(f"not a path ({error})", "check the path") from error
+    head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
+        raise MeshFileError("a web page (HTML), not a mesh", "download the raw file instead of the page that shows it")
+    if head.startswith(b"version https://git-lfs"):
+        raise MeshFileError("a Git LFS pointer, not the mesh", "fetch the content with `git lfs pull`")
+    if head.startswith((b"\x1f\x8b", b"pk\x03\x04")):
+        raise MeshFileError("compressed (gzip or zip)", "unpack it first")
+    return data
+
+
+def _read(path: Path, data: bytes, geometry_only: bool) -> dict:
+    """The fields of the mesh, its texture included. No parser returns uvs if `geometry_only`."""
+    suffix = path.suffix.lower()
+    if suffix in _PARSERS:
+        mesh = _PARSERS[suffix](data, geometry_only=geometry_only)
+    else:
+        mesh = parse_with_trimesh(data, suffix, geometry_only=geometry_only)
+    name = mesh.pop("texture_name", None)
+    material_files, materials = mesh.pop("material_files", []), mesh.pop("materials", {})
+    if mesh.get("uvs") is None:
+        return mesh
+    if suffix == ".obj":
+        name = name_from_materials(path, material_files, materials)
+    elif suffix == ".wrl":
+        name = existing_name(path, name) or name_of_same_base(path) or name
+    elif suffix == ".bnt":
+        name = name_of_same_base(path)
+    if name:
+        mesh["texture"] = read_texture(path, name)
+    return mesh

@@ -1,0 +1,383 @@
+"""Render faces from several angles in plain torch. In: vertices and faces. Out: normals, depth, colour, and images.
+
+`render_scan` frames, renders and composes, and is what nearly everybody wants; `render_views` is the renderer under
+it. Which triangle is seen comes from `zbuffer_mvfer`; what is seen of it is interpolated here. Nothing is built
+beforehand, so a sequence costs no more per frame than a single scan. The result is bit-identical over runs, threads
+and chunk sizes, and the same code runs on CUDA tensors. A worker process should use one torch thread: two on busy
+cores are far slower.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+
+from .cameras_mvfer import DEFAULT_VIEW_ANGLES_DEG, FOCAL_LENGTH, check_view_angles, world_to_camera
+from .channels_mvfer import COLOR_CHANNELS, DEFAULT_LIGHT_DEG, check_channels, compose_channels
+from .framing_mvfer import FaceFrame, frame_face
+from .zbuffer_mvfer import nearest_triangles
+
+BACKENDS = ("torch", "numba", "auto")
+CUDA_CHUNK = 32  # images rasterised together on a GPU; one at a time is fastest on a CPU
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """What a rendered scan looks like; it travels with the processor and with every data set.
+
+    Args:
+        view_angles_deg: (yaw, pitch) of every camera, see `cameras_mvfer`.
+        size_px: height and width of the images.
+        supersampling: samples per pixel along each axis; 2 smooths the edges at about twice the time.
+        channels: three names, see `channels_mvfer.CHANNELS`.
+        backend: "torch" (the reference), "numba" (`pip install "mvfer[fast]"`), or "auto" (numba where installed).
+    """
+
+    view_angles_deg: tuple[tuple[float, float], ...] = DEFAULT_VIEW_ANGLES_DEG
+    size_px: int = 224
+    supersampling: int = 1
+    channels: tuple[str, ...] = ("clay", "curvature", "depth")
+    backend: str = "torch"
+
+    def __post_init__(self):
+        object.__setattr__(self, "view_angles_deg", check_view_angles(self.view_angles_deg))
+        object.__setattr__(self, "channels", check_channels(self.channels))
+        _check_sizes(self.size_px, self.supersampling)
+        if self.backend not in BACKENDS:
+            raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {self.backend!r}")
+
+    def to_dict(self) -> dict:
+        """Plain lists and numbers, ready for JSON."""
+        values = asdict(self)
+        values["view_angles_deg"] = [list(angles) for angles in self.view_angles_deg]
+        values["channels"] = list(self.channels)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> "RenderSettings":
+        """The inverse of `to_dict`; unknown keys raise a ValueError."""
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(f"unknown render settings {unknown}; known are {known}")
+        return cls(**values)
+
+
+def render_scan(
+    vertices,
+    faces,
+    settings: RenderSettings | None = None,
+    *,
+    uvs=None,
+    uv_faces=None,
+    texture=None,
+    vertex_colors=None,
+    frame: FaceFrame | None = None,
+    light_deg=None,
+) -> np.ndarray:
+    """Frame, render and compose a scan, or a sequence of scans with the same faces.
+
+    Args:
+        vertices (`(N, 3)` or `(F, N, 3)`, numpy or torch): any unit, y up, face towards +z. CUDA tensors stay there.
+        faces (`(M, 3)` integers).
+        settings: `RenderSettings()` if absent.
+        uvs, uv_faces, texture, vertex_colors: as in `render_views`; used when a colour channel is asked for.
+        frame: how to frame; by default `frame_face` of the first frame, used for all frames.
+        light_deg: (yaw, pitch) of the key light, to vary it in training.
+    Returns:
+        `numpy.ndarray` of shape `(F, V, H, W, 3)`, uint8, background 0; F is 1 for a single scan.
+    Raises:
+        ValueError: if shapes or values make no sense, or a colour channel is asked of a scan without colours.
+    """
+    settings = settings or RenderSettings()
+    vertices = torch.as_tensor(vertices).to(torch.float32)
+    vertices = vertices[None] if vertices.ndim == 2 else vertices
+    faces = torch.as_tensor(faces).to(vertices.device, torch.int64)
+    _check_geometry(vertices, faces)
+    if frame is None:
+        frame = frame_face(vertices[0].cpu().numpy(), faces.cpu().numpy())
+    colors = {}
+    if set(settings.channels) & set(COLOR_CHANNELS):
+        colors = dict(uvs=uvs, uv_faces=uv_faces, texture=texture, vertex_colors=vertex_colors)
+    images = []
+    step = 1 if vertices.device.type == "cpu" else CUDA_CHUNK
+    for part in vertices.split(step):
+        buffers = render_views(
+            frame.apply(part),
+            faces,
+            view_angles_deg=settings.view_angles_deg,
+            size_px=settings.size_px,
+            supersampling=settings.supersampling,
+            backend=settings.backend,
+            **colors,
+        )
+        part = compose_channels(buffers, settings.channels, light_deg=light_deg or DEFAULT_LIGHT_DEG)
+        images.append(part.permute(0, 1, 3, 4, 2).cpu().numpy())
+    return np.concatenate(images)
+
+
+def render_mesh(mesh, settings: RenderSettings | None = None, *, light_deg=None) -> np.ndarray:
+    """Render a `Mesh`, or a sequence of them that shares the first one's frame.
+
+    Args:
+        mesh: a `Mesh` (with `vertices`, `faces`, and `uvs`, `uv_faces`, `texture`, `vertex_colors` or None), or a list.
+    Returns:
+        `numpy.ndarray` of shape `(F, V, H, W, 3)`, uint8; F is 1 for a single mesh.
+    """
+    meshes = list(mesh) if isinstance(mesh, Sequence) else [mesh]
+    if not meshes:
+        raise ValueError("render_mesh: expected a mesh or a non-empty list of meshes, got an empty list")
+    frame = frame_face(meshes[0].vertices, meshes[0].faces)
+    names = ("uvs", "uv_faces", "texture", "vertex_colors")
+    images = [
+        render_scan(
+            one.vertices,
+            one.faces,
+            settings,
+            frame=frame,
+            light_deg=light_deg,
+            **{name: getattr(one, name, None) for name in names},
+        )
+        for one in meshes
+    ]
+    return np.concatenate(images)
+
+
+@torch.no_grad()
+def render_views(
+    vertices: Tensor,
+    faces: Tensor,
+    *,
+    view_angles_deg,
+    size_px: int,
+    supersampling: int = 1,
+    uvs=None,
+    uv_faces=None,
+    texture=None,
+    vertex_colors=None,
+    backend: str = "torch",
+    chunk: int | None = None,
+) -> dict[str, Tensor]:
+    """Rasterise framed meshes from every camera.
+
+    Args:
+        vertices (`torch.Tensor` of shape `(F, N, 3)`, float): framed coordinates.
+        faces (`torch.Tensor` of shape `(M, 3)`, int64): the same for all frames.
+        uvs (`(U, 2)`), uv_faces (`(M, 3)`), texture (`(h, w, 3)` uint8): texture coordinates with the origin at the
+            lower left, and the picture. Absent `uv_faces` means `faces`.
+        vertex_colors (`(N, 3)` uint8): used when there is no texture.
+        chunk: images rasterised together; changes speed and memory, never a bit of the result.
+    Returns:
+        dict of float32 tensors on the vertices' device: `normal (F, V, 3, H, W)` unit length in the camera frame,
+        `depth (F, V, 1, H, W)` along the camera's axis, `mask (F, V, 1, H, W)` coverage in [0, 1], and with colours
+        `color (F, V, 3, H, W)` in [0, 1]. With supersampling, means over the covered samples. Background 0.
+    Raises:
+        ValueError: if shapes, sizes or indices make no sense.
+    """
+    _check_sizes(size_px, supersampling)
+    _check_geometry(vertices, faces)
+    vertices = vertices.to(torch.float32)
+    paint = _Paint.choose(uvs, uv_faces, texture, vertex_colors, vertices, faces)
+    cameras = world_to_camera(view_angles_deg).to(vertices.device)
+    rasterize = _rasterize
+    if resolve_backend(backend, vertices.device.type) == "numba":
+        from .rendering_numba_mvfer import rasterize_numba as rasterize
+    F, V, size = len(vertices), len(cameras), size_px * supersampling
+    chunk = chunk or (1 if vertices.device.type == "cpu" else CUDA_CHUNK)
+    points = vertices.transpose(1, 2).contiguous()  # (F, 3, N)
+    normals = vertex_normals(vertices, faces).transpose(1, 2).contiguous()
+    corners = faces.t().contiguous()  # (3, M)
+    images = vertices.new_zeros(5 + 3 * bool(paint), F * V, size_px, size_px)
+    for start in range(0, F * V, chunk):
+        index = torch.arange(start, min(start + chunk, F * V), device=vertices.device)
+        frame, camera = index // V, cameras[index % V]
+        points_seen = _transform(camera, points[frame])
+        normals_seen = _transform(camera, normals[frame], rotate_only=True)
+        samples = rasterize(points_seen, normals_seen, corners, size, paint)
+        images[:, start : start + len(index)] = _mean_over_pixels(samples, supersampling)
+    images = images.unflatten(1, (F, V)).permute(1, 2, 0, 3, 4)  # (F, V, C, H, W)
+    buffers = {"normal": images[:, :, :3], "depth": images[:, :, 3:4], "mask": images[:, :, 4:5]}
+    return buffers | ({"color": images[:, :, 5:]} if paint else {})
+
+
+def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Area-weighted vertex normals, `(F, N, 3)`, from `(F, N, 3)` vertices and `(M, 3)` faces.
+
+    The sum runs in 64-bit fixed point, scaled by the largest face of the frame: integers add up to the same in any
+    order, so the result depends neither on threads nor on the other frames. Vertices without faces get a zero normal.
+    """
+    F, N, _ = vertices.shape
+    offset = torch.arange(F, device=vertices.device)[:, None] * N
+    corners = (faces.t().reshape(1, -1) + offset).view(-1)  # (F 3 M,)
+    a, b, c = vertices.reshape(-1, 3).index_select(0, corners).view(F, 3, -1, 3).unbind(1)  # (F, M, 3)
+    crosses = torch.linalg.cross(b - a, c - a)
+    exponent = torch.frexp(crosses.abs().amax((1, 2), keepdim=True)).exponent
+    scale = torch.ldexp(torch.ones_like(exponent, dtype=torch.float32), 48 - exponent)
+    crosses = (crosses * scale).to(torch.int64)  # below 2 ** 48: sums of 2 ** 14 faces still fit
+    total = torch.zeros(F * N, 3, dtype=torch.int64, device=vertices.device)
+    total.index_add_(0, corners, crosses[:, None].expand(-1, 3, -1, -1).reshape(-1, 3))
+    total = total.to(torch.float32)
+    x, y, z = total.unbind(1)
+    inverse_length = (x * x + y * y + z * z).clamp_min_(1e-30).rsqrt_()
+    return total.mul_(inverse_length[:, None]).view(F, N, 3)
+
+
+def resolve_backend(backend: str, device_type: str = "cpu") -> str:
+    """The backend that "auto" stands for here: "numba" on a CPU where it is installed, otherwise "torch"."""
+    if backend not in BACKENDS:
+        raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}")
+    if backend == "torch" or device_type != "cpu":
+        return "torch"
+    from .rendering_numba_mvfer import numba_is_installed
+
+    if numba_is_installed():
+        return "numba"
+    if backend == "numba":
+        raise ValueError('backend "numba" is not installed; install it with: pip install "mvfer[fast]"')
+    return "torch"
+
+
+def _transform(cameras: Tensor, vectors: Tensor, *, rotate_only: bool = False) -> Tensor:
+    """Apply `(n, 4, 4)` cameras to `(n, 3, N)` vectors; written out, because the bits of a matmul vary with n."""
+    x, y, z = vectors[:, None].unbind(2)  # (n, 1, N)
+    matrix = cameras[:, :3, :, None]  # (n, 3, 4, 1)
+    moved = (matrix[:, :, 0] * x).add_(matrix[:, :, 1] * y).add_(matrix[:, :, 2] * z)
+    return moved if rotate_only else moved.add_(matrix[:, :, 3])
+
+
+def _rasterize(points: Tensor, normals: Tensor, corners: Tensor, size: int, paint: "_Paint | None") -> Tensor:
+    """Draw n meshes, seen by one camera each.
+
+    Args:
+        points, normals (`(n, 3, N)`): in the camera frame.
+        corners (`(3, M)`): the vertices of every triangle.
+        paint: what colours the surface, if anything.
+    Returns:
+        `(C, n, size, size)`: normal, depth, mask, and three colours if painted.
+    """
+    n, _, N = points.shape
+    inverse_depth = points[:, 2].reciprocal().neg_()
+    half = 0.5 * size
+    screen = torch.stack(  # (3, n, N): column, row, 1 / depth
+        [
+            (points[:, 0] * inverse_depth).mul_(FOCAL_LENGTH * half).add_(half),
+            (points[:, 1] * inverse_depth).mul_(-FOCAL_LENGTH * half).add_(half),
+            inverse_depth,
+        ]
+    ).view(3, -1)
+    if n > 1:  # one long list of triangles
+        offset = torch.arange(n, device=points.device)[:, None] * N
+        triangles = (corners[:, None] + offset).view(3, -1)
+    else:
+        triangles = corners
+    key = nearest_triangles(screen, triangles, n, size)
+    pixel = key.nonzero()[:, 0]
+    triangle = 0xFFFFFFFF - (key.index_select(0, pixel) & 0xFFFFFFFF)
+    corner = triangles.index_select(1, triangle).view(-1)
+    weights, depth = _perspective_weights(screen, corner, pixel, size)
+    normal = _mix(normals.transpose(0, 1).reshape(3, -1), corner, weights)
+    x, y, z = normal
+    normal *= (x * x + y * y + z * z).clamp_min_(1e-30).rsqrt_()
+    values = [normal, depth[None], torch.ones_like(depth)[None]]
+    if paint:
+        values.append(paint.at(triangle % corners.shape[1], weights))
+    images = points.new_zeros(5 + 3 * bool(paint), n * size * size)
+    return images.index_copy_(1, pixel, torch.cat(values)).view(-1, n, size, size)
+
+
+def _perspective_weights(screen: Tensor, corner: Tensor, pixel: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Weights `(3, P)` of the corners `(3 P,)` on the surface, not on the screen, and depth `(P,)`, at each pixel."""
+    x, y, w = screen.index_select(1, corner).view(3, 3, -1)
+    row = pixel // size
+    x = x - (pixel - row * size).to(torch.float32).add_(0.5)
+    y = y - (row % size).to(torch.float32).add_(0.5)
+    weights = torch.stack([x[1] * y[2] - y[1] * x[2], x[2] * y[0] - y[2] * x[0], x[0] * y[1] - y[0] * x[1]])
+    total = weights[0] + weights[1] + weights[2]
+    weights *= w
+    weight_sum = weights[0] + weights[1] + weights[2]
+    return weights.div_(weight_sum), total.div_(weight_sum)
+
+
+def _mix(table: Tensor, corner: Tensor, weights: Tensor) -> Tensor:
+    """Interpolate the columns of `(c, *)` between the corners `(3 P,)` with weights `(3, P)`: `(c, P)`."""
+    a, b, c = table.index_select(1, corner).view(len(table), 3, -1).unbind(1)
+    return (a * weights[0]).addcmul_(b, weights[1]).addcmul_(c, weights[2])
+
+
+def _mean_over_pixels(samples: Tensor, supersampling: int) -> Tensor:
+    """Means over the covered samples of each pixel: `(C, n, S, S)` -> `(C, n, H, W)`; the mask becomes the coverage."""
+    if supersampling == 1:
+        return samples
+    means = nnf.avg_pool2d(samples, supersampling)
+    coverage = means[4].clone()
+    means /= coverage.clamp_min(1e-6)
+    means[4] = coverage
+    x, y, z = means[:3]
+    means[:3] *= (x * x + y * y + z * z).clamp_min_(1e-30).rsqrt_()
+    return means
+
+
+@dataclass(frozen=True)
+class _Paint:
+    """Colours of a surface: a table interpolated over triangles, which holds colours, or places in a texture."""
+
+    table: Tensor  # (3, N) colours in [0, 1], or (2, U) texture coordinates
+    corners: Tensor  # (3, M)
+    texture: Tensor | None  # (3, h, w)
+
+    @classmethod
+    def choose(cls, uvs, uv_faces, texture, vertex_colors, vertices: Tensor, faces: Tensor) -> "_Paint | None":
+        device = vertices.device
+        if texture is not None and uvs is not None:
+            uvs = torch.as_tensor(uvs).to(device, torch.float32)
+            uv_faces = faces if uv_faces is None else torch.as_tensor(uv_faces).to(device, torch.int64)
+            texture = torch.as_tensor(texture).to(device)
+            if uvs.ndim != 2 or uvs.shape[1] != 2 or uv_faces.shape != faces.shape or texture.ndim != 3:
+                raise ValueError(
+                    f"expected uvs (U, 2), uv_faces {tuple(faces.shape)} and a texture (h, w, 3), got "
+                    f"{tuple(uvs.shape)}, {tuple(uv_faces.shape)}, {tuple(texture.shape)}"
+                )
+            if uv_faces.numel() and not 0 <= int(uv_faces.min()) <= int(uv_faces.max()) < len(uvs):
+                raise ValueError(f"uv_faces: indices must lie in [0, {len(uvs)})")
+            texture = texture.permute(2, 0, 1)[:3].to(torch.float32) / 255
+            return cls(uvs.t().contiguous(), uv_faces.t().contiguous(), texture)
+        if vertex_colors is not None:
+            colors = torch.as_tensor(vertex_colors).to(device)
+            if colors.shape != vertices.shape[1:]:
+                raise ValueError(f"vertex_colors: expected {tuple(vertices.shape[1:])}, got {tuple(colors.shape)}")
+            return cls(colors.t().to(torch.float32) / 255, faces.t().contiguous(), None)
+        return None
+
+    def at(self, triangle: Tensor, weights: Tensor) -> Tensor:
+        """Colours `(3, P)` in [0, 1] at points given by triangle and weights."""
+        values = _mix(self.table, self.corners.index_select(1, triangle).view(-1), weights)
+        if self.texture is None:
+            return values.clamp_(0, 1)
+        u, v = values
+        place = torch.stack([2 * u - 1, 1 - 2 * v], 1)[None, None]  # (1, 1, P, 2); v runs upwards
+        options = dict(align_corners=False, padding_mode="border")
+        return nnf.grid_sample(self.texture[None], place, **options)[0, :, 0]
+
+
+def _check_sizes(size_px: int, supersampling: int) -> None:
+    integers = isinstance(size_px, int) and isinstance(supersampling, int)
+    if not (integers and 8 <= size_px <= 4096 and 1 <= supersampling <= 8):
+        raise ValueError(
+            "expected integers size_px in [8, 4096] and supersampling in [1, 8], "
+            f"got size_px={size_px!r}, supersampling={supersampling!r}"
+        )
+
+
+def _check_geometry(vertices: Tensor, faces: Tensor) -> None:
+    if vertices.ndim != 3 or vertices.shape[2] != 3 or 0 in vertices.shape:
+        raise ValueError(f"vertices: expected (F, N, 3) numbers, got shape {tuple(vertices.shape)}")
+    if faces.ndim != 2 or faces.shape[1] != 3 or len(faces) == 0:
+        raise ValueError(f"faces: expected (M, 3) integers, got shape {tuple(faces.shape)}")
+    low, high = int(faces.min()), int(faces.max())
+    if not 0 <= low <= high < vertices.shape[1]:
+        raise ValueError(f"faces: indices must lie in [0, {vertices.shape[1]}), got {low}..{high}")
+    if not bool(vertices.isfinite().all()):
+        raise ValueError("vertices: expected finite numbers, got NaN or infinity")

@@ -1,0 +1,124 @@
+"""Texture images, read only from the folder of the mesh that names them.
+
+In: the path of a mesh and the name it gives. Out: pixels. A mesh from a stranger must not make us open another file:
+absolute names, `..`, and symbolic links that leave the folder are refused.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+import unicodedata
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .obj_mvfer import MeshFileError, parse_mtl
+
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+_IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "TGA", "WEBP", "GIF")
+_MAX_TEXTURE_PX = 2**26  # 8192 x 8192
+_MAX_MTL_BYTES = 2**24
+
+
+def name_from_materials(path: Path, material_files: list[str], materials: dict[str, int]) -> str | None:
+    """The texture of most polygons, as named in the material files."""
+    textures: dict[str, str] = {}
+    for name in material_files:
+        file = _beside(path, name)
+        if file is None:
+            _warn_missing(path, "material file", name)
+        else:
+            with file.open("rb") as stream:
+                textures.update(parse_mtl(stream.read(_MAX_MTL_BYTES)))
+    used: dict[str, int] = {}
+    for material, count in materials.items():
+        if material in textures:
+            used[textures[material]] = used.get(textures[material], 0) + count
+    if len(used) > 1:
+        warnings.warn(f"{path}: several textures, only that of most faces is used", UserWarning, stacklevel=4)
+    return max(used, key=used.get) if used else None
+
+
+def read_texture(path: Path, name: str) -> np.ndarray | None:
+    """RGB uint8 (h, w, 3); None, with a warning, if the file is missing."""
+    file = _beside(path, name)
+    if file is None:
+        return _warn_missing(path, "texture", name)
+    try:
+        with Image.open(file, formats=_IMAGE_FORMATS) as image:
+            return image_pixels(image)
+    except MeshFileError:
+        raise
+    except Exception as error:
+        raise MeshFileError(
+            f"its texture {name} is not readable ({type(error).__name__}: {error})",
+            "replace it, or pass geometry_only=True",
+        ) from error
+
+
+def image_pixels(image: Image.Image) -> np.ndarray:
+    """RGB uint8 (h, w, 3); MeshFileError above 8192 x 8192 pixels, checked before decoding."""
+    if image.width * image.height > _MAX_TEXTURE_PX:
+        raise MeshFileError(
+            f"its texture has {image.width} x {image.height} pixels, more than {_MAX_TEXTURE_PX}", "make it smaller"
+        )
+    return np.array(image.convert("RGB"))
+
+
+def _beside(path: Path, name: str) -> Path | None:
+    """The file of that name in or below the mesh's folder, None if there is none.
+
+    Raises MeshFileError if the name or a symbolic link leads out of the folder. The links of the Hugging Face cache,
+    from `snapshots` to the `blobs` of the same repository, are followed.
+    """
+    forbidden = MeshFileError(
+        f"refers to {name!r}, outside its own folder", "put the texture beside the mesh, or pass geometry_only=True"
+    )
+    relative = name.strip().strip('"').replace("\\", "/")
+    if not relative or relative.startswith("/") or re.match(r"[A-Za-z]:|[A-Za-z][\w+.-]*://", relative):
+        raise forbidden
+    if ".." in relative.split("/") or "\0" in relative:
+        raise forbidden
+    folder = path.parent
+    for form in dict.fromkeys(
+        (relative, unicodedata.normalize("NFC", relative), unicodedata.normalize("NFD", relative))
+    ):
+        file = folder / form
+        try:
+            real = file.resolve()
+            if not real.is_relative_to(folder.resolve()) and not _is_cache_blob(folder.absolute(), real):
+                raise forbidden
+            if stat.S_ISREG(real.stat().st_mode):
+                return file
+        except (OSError, RuntimeError):  # absent, unreadable, or a loop of links
+            continue
+    return None
+
+
+def _is_cache_blob(folder: Path, real: Path) -> bool:
+    """Whether `real` lies in the blobs of the cached Hub repository that holds `folder`."""
+    for parent in folder.parents:
+        if parent.name == "snapshots" and re.match(r"(models|datasets|spaces)--", parent.parent.name):
+            return real.parent == parent.parent.resolve() / "blobs"
+    return False
+
+
+def existing_name(path: Path, name: str | None) -> str | None:
+    """The name, if there is such a file in the mesh's folder."""
+    return name if name and _beside(path, name) is not None else None
+
+
+def name_of_same_base(path: Path) -> str | None:
+    """The image beside the mesh with its base name; `_F3D` meshes of BU-3DFE have `_F2D` images."""
+    for stem in dict.fromkeys((path.stem, path.stem.replace("F3D", "F2D"))):
+        for suffix in _IMAGE_SUFFIXES:
+            if _beside(path, stem + suffix) is not None:
+                return stem + suffix
+    return None
+
+
+def _warn_missing(path: Path, what: str, name: str) -> None:
+    warnings.warn(f"{path}: its {what} {name} is missing; the mesh is loaded without it", UserWarning, stacklevel=5)

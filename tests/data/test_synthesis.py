@@ -1,0 +1,238 @@
+"""The builders, on a made-up morphable face in ICT-FaceKit's layout; Anny's own tests need `pip install anny`."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from dataset_scripts import build_ict_facekit, schema, synthesis
+from dataset_scripts.captions import captions_for
+from dataset_scripts.recipes import shape_weights
+from dataset_scripts.variation import GeometryVariation
+from processing.framing_mvfer import frame_face
+from processing.prompts_mvfer import EXPRESSIONS, swap_sides
+from processing.rendering_mvfer import RenderSettings, render_scan
+
+
+def shards(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
+
+
+def test_a_build_has_the_promised_rows_and_no_subject_twice(build_faces, tmp_path):
+    info = build_faces(tmp_path, subjects=(3, 1, 2), random_per_subject=2)
+    splits = schema.load_splits(tmp_path)
+    assert (
+        info["rows"] == {"train": 3 * (7 + 2), "validation": 14, "test": 28} == {k: len(v) for k, v in splits.items()}
+    )
+    assert schema.dataset_info(tmp_path) == info and info["render_settings"]["size_px"] == 24
+    people = [set(split["subject"]) for split in splits.values()]
+    assert len(set.union(*people)) == sum(map(len, people)) == 6
+    row = splits["train"][0]
+    assert row["subject"] == "ict-00000" and row["caption_source"] == "captions" and len(row["captions"]) >= 1
+    assert schema.view_arrays(row).shape == (1, 3, 24, 24, 3)
+    labels = splits["train"]["expression"]
+    assert labels.count(-1) == 6 and labels.count(EXPRESSIONS.index("fear")) == 3
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(build_faces, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        build_faces(tmp_path / name, seed=seed)
+    assert shards(tmp_path / "a") == shards(tmp_path / "b") != shards(tmp_path / "c")
+
+
+@pytest.mark.slow
+def test_the_bytes_do_not_depend_on_the_number_of_processes(build_faces, tmp_path):
+    for name, num_proc in (("one", 1), ("two", 2)):
+        build_faces(tmp_path / name, num_proc=num_proc, vary_geometry=True)
+    assert shards(tmp_path / "one") == shards(tmp_path / "two")
+
+
+def test_a_killed_build_goes_on_where_it_stopped(build_faces, tmp_path, monkeypatch):
+    monkeypatch.setattr(synthesis, "SUBJECTS_PER_SHARD", 1)
+    build_faces(tmp_path / "whole")
+    original, calls = synthesis._build_shard, []
+
+    def killed(shard, folder):
+        calls.append(shard)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(shard, folder)
+
+    monkeypatch.setattr(synthesis, "_build_shard", killed)
+    with pytest.raises(KeyboardInterrupt):
+        build_faces(tmp_path / "killed")
+    with pytest.raises(ValueError, match="was not finished"):
+        schema.dataset_info(tmp_path / "killed")
+    monkeypatch.setattr(synthesis, "_build_shard", original)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("*.parquet")}
+    assert len(before) == 2
+    build_faces(tmp_path / "killed")
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    assert shards(tmp_path / "killed") == shards(tmp_path / "whole")
+    assert not list((tmp_path / "killed").glob(".*"))
+
+
+def test_a_folder_of_another_build_is_not_mixed_up(build_faces, tmp_path):
+    build_faces(tmp_path)
+    with pytest.raises(ValueError, match="holds a build with another build"):
+        build_faces(tmp_path, seed=5)
+
+
+def test_machines_share_a_build_and_the_last_one_completes_it(face_folder, build_faces, tmp_path, monkeypatch):
+    monkeypatch.setattr(synthesis, "SUBJECTS_PER_SHARD", 1)
+    build_faces(tmp_path / "alone")
+    settings = synthesis.BuildSettings(subjects=(2, 1, 1), random_per_subject=1, render=RenderSettings(size_px=24))
+    for index in (0, 1):
+        info = synthesis.build(
+            lambda: build_ict_facekit.load_head(str(face_folder)),
+            build_ict_facekit.source(face_folder),
+            settings,
+            tmp_path / "shared",
+            num_shards=2,
+            shard_index=index,
+        )
+        assert bool(info.get("complete")) == (index == 1)
+    assert shards(tmp_path / "alone") == shards(tmp_path / "shared")
+
+
+def test_nothing_in_a_build_tells_where_it_was_made(build_faces, face_folder, tmp_path):
+    build_faces(tmp_path)
+    for path in tmp_path.iterdir():
+        data = path.read_bytes()
+        assert str(face_folder).encode() not in data and str(tmp_path).encode() not in data
+
+
+def test_the_card_says_source_licence_and_splits(build_faces, tmp_path):
+    build_faces(tmp_path, languages=("en", "ja"))
+    card = (tmp_path / "README.md").read_text()
+    assert card.startswith("---\npretty_name: mvfer-ict-3d\nlicense: mit\nlanguage:\n- en\n- ja\n")
+    assert "path: validation-*.parquet" in card and "ICT-FaceKit" in card
+    assert any("口" in caption or "眉" in caption for caption in schema.load_splits(tmp_path)["test"][2]["captions"])
+
+
+def test_sequences_start_at_rest_and_carry_times(build_faces, tmp_path):
+    build_faces(
+        tmp_path,
+        kind="4d",
+        num_frames=5,
+        fps=10.0,
+        subjects=(1, 0, 0),
+        random_per_subject=0,
+        expressions=("happiness", "fear"),
+    )
+    row = schema.load_splits(tmp_path)["train"][0]
+    views = schema.view_arrays(row).astype(int)
+    assert views.shape == (5, 3, 24, 24, 3) and row["frame_times_s"] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+    moved = [abs(frame - views[0]).mean() for frame in views]
+    assert moved[0] == 0 and max(moved) == max(moved[1:4]) > 0
+
+
+def test_activation_rises_once_to_one_and_falls():
+    for seed in range(20):
+        curve = synthesis.activation_curve(np.random.default_rng(seed), 40)
+        apex = int(curve.argmax())
+        assert curve[0] == 0 and curve[apex] == 1
+        assert (np.diff(curve[: apex + 1]) >= 0).all() and (np.diff(curve[apex:]) <= 1e-12).all()
+
+
+def render_action(model, unit):
+    identity = model.identities([np.random.default_rng(0)])[0][0]
+    weights = torch.zeros(len(model.shape_names))
+    for shape, weight in shape_weights({unit: 1.0} if unit else {}).items():
+        weights[model.shape_names.index(shape)] = weight
+    vertices = identity + torch.einsum("a,anc->nc", weights, model.shapes)
+    frame = frame_face(identity.numpy(), model.faces)
+    settings = RenderSettings(view_angles_deg=((0, 0),), size_px=64)
+    return render_scan(vertices, model.faces, settings, frame=frame)[0, 0].astype(int)
+
+
+def check_sides(model):
+    """The subject's left is on the viewer's right, in pixels as in words."""
+    neutral = render_action(model, None)
+    for unit, side in (("12L", "left"), ("12R", "right")):
+        moved = abs(render_action(model, unit) - neutral).sum(-1)
+        left_half, right_half = moved[:, :32].sum(), moved[:, 32:].sum()
+        assert (right_half > 3 * left_half) if side == "left" else (left_half > 3 * right_half)
+        caption = captions_for({unit: 1.0}, 0)[0]
+        assert side in caption and swap_sides(caption) == captions_for({unit[:-1] + "LR"[side == "left"]: 1.0}, 0)[0]
+
+
+def test_left_in_the_caption_is_the_side_that_moves(face_folder):
+    check_sides(build_ict_facekit.load_head(str(face_folder)))
+
+
+def test_geometry_variation_keeps_the_face_and_is_seeded(face_folder):
+    model = build_ict_facekit.load_head(str(face_folder))
+    face = model.identities([np.random.default_rng(0)])[0]
+    face = frame_face(face[0].numpy(), model.faces).apply(face)
+    variation = GeometryVariation(face[0].numpy(), model.faces)
+    counts, same = set(), 0
+    for seed in range(40):
+        vertices, faces = variation(face, np.random.default_rng(seed))
+        again, _ = variation(face, np.random.default_rng(seed))
+        assert torch.equal(vertices, again) and vertices.isfinite().all()
+        assert len(faces) >= 50 and int(faces.max()) < vertices.shape[1]
+        assert (vertices[0, faces.reshape(-1)].mean(0) - face[0].mean(0)).abs().max() < 0.5
+        counts.add(vertices.shape[1])
+        same += vertices.shape == face.shape and torch.equal(vertices, face)
+    assert len(counts) >= 4 and same >= 1  # several resolutions, and some scans untouched
+
+
+def test_variants_render_a_training_scan_several_times_differently(build_faces, tmp_path):
+    build_faces(tmp_path, subjects=(1, 0, 1), random_per_subject=0, vary_geometry=True, variants=3)
+    splits = schema.load_splits(tmp_path)
+    assert len(splits["train"]) == 21 and len(splits["test"]) == 14
+    first = [schema.view_arrays(splits["train"][i]) for i in range(3)]
+    assert splits["train"]["captions"][0] == splits["train"]["captions"][2]
+    assert not np.array_equal(first[0], first[1]) and not np.array_equal(first[1], first[2])
+
+
+def copy_folder(source, target, *, without=()):
+    target.mkdir()
+    for path in source.glob("*.obj"):
+        if path.name not in without:
+            (target / path.name).write_bytes(path.read_bytes())
+    return target
+
+
+def test_a_damaged_identity_is_listed_and_a_missing_expression_stops_the_build(face_folder, tmp_path, capsys):
+    damaged = copy_folder(face_folder, tmp_path / "damaged")
+    (damaged / "identity001.obj").write_text("v 1 2 x\n")
+    out = tmp_path / "out"
+    arguments = ["--subjects", "1", "0", "1", "--size_px", "16", "--num_proc", "1", "--out", str(out), "--source"]
+    assert build_ict_facekit.main([*arguments, str(damaged)]) == 0
+    rejected = [json.loads(line) for line in (out / "rejected.jsonl").read_text().splitlines()]
+    assert [item["id"] for item in rejected] == ["identity001.obj"]
+    assert "1 items could not be made" in capsys.readouterr().out
+
+    missing = copy_folder(face_folder, tmp_path / "missing", without=("mouthSmile_L.obj",))
+    assert build_ict_facekit.main([*arguments[:-3], "--out", str(tmp_path / "o2"), "--source", str(missing)]) == 1
+    assert "mouthSmile_L.obj cannot be read" in capsys.readouterr().err
+    assert build_ict_facekit.main([*arguments, str(tmp_path)]) == 1
+    assert "no generic_neutral_mesh.obj here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"subjects": (0, 0, 0)}, {"kind": "5d"}, {"expressions": ("joyful",)}, {"variants": 0}, {"fps": 0.0}]
+)
+def test_settings_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValueError, match="expected"):
+        synthesis.BuildSettings(**wrong)
+
+
+@pytest.mark.slow
+def test_anny_builds_adults_whose_left_is_left(tmp_path):
+    pytest.importorskip("anny")
+    from dataset_scripts import build_anny
+
+    check_sides(build_anny.load_head())
+    assert (
+        build_anny.main(["--out", str(tmp_path), "--subjects", "1", "0", "1", "--size_px", "32", "--num_proc", "1"])
+        == 0
+    )
+    row = schema.load_splits(tmp_path)["test"][0]
+    assert row["sex"] in ("female", "male") and row["age_group"] in ("young", "middle", "old")
+    assert row["ancestry"] in (*build_anny.ANCESTRIES, "mixed")
+    people = [build_anny.sample_person(np.random.default_rng(seed)) for seed in range(50)]
+    assert min(phenotypes["age"] for phenotypes, _, _ in people) > 0.5  # 1/3 is a child, 2/3 a young adult

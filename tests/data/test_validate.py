@@ -1,0 +1,94 @@
+"""validate finds what was planted, and nothing in a good data set."""
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from dataset_scripts import schema
+from dataset_scripts.validate import main, validate
+
+
+@pytest.fixture(scope="module")
+def good(face_folder, tmp_path_factory):
+    import functools
+
+    from dataset_scripts import build_ict_facekit
+    from dataset_scripts.synthesis import BuildSettings, build
+    from processing.rendering_mvfer import RenderSettings
+
+    folder = tmp_path_factory.mktemp("good")
+    settings = BuildSettings(subjects=(2, 1, 1), random_per_subject=1, render=RenderSettings(size_px=24))
+    load = functools.partial(build_ict_facekit.load_head, str(face_folder))
+    build(load, build_ict_facekit.source(face_folder), settings, folder)
+    return folder
+
+
+def spoil(good, folder, change, split="test"):
+    """A copy of the good set with the rows of one split changed."""
+    folder.mkdir()
+    for path in good.iterdir():
+        if path.is_file():
+            (folder / path.name).write_bytes(path.read_bytes())
+    path = schema.shard_path(folder, split, 0, 1)
+    rows = pq.read_table(path).to_pylist()
+    for row in rows:
+        change(row)
+    schema.write_shard(path, rows)
+    return folder
+
+
+def test_a_good_set_passes_and_gets_a_contact_sheet(good, capsys):
+    assert main([str(good)]) == 0
+    text = capsys.readouterr().out
+    assert "happiness" in text and text.strip().endswith("ok")
+    assert Image.open(good / "contact_sheet.png").size == (8 * 24, 24)
+
+
+def test_a_subject_in_two_splits_is_found(good, tmp_path):
+    report = validate(spoil(good, tmp_path / "x", lambda row: row.update(subject="ict-00000")))
+    assert any("subjects in more than one split: 1 (ict-00000" in text for text in report.failures)
+
+
+def test_an_unreadable_picture_is_found_and_named(good, tmp_path, capsys):
+    def damage(row):
+        if row["id"].endswith("fear-0"):
+            row["views"][0][1]["bytes"] = row["views"][0][1]["bytes"][:60]
+
+    folder = spoil(good, tmp_path / "x", damage)
+    assert main([str(folder)]) == 1
+    assert "test: unreadable views: 1 (row 'ict-00003-fear-0'" in capsys.readouterr().out
+
+
+def test_one_class_missing_captions_and_named_emotions_are_all_listed_at_once(good, tmp_path):
+    def change(row):
+        row.update(expression=4, captions=["a happy face"] if row["id"].endswith("-1") else [])
+
+    failures = "\n".join(validate(spoil(good, tmp_path / "x", change)).failures)
+    assert "test: only one class, happiness" in failures
+    assert "rows without a caption" in failures and "'happy'" in failures
+
+
+def test_a_split_without_any_caption_is_found(good, tmp_path):
+    report = validate(spoil(good, tmp_path / "x", lambda row: row.update(captions=[], caption_source="none")))
+    assert report.failures == ["test: no row has a caption; a vision-language model needs texts"]
+
+
+def test_emotion_words_are_allowed_where_they_are_declared(good, tmp_path):
+    change = lambda row: row.update(captions=["a happy face"], caption_source="label_prompts")  # noqa: E731
+    assert validate(spoil(good, tmp_path / "x", change)).failures == []
+
+
+def test_views_that_do_not_fit_the_angles_and_empty_views_are_found(good, tmp_path):
+    import numpy as np
+
+    black = schema.encode_views(np.zeros((1, 3, 24, 24, 3), np.uint8), "black")
+    assert "show nothing" in "".join(
+        validate(spoil(good, tmp_path / "x", lambda row: row.update(views=black))).failures
+    )
+    fewer = validate(spoil(good, tmp_path / "y", lambda row: row.update(view_angles_deg=[[0.0, 0.0]])))
+    assert "wrong number or size" in "".join(fewer.failures)
+
+
+def test_a_missing_folder_is_one_clear_failure(tmp_path, capsys):
+    assert main([str(tmp_path / "nowhere")]) == 1
+    assert "run a build script" in capsys.readouterr().out

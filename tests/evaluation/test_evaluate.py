@@ -1,0 +1,121 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataset_scripts.schema import load_splits
+from evaluation import pictures
+from evaluation.evaluate import accuracies, evaluate_run, main, table
+from evaluation.examples import example_predictions
+from tests.train.toy import write_toy_data
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return write_toy_data(tmp_path_factory.mktemp("data") / "toy")
+
+
+@pytest.fixture(scope="module")
+def results(small_model, small_processor, toy):
+    return evaluate_run(
+        small_model, small_processor, toy, also={"other": toy}, seed=3, command="made so", progress=False
+    )
+
+
+def test_every_score_of_the_report_has_an_interval(results):
+    names = [
+        "zero-shot",
+        "linear probe",
+        "zero-shot, half of every view covered",
+        "zero-shot, right_30 view only",
+        "zero-shot, front view only",
+        "zero-shot, left_30 view only",
+        "zero-shot on other",
+        "zero-shot, normalised on other",
+        "linear probe on other",
+    ]
+    found = accuracies(results)
+    assert list(found) == names
+    assert all(0 <= value["low"] <= value["mean"] <= value["high"] <= 1 for value in found.values())
+
+
+def test_the_linear_probe_reads_the_toy_faces(results):
+    assert results["linear_probe"]["accuracy"]["mean"] > 0.9
+    assert results["transfer"]["other"]["linear_probe"] == {
+        key: value for key, value in results["linear_probe"].items() if key != "C"
+    }
+
+
+def test_the_results_say_how_they_were_made_and_fit_into_json(results):
+    again = json.loads(json.dumps(results))
+    assert again["seed"] == 3 and again["command"] == "made so" and again["supervision"] == ["captions"]
+    assert again["data"] == {"name": "toy", "rows": {"train": 24, "validation": 9, "test": 9}}
+    assert set(again["prompts"]) == {"happiness", "sadness", "surprise"} and again["chance"] == pytest.approx(1 / 3)
+    assert {"python", "torch", "transformers", "device"} <= set(again["environment"])
+    matrix = again["confusion_matrix"]
+    assert matrix["labels"] == ["happiness", "sadness", "surprise"] and np.sum(matrix["counts"]) == 9
+
+
+def test_equal_seeds_give_equal_results(small_model, small_processor, toy, results):
+    again = evaluate_run(
+        small_model, small_processor, toy, also={"other": toy}, seed=3, command="made so", progress=False
+    )
+    assert json.dumps(again) == json.dumps(results)
+
+
+def test_the_table_lists_every_score(results):
+    lines = table(results).splitlines()
+    assert len(lines) == 2 + len(accuracies(results)) and lines[-1].startswith("chance")
+
+
+def test_the_command_writes_results_and_a_picture(small_run, toy, tmp_path, capsys):
+    out = tmp_path / "report"
+    assert main(["--model", str(small_run), "--dataset", str(toy), "--out", str(out)]) == 0
+    assert json.loads((out / "results.json").read_text())["command"].startswith("mvfer evaluate --model")
+    assert Image.open(out / "confusion_matrix.png").size[0] > 200
+    assert Image.open(out / "examples.png").size[1] > 900  # one row per class
+    assert "linear probe" in capsys.readouterr().out
+
+
+def test_a_missing_split_is_named(small_model, small_processor, toy):
+    with pytest.raises(ValueError, match="split 'all'"):
+        evaluate_run(small_model, small_processor, toy, split="all")
+
+
+def test_views_with_other_channels_than_the_model_s_are_refused(small_model, small_processor, toy, tmp_path):
+    other = Path(shutil.copytree(toy, tmp_path / "other"))
+    info = json.loads((other / "dataset_info.json").read_text())
+    info["render_settings"]["channels"] = ["red", "green", "blue"]
+    (other / "dataset_info.json").write_text(json.dumps(info))
+    with pytest.raises(ValueError, match="its views show .*red"):
+        evaluate_run(small_model, small_processor, other)
+
+
+def test_examples_show_one_scan_per_class_with_its_true_label(small_model, small_processor, toy):
+    shown = example_predictions(small_model, small_processor, load_splits(toy)["test"])
+    assert [row.true_label for row in shown] == ["happiness", "sadness", "surprise"]
+    assert all(sum(row.probabilities.values()) == pytest.approx(1) for row in shown)
+    assert shown[0].views.shape == (3, 32, 32, 3) and sum(shown[0].view_weights) == pytest.approx(1)
+
+
+def test_predictions_are_drawn_one_row_per_scan(tmp_path):
+    views = np.full((3, 16, 16, 3), 90, np.uint8)
+    scan = pictures.Prediction(
+        "a", views, ["right_30", "front", "left_30"], {"x": 0.7, "y": 0.3}, [0.2, 0.5, 0.3], true_label="y"
+    )
+    pictures.predictions_picture([scan], tmp_path / "one.png")
+    pictures.predictions_picture([scan, scan], tmp_path / "two.png")
+    one, two = Image.open(tmp_path / "one.png"), Image.open(tmp_path / "two.png")
+    assert two.size == (one.size[0], 2 * one.size[1])
+    with pytest.raises(ValueError, match="at least one"):
+        pictures.predictions_picture([], tmp_path / "none.png")
+
+
+def test_clay_is_shown_in_grey_and_colours_as_they_are():
+    views = np.random.default_rng(0).integers(255, size=(1, 4, 4, 3), dtype=np.uint8)
+    shown = pictures.displayable(views, ("depth", "clay", "curvature"))
+    np.testing.assert_array_equal(shown, np.repeat(views[..., 1:2], 3, axis=-1))
+    assert pictures.displayable(views, ("red", "green", "blue")) is views

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import torch
+
+from dataset_scripts.schema import load_splits
+from evaluation.features import SIDES, cover_half, draw_sides, embed_split
+from evaluation.zero_shot import present_classes, zero_shot_score
+from tests.train.toy import write_toy_data
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    return load_splits(write_toy_data(tmp_path_factory.mktemp("data") / "toy"))["test"]
+
+
+@torch.no_grad()
+def embed_by_hand(model, processor, row, views=slice(None)):
+    """The slow way: the photos of one row through the processor."""
+    inputs = processor(
+        images=[list(row["views"][0])[views]], view_angles_deg=row["view_angles_deg"][views], return_tensors="pt"
+    )
+    return torch.nn.functional.normalize(model.get_image_features(**inputs).pooler_output, dim=-1)[0].numpy()
+
+
+def test_embeddings_are_those_of_the_processor_row_by_row(small_model, small_processor, split):
+    features = embed_split(small_model, small_processor.image_processor, split, batch_size=4, progress=False)
+    slow = np.stack([embed_by_hand(small_model, small_processor, row) for row in split])
+    np.testing.assert_allclose(features.image_embeds, slow, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(features.image_embeds, axis=1), 1, atol=1e-5)
+    assert features.ids == split["id"] and features.labels.tolist() == split["expression"]
+
+
+def test_a_view_alone_is_the_model_given_only_that_view(small_model, small_processor, split):
+    options = {"each_view": True, "progress": False}
+    features = embed_split(small_model, small_processor.image_processor, split, batch_size=4, **options)
+    assert list(features.by_view) == ["right_30", "front", "left_30"]
+    left = np.stack([embed_by_hand(small_model, small_processor, row, slice(2, 3)) for row in split])
+    np.testing.assert_allclose(features.by_view["left_30"], left, atol=1e-5)
+
+
+def test_the_covered_half_is_background_and_the_rest_is_untouched():
+    views = np.full((2, 3, 6, 6, 3), 200, np.uint8)  # (T, V, H, W, 3)
+    for side in SIDES:
+        covered = cover_half(views, side)
+        assert (covered == 0).mean() == 0.5 and (covered[covered > 0] == 200).all()
+    assert (cover_half(views, "left")[..., :3, :] == 0).all() and (cover_half(views, "top")[..., :3, :, :] == 0).all()
+    assert (views == 200).all()
+    with pytest.raises(ValueError, match="expected a side"):
+        cover_half(views, "middle")
+
+
+def test_sides_come_from_the_seed_and_are_balanced():
+    sides = draw_sides(4000, seed=1)
+    assert sides == draw_sides(4000, seed=1) != draw_sides(4000, seed=2)
+    assert all(900 < sides.count(side) < 1100 for side in SIDES)
+
+
+def test_occlusion_changes_the_embeddings_and_batches_do_not(small_model, small_processor, split):
+    options = {"occlusion_seed": 0, "progress": False}
+    small = embed_split(small_model, small_processor.image_processor, split, batch_size=2, **options)
+    large = embed_split(small_model, small_processor.image_processor, split, batch_size=64, **options)
+    np.testing.assert_allclose(small.half_occluded, large.half_occluded, atol=1e-5)
+    assert np.abs(small.half_occluded - small.image_embeds).max() > 1e-3
+
+
+def test_a_split_without_rows_is_refused(small_model, small_processor, split):
+    with pytest.raises(ValueError, match="empty split"):
+        embed_split(small_model, small_processor.image_processor, split.select([]))
+
+
+def test_the_training_mode_of_the_model_is_restored(small_model, small_processor, split):
+    small_model.train()
+    score = zero_shot_score(small_model, small_processor, split)
+    was_training = small_model.training
+    small_model.eval()
+    assert was_training and 0 <= score <= 1
+
+
+def test_only_classes_that_occur_are_candidates(split):
+    assert present_classes(split) == ["happiness", "sadness", "surprise"]
+    assert present_classes(split.filter(lambda label: label == 4, input_columns="expression")) == ["happiness"]

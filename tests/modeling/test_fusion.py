@@ -1,0 +1,111 @@
+import math
+
+import pytest
+import torch
+
+from modeling_mvfer.fusion_mvfer import MaskedFusion, MeanFusion, place_angles, place_times, pool_frames
+
+
+@pytest.fixture
+def trained():
+    torch.manual_seed(0)
+    module = MaskedFusion(8, places=2, hidden_size=6, frequencies=3).double()
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return module
+
+
+@pytest.fixture
+def views():
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(3, 4, 8, generator=generator, dtype=torch.float64)
+    mask = torch.tensor([[1, 1, 1, 1], [0, 1, 0, 1], [0, 0, 1, 0]]).bool()
+    places = place_angles(60 * torch.randn(3, 4, 2, generator=generator, dtype=torch.float64))
+    return features, mask, places
+
+
+def test_fusion_equals_a_loop_over_samples_and_views(trained, views):
+    features, mask, places = views
+    fused, weights = trained(features, mask, places)
+    for b in range(3):
+        scores, values = [], []
+        for v in mask[b].nonzero().flatten().tolist():
+            waves = [wave(2**k * place) for wave in (math.sin, math.cos) for place in places[b, v] for k in range(3)]
+            hidden = trained.content(trained.norm(features[b, v])) + trained.place(torch.tensor(waves).double())
+            squash, gate, change = hidden[:6], hidden[6:12], hidden[12:]
+            scores.append(trained.score.weight[0] @ (torch.tanh(squash) * torch.sigmoid(gate)))
+            values.append(features[b, v] + trained.value.weight @ torch.relu(change))
+        expected = torch.softmax(torch.stack(scores), 0)
+        torch.testing.assert_close(weights[b, mask[b]], expected)
+        torch.testing.assert_close(fused[b], sum(w * value for w, value in zip(expected, values, strict=True)))
+
+
+def test_untrained_fusion_is_the_mean_of_what_is_present(views):
+    features, mask, places = views
+    fused, weights = MaskedFusion(8, places=2, hidden_size=6, frequencies=3).double()(features, mask, places)
+    mean, equal = MeanFusion()(features, mask, places)
+    torch.testing.assert_close(fused, mean)
+    torch.testing.assert_close(weights, equal)
+    torch.testing.assert_close(mean[1], features[1, [1, 3]].mean(0))
+    assert torch.equal(mean[2], features[2, 2])
+
+
+def test_masked_view_equals_absent_view(trained, views):
+    features, _, places = views
+    mask = torch.tensor([[True, False, True, True]] * 3)
+    garbage = features.clone()
+    garbage[:, 1] = 1e6
+    left = [0, 2, 3]
+    fused, weights = trained(garbage, mask, places)
+    expected, expected_weights = trained(features[:, left], mask[:, left], places[:, left])
+    torch.testing.assert_close(fused, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(weights[:, left], expected_weights, rtol=1e-12, atol=1e-12)
+    assert not weights[:, 1].any()
+
+
+def test_order_of_views_does_not_matter_but_their_angles_do(trained, views):
+    features, mask, places = views
+    order = [2, 0, 3, 1]
+    fused, weights = trained(features, mask, places)
+    permuted, permuted_weights = trained(features[:, order], mask[:, order], places[:, order])
+    torch.testing.assert_close(permuted, fused)
+    torch.testing.assert_close(permuted_weights, weights[:, order])
+    assert not torch.allclose(trained(features, mask, places.flip(1))[1], weights)
+
+
+def test_nothing_present_gives_zeros_and_finite_gradients(trained, views):
+    features, mask, places = views
+    features.requires_grad_()
+    fused, weights = trained(features, torch.zeros_like(mask), places)
+    fused.sum().backward()
+    assert not fused.any() and not weights.any() and features.grad.isfinite().all()
+
+
+def test_gradients_are_exact(trained, views):
+    features, mask, places = views
+    assert torch.autograd.gradcheck(lambda x: trained(x, mask, places), features.requires_grad_())
+
+
+def test_half_precision_features_get_full_precision_weights(views):
+    features, mask, places = views
+    fused, weights = MaskedFusion(8, places=2, hidden_size=6, frequencies=3).bfloat16()(
+        features.bfloat16(), mask, places
+    )
+    assert weights.dtype == fused.dtype == torch.float32
+    torch.testing.assert_close(weights.sum(-1), torch.ones(3))
+
+
+def test_times_count_from_the_first_present_frame():
+    mask = torch.tensor([[False, True, True, True]])
+    places = place_times(torch.tensor([[9.0, 1.0, 1.5, 3.0]]), mask)
+    torch.testing.assert_close(places[:, 1:], place_times(torch.tensor([[0.0, 0.5, 2.0]]), mask[:, 1:]))
+
+
+def test_pooled_frames_use_the_frame_weights_of_the_frames_that_show_the_view():
+    features = torch.randn(1, 3, 2, 4)
+    mask = torch.tensor([[[True, True], [False, True], [True, False]]])
+    tracks, present = pool_frames(features, mask, torch.tensor([[0.2, 0.5, 0.3]]))
+    torch.testing.assert_close(tracks[0, 0], (0.2 * features[0, 0, 0] + 0.3 * features[0, 2, 0]) / 0.5)
+    torch.testing.assert_close(tracks[0, 1], (0.2 * features[0, 0, 1] + 0.5 * features[0, 1, 1]) / 0.7)
+    assert present.all()
+    assert not pool_frames(features, torch.zeros_like(mask), torch.zeros(1, 3))[0].any()

@@ -1,0 +1,209 @@
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from modeling_mvfer import card, hub
+from modeling_mvfer.modeling_mvfer import MVFERModel
+from tests.modeling.loopback_hub import LoopbackHub
+
+ROOT = Path(__file__).parents[2]
+TEXTS = ["lip corners pulled up", "jaw dropped"]
+OUR_PACKAGES = ("modeling_mvfer", "processing", "dataset_scripts", "evaluation", "training", "train")
+
+# Run where none of our packages can be imported: what a stranger does with the folder.
+STRANGER = """
+import importlib.abc, json, sys
+
+class Block(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in OUR_PACKAGES:
+            raise ModuleNotFoundError(f"blocked: {name}")
+
+sys.meta_path.insert(0, Block())
+import torch
+from PIL import Image
+from transformers import AutoModel, AutoModelForZeroShotImageClassification, AutoProcessor, pipeline
+
+torch.set_num_threads(1)
+options = {"trust_remote_code": True}
+model = AutoModel.from_pretrained(folder, **options).eval()
+processor = AutoProcessor.from_pretrained(folder, **options)
+with torch.no_grad():
+    logits = model(**processor(meshes=[mesh], text=TEXTS, return_tensors="pt")).logits_per_image
+found = {"logits": logits.tolist()}
+if pipelines:
+    classify = pipeline("zero-shot-mesh-classification", model=folder, **options)
+    found["mesh"] = classify(mesh, candidate_labels=["happiness", "surprise"])
+    found["inferred"] = pipeline(model=folder, **options)(mesh, candidate_labels=["happiness", "surprise"])
+    photos = pipeline("zero-shot-image-classification", model=folder, **options)
+    photo = Image.open(photo)
+    found["photo"] = photos(photo, candidate_labels=TEXTS)
+    found["photos"] = photos([photo, photo], candidate_labels=TEXTS, batch_size=2)
+print("RESULT" + json.dumps(found))
+"""
+
+
+def as_a_stranger(folder, mesh, *, photo=None, env=None, cache):
+    values = {"folder": str(folder), "mesh": mesh, "photo": photo and str(photo), "pipelines": photo is not None}
+    head = "\n".join(f"{k} = {v!r}" for k, v in (values | {"TEXTS": TEXTS, "OUR_PACKAGES": OUR_PACKAGES}).items())
+    environment = {"PATH": "/usr/bin:/bin", "HF_HOME": str(cache), "HOME": str(cache), "OMP_NUM_THREADS": "1"}
+    environment |= env or {"HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", head + STRANGER], cwd=cache, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.split("RESULT")[1])
+
+
+@torch.no_grad()
+def logits_at_home(model, processor, mesh):
+    return model(**processor(meshes=[mesh], text=TEXTS, return_tensors="pt")).logits_per_image
+
+
+@pytest.mark.slow
+def test_a_saved_run_works_where_our_packages_are_missing(small_run, small_model, small_processor, face_obj, tmp_path):
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(photo)
+    found = as_a_stranger(small_run, face_obj, photo=photo, cache=tmp_path)
+    torch.testing.assert_close(
+        torch.tensor(found["logits"]), logits_at_home(small_model, small_processor, face_obj), rtol=0, atol=1e-5
+    )
+    assert {row["label"] for row in found["mesh"]} == {"happiness", "surprise"}
+    assert found["mesh"] == found["inferred"]
+    assert sum(row["score"] for row in found["photo"]) == pytest.approx(1)
+    assert [row["label"] for row in found["photos"][1]] == [row["label"] for row in found["photo"]]
+
+
+def test_a_saved_run_loads_at_home_with_equal_logits(small_run, small_model, small_processor, face_obj):
+    model, processor = hub.load_run(small_run)
+    assert type(model) is MVFERModel and not model.training
+    expected = logits_at_home(small_model, small_processor, face_obj)
+    torch.testing.assert_close(logits_at_home(model, processor, face_obj), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_pushed_run_can_be_pulled_by_a_stranger(small_run, small_model, small_processor, face_obj, tmp_path):
+    (small_run / "checkpoints" / "step_1").mkdir(parents=True)
+    for name in (
+        "checkpoints/step_1/model.safetensors",
+        "checkpoints/last.json",
+        "events.out.tfevents",
+        ".hidden.json",
+    ):
+        (small_run / name).write_text("{}")
+    with LoopbackHub() as stand_in:
+        env = {"HF_ENDPOINT": stand_in.url, "HF_TOKEN": "hf_fake", "HF_HUB_DISABLE_XET": "1"}
+        push = f"from modeling_mvfer.hub import push_run; print(push_run({str(small_run)!r}, 'someone/model'))"
+        environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"} | env | {"HF_HOME": str(tmp_path)}
+        done = subprocess.run([sys.executable, "-c", push], env=environment, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert stand_in.private is True
+        written = {path.name for path in small_run.iterdir() if path.is_file()}
+        assert set(stand_in.files) == written - {"events.out.tfevents", ".hidden.json"}
+        found = as_a_stranger("someone/model", face_obj, env=env, cache=tmp_path)
+    expected = logits_at_home(small_model, small_processor, face_obj)
+    torch.testing.assert_close(torch.tensor(found["logits"]), expected, rtol=0, atol=1e-5)
+
+
+def test_a_full_disk_while_saving_leaves_the_earlier_files_as_they_were(
+    tmp_path, small_model, small_processor, monkeypatch
+):
+    run = hub.save_run(tmp_path / "run", small_model, small_processor)
+    (run / "metrics.jsonl").write_text("kept\n")
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+
+    def full(self, *args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match=r"run: could not save the model \(No space left on device\)") as caught:
+        hub.save_run(run, small_model, small_processor, results=None)
+    assert caught.value.errno == errno.ENOSPC
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_saving_again_replaces_the_files_and_keeps_others(tmp_path, small_model, small_processor):
+    run = hub.save_run(tmp_path / "run", small_model, small_processor)
+    (run / "checkpoints").mkdir()
+    (run / "config.json").write_text("{}")
+    hub.save_run(run, small_model, small_processor, train_config={"steps": 3})
+    assert json.loads((run / "config.json").read_text())["model_type"] == "mvfer"
+    assert json.loads((run / "train_config.json").read_text()) == {"steps": 3}
+    assert (run / "checkpoints").is_dir() and not list(run.glob(".saving-*"))
+
+
+def test_saving_does_not_change_the_model_in_memory(tmp_path, small_model, small_processor):
+    before = small_model.config.to_dict()
+    hub.save_run(tmp_path / "run", small_model, small_processor)
+    hub.save_run(tmp_path / "run", small_model, small_processor)
+    after = {key: value for key, value in small_model.config.to_dict().items() if key != "auto_map"}
+    assert after == {key: value for key, value in before.items() if key != "auto_map"}
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"no config\.json there"):
+        hub.load_run(tmp_path)
+    with pytest.raises(ValueError, match=r"no config\.json there"):
+        hub.push_run(tmp_path, "someone/model")
+
+
+def results():
+    accuracy = {"accuracy": {"mean": 0.91, "low": 0.87, "high": 0.95}, "num_scans": 40, "num_subjects": 8}
+    return {
+        "zero_shot": accuracy,
+        "linear_probe": None,
+        "zero_shot_half_occluded": accuracy,
+        "zero_shot_by_view": {"front": accuracy},
+        "transfer": {"ict": {"zero_shot": accuracy, "linear_probe": None}},
+        "split": "test",
+        "seed": 3,
+        "chance": 0.125,
+        "data": {"name": "anny"},
+        "supervision": ["captions"],
+        "prompt_kinds": ["actions"],
+        "language": "en",
+        "training": {"seed": 5, "best_step": 250},
+        "command": "mvfer evaluate --model runs/first --dataset data/anny --out report",
+    }
+
+
+def test_the_card_tells_results_supervision_limits_and_the_law(small_model, small_processor):
+    info = {"name": "anny", "source": "Anny 0.6.2", "license": "CC0-1.0"}
+    text = card.model_card(small_model, small_processor, results=results(), datasets=[info])
+    assert "| zero-shot, front view only | 0.910 | 0.870 to 0.950 |" in text
+    assert (
+        "mvfer evaluate --model runs/first" in text
+        and "evaluation seed 3, training seed 5" in text
+        and "8 subjects" in text
+    )
+    assert "never name an emotion" in text and "chosen by zero-shot accuracy on the labelled validation" in text
+    assert "(EU) 2024/1689" in text and "Art. 5(1)(f)" in text
+    metadata = yaml.safe_load(text.split("---")[1])
+    assert metadata["license"] == "apache-2.0" and metadata["library_name"] == "transformers"
+    (index,) = metadata["model-index"]
+    assert {r["dataset"]["name"] for r in index["results"]} == {"anny", "ict"}
+    assert index["results"][0]["metrics"][0]["value"] == 0.91
+
+
+def test_weights_are_not_declared_free_when_the_data_is_not(small_model, small_processor):
+    info = {"name": "bu3dfe", "source": "scans", "license": "research only"}
+    text = card.model_card(small_model, small_processor, datasets=[info])
+    assert yaml.safe_load(text.split("---")[1])["license"] == "other"
+    assert "This model was not evaluated." in text
+
+
+def test_an_unknown_variable_in_the_card_is_an_error(small_model, small_processor, tmp_path, monkeypatch):
+    template = tmp_path / "model_card.md"
+    template.write_text("---\n{{ card_data }}\n---\n{{ accuracy_of_last_year }}\n")
+    monkeypatch.setattr(card, "TEMPLATE", template)
+    with pytest.raises(ValueError, match="accuracy_of_last_year"):
+        card.model_card(small_model, small_processor)

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+from PIL import Image
+from transformers import pipeline
+
+from modeling_mvfer.pipeline_mvfer import TASK, ZeroShotMeshClassificationPipeline
+from processing import load_mesh
+
+LABELS = ["happiness", "sadness", "surprise"]
+
+
+@pytest.fixture(scope="module")
+def classify(small_model, small_processor):
+    return ZeroShotMeshClassificationPipeline(model=small_model, processor=small_processor, task=TASK, device="cpu")
+
+
+def scores(rows):
+    return {row["label"]: row["score"] for row in rows}
+
+
+def photos(count, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 255, (count, 32, 32, 3), dtype=np.uint8)
+    return [Image.fromarray(image) for image in pixels]
+
+
+def test_probabilities_sum_to_one_and_the_best_comes_first(classify, face_obj):
+    rows = classify(face_obj, candidate_labels=LABELS)
+    values = [row["score"] for row in rows]
+    assert {row["label"] for row in rows} == set(LABELS)
+    assert sum(values) == pytest.approx(1) and values == sorted(values, reverse=True)
+
+
+def test_a_path_a_mesh_and_its_arrays_are_one_input(classify, face_obj):
+    mesh = load_mesh(face_obj)
+    expected = scores(classify(face_obj, candidate_labels=LABELS))
+    for same in (mesh, {"vertices": mesh.vertices, "faces": mesh.faces}):
+        assert scores(classify(same, candidate_labels=LABELS)) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+def test_a_list_gives_one_result_per_input_in_order(classify, face_obj, batch_size):
+    inputs = [face_obj, {"images": photos(2)}, {"frames": [face_obj] * 3, "fps": 5.0}, {"images": photos(3, seed=1)}]
+    together = classify(inputs, candidate_labels=LABELS, batch_size=batch_size)
+    alone = [classify(one, candidate_labels=LABELS) for one in inputs]
+    assert len(together) == 4
+    for some, one in zip(together, alone, strict=True):
+        assert scores(some) == pytest.approx(scores(one), abs=1e-4)
+
+
+def test_a_sequence_of_one_still_face_is_the_scan(classify, face_obj):
+    still = classify({"frames": [face_obj, face_obj], "fps": 25.0}, candidate_labels=LABELS)
+    assert scores(still) == pytest.approx(scores(classify(face_obj, candidate_labels=LABELS)), abs=1e-4)
+
+
+def test_a_photo_is_one_view(classify):
+    (photo,) = photos(1)
+    one = classify({"images": [photo], "view_angles_deg": [[0.0, 0.0]]}, candidate_labels=LABELS)
+    assert scores(classify(photo, candidate_labels=LABELS)) == pytest.approx(scores(one), abs=1e-5)
+
+
+def test_own_prompts_replace_the_processor_s(classify, face_obj):
+    default = scores(classify(face_obj, candidate_labels=["a", "b"]))
+    same = scores(classify(face_obj, candidate_labels=["a", "b"], prompts={"a": ["jaw dropped"], "b": ["jaw dropped"]}))
+    assert same == pytest.approx({"a": 0.5, "b": 0.5})
+    assert default != pytest.approx(same)
+
+
+def test_an_empty_list_gives_an_empty_list(classify):
+    assert classify([], candidate_labels=LABELS) == []
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "message"),
+    [
+        (7, {"candidate_labels": LABELS}, "expected a mesh"),
+        ({"images": [], "fps": 3}, {"candidate_labels": LABELS}, "unknown keys"),
+        ("missing.obj", {"candidate_labels": LABELS}, "missing.obj"),
+        ("face.obj", {"candidate_labels": []}, "candidate_labels"),
+        ("face.obj", {"candidate_labels": ["a", "a"]}, "different labels"),
+        ("face.obj", {"candidate_labels": ["a"], "prompts": {"b": ["x"]}}, "not among"),
+    ],
+)
+def test_bad_input_is_named(classify, inputs, options, message):
+    with pytest.raises(ValueError, match=message):
+        classify(inputs, **options)
+
+
+def test_the_saved_folder_gives_the_same_pipeline(classify, small_run, face_obj):
+    loaded = pipeline(TASK, model=str(small_run), trust_remote_code=True, device="cpu")
+    expected = scores(classify(face_obj, candidate_labels=LABELS))
+    assert scores(loaded(face_obj, candidate_labels=LABELS)) == pytest.approx(expected, abs=1e-5)

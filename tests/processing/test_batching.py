@@ -1,0 +1,346 @@
+"""From rows to training batches: determinism, mirroring, dropout, unique captions and their targets."""
+
+import io
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from processing import MVFERImageProcessor
+from processing.augmentation import Augmentation, drop_phrases, mirror_views, split_phrases
+from processing.batching import Collator, ViewDataset
+from processing.tokenizer import build_tokenizer
+
+ANGLES = [[-30.0, 0.0], [0.0, 0.0], [30.0, 0.0]]
+CAPTIONS = [
+    ["jaw dropped, left lip corner pulled up", "mouth wide open"],
+    ["jaw dropped"],
+    ["jaw dropped"],
+    ["眉の内側が上がる、左の口角が上がる"],
+]
+NOTHING = Augmentation(view_dropout=0, occlusion=0, shift=0, mirror=False, gain=0, noise=0, drop_phrases=0)
+
+
+def png(pixels: np.ndarray) -> dict:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def make_split(*, frames: list[int] = (1, 1, 1, 1), size_px: int = 16, views: int = 3) -> datasets.Dataset:
+    rng = np.random.default_rng(0)
+    pixels = [rng.integers(1, 255, (n, views, size_px, size_px, 3), dtype=np.uint8) for n in frames]
+    features = datasets.Features(
+        {
+            "views": datasets.List(datasets.List(datasets.Image())),
+            "view_angles_deg": datasets.List(datasets.List(datasets.Value("float32"))),
+            "captions": datasets.List(datasets.Value("string")),
+            "frame_times_s": datasets.List(datasets.Value("float32")),
+        }
+    )
+    columns = {
+        "views": [[[png(view) for view in frame] for frame in row] for row in pixels],
+        "view_angles_deg": [ANGLES[:views]] * len(frames),
+        "captions": CAPTIONS[: len(frames)],
+        "frame_times_s": [[t / 25 for t in range(n)] for n in frames],
+    }
+    split = datasets.Dataset.from_dict(columns, features=features)
+    split.pixels = pixels
+    return split
+
+
+@pytest.fixture(scope="module")
+def split():
+    return make_split()
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tokenizer([text for texts in CAPTIONS for text in texts])
+
+
+@pytest.fixture(scope="module")
+def collate(tokenizer):
+    return Collator(tokenizer, MVFERImageProcessor.from_render_settings({"size_px": 16}))
+
+
+def equal(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
+
+
+def test_without_augmentation_a_row_comes_back_as_it_was_stored(split):
+    sample = ViewDataset(split)[0]
+    np.testing.assert_array_equal(sample["views"], split.pixels[0][0])
+    np.testing.assert_array_equal(sample["view_angles_deg"], ANGLES)
+    assert sample["view_mask"].all()
+    assert sample["captions"] == CAPTIONS[0][:1] and sample["known_captions"] == CAPTIONS[0]
+
+
+def test_rows_decoded_one_by_one_equal_rows_kept_in_memory(split):
+    kept, by_row = ViewDataset(split), ViewDataset(split, memory_budget_bytes=0)
+    assert all(equal(kept[i], by_row[i]) for i in range(4))
+
+
+def test_several_splits_follow_one_another(split):
+    both = ViewDataset([split, split])
+    assert len(both) == 8 and both.num_views == 3
+    assert equal(both[5], ViewDataset(split)[1])
+
+
+def test_a_sample_is_a_function_of_seed_epoch_and_row(split):
+    dataset, again = (ViewDataset(split, augmentation=Augmentation(), seed=3) for _ in range(2))
+    order = [(epoch, row) for epoch in range(3) for row in range(4)]
+    forward = {key: dataset[key] for key in order}
+    assert all(equal(forward[key], again[key]) for key in reversed(order))
+    assert not equal(forward[0, 1], forward[1, 1])
+    assert not equal(forward[0, 1], ViewDataset(split, augmentation=Augmentation(), seed=4)[0, 1])
+
+
+def test_stored_views_survive_augmentation(split):
+    dataset = ViewDataset(split, augmentation=Augmentation(occlusion=1.0))
+    for epoch in range(4):
+        dataset[epoch, 0]
+    np.testing.assert_array_equal(dataset._views[0], split.pixels[0])
+
+
+def test_view_dropout_never_drops_every_view(split):
+    dataset = ViewDataset(split, augmentation=Augmentation(view_dropout=1.0))
+    kept = [dataset[epoch, row]["view_mask"].sum() for epoch in range(20) for row in range(4)]
+    assert set(kept) == {1}
+
+
+def test_view_dropout_drops_about_as_many_views_as_asked(split):
+    dataset = ViewDataset(split, augmentation=Augmentation(view_dropout=0.3))
+    kept = np.mean([dataset[epoch, row]["view_mask"].mean() for epoch in range(100) for row in range(4)])
+    assert 0.65 < kept < 0.77
+
+
+def test_mirror_flips_pixels_and_puts_the_view_of_yaw_minus_a_where_the_view_of_yaw_a_was():
+    views = np.random.default_rng(0).integers(0, 255, (1, 3, 4, 5, 3), dtype=np.uint8)
+    mirrored, angles = mirror_views(views, np.float32(ANGLES), channels=("clay", "curvature", "depth"))
+    np.testing.assert_array_equal(angles, ANGLES)
+    for place, source in enumerate((2, 1, 0)):
+        np.testing.assert_array_equal(mirrored[0, place], views[0, source, :, ::-1])
+
+
+def test_mirror_negates_yaw_where_the_cameras_are_not_symmetric():
+    views = np.random.default_rng(0).integers(0, 255, (1, 2, 4, 5, 3), dtype=np.uint8)
+    mirrored, angles = mirror_views(views, np.float32([[0, 5], [40, 10]]), channels=("clay", "curvature", "depth"))
+    np.testing.assert_array_equal(angles, [[0, 5], [-40, 10]])
+    np.testing.assert_array_equal(mirrored[0], views[0, :, :, ::-1])
+
+
+def test_mirror_twice_is_nothing():
+    views = np.random.default_rng(0).integers(0, 255, (2, 3, 4, 5, 3), dtype=np.uint8)
+    for channels in (("clay", "curvature", "depth"), ("normal_x", "normal_y", "normal_z")):
+        once = mirror_views(views, np.float32(ANGLES), channels=channels)
+        twice, angles = mirror_views(*once, channels=channels)
+        np.testing.assert_array_equal(twice, views)
+        np.testing.assert_array_equal(angles, ANGLES)
+
+
+def test_a_mirrored_render_is_the_render_of_the_mirrored_mesh():
+    from processing import RenderSettings, render_scan
+    from processing.framing_mvfer import FaceFrame
+
+    rng = np.random.default_rng(1)
+    axis = np.linspace(-0.8, 0.8, 15)
+    x, y = np.meshgrid(axis, axis)
+    z = 0.4 - 0.3 * x**2 + 0.1 * rng.standard_normal(x.shape) + 0.2 * x  # a lopsided face
+    vertices = np.stack([x, y, z], -1).reshape(-1, 3)
+    corner = (np.arange(14)[:, None] * 15 + np.arange(14)).reshape(-1)
+    faces = np.concatenate(
+        [np.stack([corner, corner + 1, corner + 15], 1), np.stack([corner + 1, corner + 16, corner + 15], 1)]
+    )
+    channels = ("normal_x", "normal_y", "depth")
+    settings = RenderSettings(view_angles_deg=((-30, 0), (0, 0), (30, 0)), size_px=32, channels=channels)
+    frame = FaceFrame((0.0, 0.0, 0.0), 1.0)
+    views = render_scan(vertices, faces, settings, frame=frame)
+    twin = render_scan(vertices * [-1, 1, 1], faces[:, ::-1].copy(), settings, frame=frame)
+    mirrored, _ = mirror_views(views, np.float32(settings.view_angles_deg), channels=channels)
+    difference = np.abs(mirrored.astype(int) - twin.astype(int))
+    assert (difference <= 1).mean() > 0.98  # edge pixels may fall to the other side
+    assert np.abs(views.astype(int) - twin.astype(int)).mean() > 10 * difference.mean()
+
+
+def test_mirrored_samples_rename_sides_and_others_do_not(split):
+    dataset = ViewDataset(split, augmentation=Augmentation(**{**vars(NOTHING), "mirror": True}))
+    seen = set()
+    for epoch in range(20):
+        sample = dataset[epoch, 3]
+        is_mirrored = not np.array_equal(sample["views"], split.pixels[3][0])
+        if is_mirrored:
+            np.testing.assert_array_equal(sample["views"], split.pixels[3][0][::-1, :, ::-1])
+        np.testing.assert_array_equal(sample["view_angles_deg"], ANGLES)
+        expected = "眉の内側が上がる、右の口角が上がる" if is_mirrored else "眉の内側が上がる、左の口角が上がる"
+        assert sample["captions"] == [expected] and sample["known_captions"] == [expected]
+        seen.add(is_mirrored)
+        english = dataset[epoch, 0]
+        side = "left" if np.array_equal(english["views"], split.pixels[0][0]) else "right"
+        assert f"jaw dropped, {side} lip corner pulled up" in english["known_captions"]
+    assert seen == {True, False}
+
+
+def test_shift_moves_views_by_at_most_the_stated_fraction():
+    split = make_split(size_px=64, frames=[1])
+    dataset = ViewDataset(split, augmentation=Augmentation(**{**vars(NOTHING), "shift": 3 / 64}))
+    shifts = set()
+    for epoch in range(10):
+        for before, after in zip(split.pixels[0][0], dataset[epoch, 0]["views"], strict=True):
+            found = [
+                (down, right)
+                for down in range(-3, 4)
+                for right in range(-3, 4)
+                if np.array_equal(after[4:-4, 4:-4], np.roll(before, (down, right), (0, 1))[4:-4, 4:-4])
+            ]
+            assert len(found) == 1
+            shifts.add(found[0])
+    assert len(shifts) > 10
+
+
+def test_gain_changes_shading_and_leaves_geometry_and_background(split):
+    dataset = ViewDataset(split, augmentation=Augmentation(**{**vars(NOTHING), "gain": 0.1}))
+    sample = dataset[1, 0]["views"].astype(float)
+    before = split.pixels[0][0]
+    np.testing.assert_array_equal(sample[..., 1:], before[..., 1:])
+    assert np.any(sample[..., 0] != before[..., 0])
+    assert np.all(np.abs(sample[..., 0] - before[..., 0]) <= 0.1 * before[..., 0] + 0.5)
+
+
+def test_noise_has_the_stated_size_and_spares_the_background():
+    from processing.augmentation import augment_views
+
+    views = np.full((1, 2, 64, 64, 3), 128, dtype=np.uint8)
+    views[:, 1] = 0
+    options = Augmentation(**{**vars(NOTHING), "noise": 0.02})
+    noisy, _ = augment_views(views, np.random.default_rng(0), options, channels=("clay", "curvature", "depth"))
+    assert abs(noisy[:, 0].std() - 0.02 * 255) < 0.4
+    assert noisy[:, 1].max() == 0
+
+
+def test_occlusion_blanks_a_rectangle_of_every_view_when_certain(split):
+    dataset = ViewDataset(split, augmentation=Augmentation(**{**vars(NOTHING), "occlusion": 1.0}))
+    blank = (dataset[0]["views"] == 0).all(-1)
+    for view in blank:
+        rows, columns = np.nonzero(view.any(1))[0], np.nonzero(view.any(0))[0]
+        assert view.sum() == len(rows) * len(columns) and 0.03 < view.mean() < 0.3
+
+
+def test_phrases_are_split_in_english_and_japanese_and_never_all_dropped():
+    assert split_phrases("inner brows raised, jaw dropped") == ["inner brows raised", "jaw dropped"]
+    assert split_phrases("眉が上がる、口が開く") == ["眉が上がる", "口が開く"]
+    assert split_phrases("") == []
+    rng = np.random.default_rng(0)
+    shortened = {drop_phrases("a b, c d, e", rng, chance=0.9) for _ in range(200)}
+    assert {"a b", "c d", "e"} <= shortened and "" not in shortened
+    assert {drop_phrases("甲、乙", rng, chance=0.5) for _ in range(50)} == {"甲", "乙", "甲、乙"}
+
+
+def test_augmentation_refuses_chances_that_are_none():
+    with pytest.raises(ValueError, match="view_dropout"):
+        Augmentation(view_dropout=1.5)
+
+
+def test_captions_are_encoded_once_and_targets_mark_every_sample_they_hold_for(split, collate, tokenizer):
+    dataset = ViewDataset(split)
+    batch = collate([dataset[i] for i in range(4)])
+    texts = tokenizer.batch_decode(batch["input_ids"], skip_special_tokens=True)
+    assert len(texts) == 3  # "jaw dropped" is shared
+    expected = [[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]]
+    torch.testing.assert_close(batch["text_targets"], torch.tensor(expected, dtype=torch.bool))
+
+
+def test_a_batch_caption_that_is_known_to_hold_for_another_sample_is_no_negative(collate):
+    views = np.zeros((1, 16, 16, 3), dtype=np.uint8)
+    batch = collate(
+        [
+            {"views": views, "captions": ["jaw dropped"], "known_captions": ["jaw dropped", "mouth wide open"]},
+            {"views": views, "captions": ["mouth wide open"]},
+        ]
+    )
+    assert batch["text_targets"].tolist() == [[True, True], [False, True]]
+
+
+def test_phrase_targets_mark_each_action_of_each_sample(split, collate, tokenizer):
+    dataset = ViewDataset(split)
+    batch = collate([dataset[i] for i in range(4)])
+    phrases = tokenizer.batch_decode(batch["phrase_input_ids"], skip_special_tokens=True)
+    assert phrases[:2] == ["jaw dropped", "left lip corner pulled up"] and len(phrases) == 4
+    expected = [[1, 1, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 1, 1]]
+    torch.testing.assert_close(batch["phrase_targets"], torch.tensor(expected, dtype=torch.bool))
+
+
+def test_a_phrase_dropped_from_the_caption_is_still_true_of_the_sample(split, collate):
+    dataset = ViewDataset(split, augmentation=Augmentation(**{**vars(NOTHING), "drop_phrases": 0.5}))
+    both = next(s for e in range(50) if (s := dataset[e, 0])["captions"] == ["jaw dropped"])
+    other = next(s for e in range(50) if (s := dataset[e, 0])["captions"] == ["left lip corner pulled up"])
+    assert collate([both, other])["phrase_targets"].all()
+
+
+def test_pixels_are_normalised_as_the_image_processor_normalises_photos(split, collate):
+    batch = collate([ViewDataset(split)[0]])
+    photos = [Image.fromarray(view) for view in split.pixels[0][0]]
+    slow = collate.image_processor(images=photos, return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(batch["pixel_values"][0], slow)
+
+
+def test_views_rendered_at_another_size_are_resized_to_the_models(split, tokenizer):
+    collate = Collator(tokenizer, MVFERImageProcessor.from_render_settings({"size_px": 8}))
+    assert collate([ViewDataset(split)[0]])["pixel_values"].shape == (1, 3, 3, 8, 8)
+
+
+def test_unequal_numbers_of_views_are_padded_and_masked(collate):
+    samples = [{"views": np.full((v, 16, 16, 3), v, np.uint8), "view_angles_deg": np.zeros((v, 2))} for v in (1, 3)]
+    batch = collate(samples)
+    assert batch["pixel_values"].shape == (2, 3, 3, 16, 16)
+    assert batch["view_mask"].tolist() == [[True, False, False], [True, True, True]]
+    assert batch["view_angles_deg"].shape == (2, 3, 2)
+    assert "input_ids" not in batch  # no captions, no text
+
+
+def test_sequences_are_sampled_in_time_padded_and_masked(tokenizer):
+    split = make_split(frames=[20, 3])
+    collate = Collator(tokenizer, MVFERImageProcessor.from_render_settings({"size_px": 16}), phrases=False)
+    dataset = ViewDataset(split, num_frames=5)
+    batch = collate([dataset[0], dataset[1]])
+    assert batch["pixel_values"].shape == (2, 5, 3, 3, 16, 16)
+    assert batch["frame_mask"].tolist() == [[True] * 5, [True] * 3 + [False] * 2]
+    assert batch["view_mask"].shape == (2, 5, 3) and not batch["view_mask"][1, 3:].any()
+    assert batch["frame_times_s"][0, [0, -1]].tolist() == pytest.approx([0, 19 / 25])
+    pixels = {"pixel_values", "view_mask", "view_angles_deg", "frame_mask", "frame_times_s"}
+    assert set(batch) == pixels | {"input_ids", "attention_mask", "text_targets"}
+
+
+def test_a_loader_with_workers_gives_what_the_main_process_gives(split, collate):
+    dataset = ViewDataset(split, augmentation=Augmentation(), seed=1)
+    batches = [[(0, 2), (0, 1)], [(1, 3), (1, 0)]]
+    alone, spread = (
+        list(torch.utils.data.DataLoader(dataset, batch_sampler=batches, collate_fn=collate, num_workers=n))
+        for n in (0, 1)
+    )
+    for one, other in zip(alone, spread, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_rows_that_make_no_sense_are_refused(split):
+    with pytest.raises(ValueError, match="captions"):
+        ViewDataset(split.remove_columns("captions"))
+    with pytest.raises(ValueError, match="0 rows|rows"):
+        ViewDataset(split.select([]))
+    wrong = split.remove_columns("view_angles_deg").add_column("view_angles_deg", [ANGLES[:2]] * 4)
+    with pytest.raises(ValueError, match=r"expected \(frames, views\) \(1, 2\) .* got \(1, 3\)"):
+        ViewDataset(wrong)
+    broken = [[[{"bytes": b"no picture", "path": None}] * 3]] * 4
+    with pytest.raises(ValueError, match="row 0: the views cannot be read"):
+        ViewDataset(split.remove_columns("views").add_column("views", broken))
+
+
+def test_paraphrases_of_one_meaning_are_positives_of_one_another():
+    from processing.batching import meaning
+
+    assert meaning("cheeks raised, lip corners pulled up") == meaning("smiling mouth, cheeks pushed up")
+    assert meaning("口角が上がっている") == meaning("corners of the mouth lifted")
+    assert meaning("left eye closed") != meaning("right eye closed")
+    assert meaning("a scar, smiling mouth") == {"a scar", "12"}

@@ -1,0 +1,72 @@
+# ruff: noqa: F811  (fixtures are imported, then named as arguments)
+import json
+
+import pytest
+from PIL import Image
+
+from modeling_mvfer.cli import main
+from tests.tiny import face_obj, small_model, small_processor, small_run  # noqa: F401
+
+
+def test_render_writes_a_picture_and_names_the_views(face_obj, tmp_path, capsys):
+    out = tmp_path / "new" / "views.png"
+    assert main(["render", face_obj, "--out", str(out), "--views", "-40", "0", "--size_px", "64"]) == 0
+    width, height = Image.open(out).size
+    assert width > height
+    assert "right_40, front" in capsys.readouterr().out
+
+
+def test_predict_prints_one_row_per_input_in_order_also_for_bad_ones(small_run, face_obj, tmp_path, capsys):
+    broken = tmp_path / "broken.obj"
+    broken.write_text("v 0 0 0\n")
+    inputs = [face_obj, str(broken), "missing.obj", face_obj]
+    assert main(["predict", *inputs, "--model", str(small_run), "--labels", "happiness", "winking", "--json"]) == 1
+    output = capsys.readouterr()
+    rows = [json.loads(line) for line in output.out.splitlines()]
+    assert [row["input"] for row in rows] == inputs
+    assert ["error" in row for row in rows] == [False, True, True, False]
+    assert sum(item["score"] for item in rows[0]["scores"]) == pytest.approx(1)
+    assert rows[0]["label"] == rows[0]["scores"][0]["label"] and rows[0]["score"] == rows[3]["score"]
+    assert len(output.err.strip().splitlines()) == 2
+
+
+def test_predict_agrees_with_the_pipeline(small_run, small_model, small_processor, face_obj, capsys):
+    from modeling_mvfer.pipeline_mvfer import TASK, ZeroShotMeshClassificationPipeline
+
+    labels = ["happiness", "sadness"]
+    assert main(["predict", face_obj, "--model", str(small_run), "--labels", *labels, "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    classify = ZeroShotMeshClassificationPipeline(model=small_model, processor=small_processor, task=TASK, device="cpu")
+    expected = classify(face_obj, candidate_labels=labels)
+    assert {i["label"]: i["score"] for i in row["scores"]} == pytest.approx(
+        {i["label"]: i["score"] for i in expected}, abs=1e-5
+    )
+
+
+def test_predict_draws_views_beside_probabilities(small_run, face_obj, tmp_path, capsys):
+    picture = tmp_path / "views.png"
+    assert main(["predict", face_obj, "--model", str(small_run), "--picture", str(picture)]) == 0
+    assert Image.open(picture).size[0] > 600
+    assert "happiness 0." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["render", "missing.obj"], "missing.obj"),
+        (["predict", "face.obj", "--model", "nowhere"], "no config.json"),
+        (["evaluate", "--model", "nowhere", "--dataset", "x", "--out", "y"], "no config.json"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_two(argv, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("mvfer: ") and message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["render", "--help"], ["predict", "--help"], ["evaluate", "--help"]])
+def test_help_is_there_for_every_command(argv, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(argv)
+    assert stopped.value.code == 0 and "usage: mvfer" in capsys.readouterr().out

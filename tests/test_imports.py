@@ -1,0 +1,144 @@
+"""Rooms and doors: who may import whom, what a file that ships to the Hub may need, and what no file may hold."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from transformers.dynamic_module_utils import get_imports, get_relative_imports
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("processing", "modeling_mvfer", "dataset_scripts", "evaluation", "training")
+OURS = {*ROOMS, "train", "app", "benchmarks", "tests"}
+SHIPPED_MAY_IMPORT = {*sys.stdlib_module_names, "numpy", "torch", "PIL", "transformers", "huggingface_hub"}
+MAY_IMPORT = {  # of ours; a shipped file may import only its own room
+    "processing": {"processing"},
+    "modeling_mvfer": {"processing", "modeling_mvfer", "dataset_scripts", "evaluation"},
+    "dataset_scripts": {"processing", "dataset_scripts"},
+    "evaluation": {"processing", "modeling_mvfer", "dataset_scripts", "evaluation"},
+    "training": OURS - {"train", "app", "tests"},
+    "benchmarks": OURS - {"train", "app", "tests"},
+    "train": OURS - {"train", "app", "tests"},
+    "app": OURS - {"train", "app", "tests"},
+    "tests": OURS,
+}
+
+
+def project_files() -> list[Path]:
+    """Files that are tracked or would be; in a plain copy without git, all files outside hidden and build folders."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if listed.returncode == 0 and listed.stdout:
+        return sorted(path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file())
+    inside = (path for path in ROOT.rglob("*") if path.is_file())
+    skipped = re.compile(r"build|data|runs|report|__pycache__|.*\.egg-info|\..*")
+    return sorted(path for path in inside if not any(map(skipped.fullmatch, path.relative_to(ROOT).parts)))
+
+
+FILES = project_files()
+PYTHON = [path for path in FILES if path.suffix == ".py"]
+SHIPPED = [path for path in PYTHON if path.stem.endswith("_mvfer") and path.relative_to(ROOT).parts[0] != "tests"]
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path):
+    """All imports of a file: `(line, level, module, names, is_optional)`; optional: in a `try` for ImportError."""
+    found = []
+
+    def visit(node: ast.AST, is_optional: bool) -> None:
+        if isinstance(node, ast.Import):
+            found.extend((node.lineno, 0, alias.name, [], is_optional) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found.append(
+                (node.lineno, node.level, node.module or "", [alias.name for alias in node.names], is_optional)
+            )
+        elif isinstance(node, ast.Try):
+            caught = {ast.unparse(n) for handler in node.handlers if handler.type for n in ast.walk(handler.type)}
+            guarded = is_optional or bool(caught & {"ImportError", "ModuleNotFoundError"})
+            for child in node.body:
+                visit(child, guarded)
+            for child in [*node.handlers, *node.orelse, *node.finalbody]:
+                visit(child, is_optional)
+        else:
+            for child in ast.iter_child_nodes(node):
+                visit(child, is_optional)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")), False)
+    return found
+
+
+def test_there_is_something_to_check():
+    assert {"processing", "modeling_mvfer"} <= {room_of(path) for path in SHIPPED}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=name_of)
+def test_a_shipped_file_needs_only_the_stack_and_its_neighbours(path):
+    wrong = []
+    for line, level, module, names, is_optional in imports_of(path):
+        if level:
+            is_neighbour = level == 1 and module.endswith("_mvfer") and path.with_name(f"{module}.py").is_file()
+            if not is_neighbour or "*" in names:
+                wrong.append(f"{name_of(path)}:{line}: from {'.' * level}{module} import {', '.join(names)}")
+        elif not (is_optional or module.partition(".")[0] in SHIPPED_MAY_IMPORT):
+            wrong.append(f"{name_of(path)}:{line}: import {module}")
+        elif module.partition(".")[0] in OURS:
+            wrong.append(f"{name_of(path)}:{line}: absolute import of {module}")
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=name_of)
+def test_transformers_sees_the_same_imports_as_python_does(path):
+    """Its export finds imports by regular expressions, in docstrings as well, and copies or asks for what it finds."""
+    relative = {module for _, level, module, _, _ in imports_of(path) if level}
+    assert set(get_relative_imports(path)) == relative
+    assert set(get_imports(path)) <= SHIPPED_MAY_IMPORT
+
+
+def test_names_of_shipped_files_are_unique_across_rooms():
+    assert [name for name, count in Counter(path.name for path in SHIPPED).items() if count > 1] == []
+
+
+def test_rooms_import_only_the_rooms_they_may():
+    wrong = []
+    for path in PYTHON:
+        allowed = MAY_IMPORT.get(room_of(path), set())
+        for line, level, module, _, _ in imports_of(path):
+            room = module.partition(".")[0]
+            if not level and room in OURS and room not in allowed:
+                wrong.append(f"{name_of(path)}:{line}: import {module}")
+    assert not wrong
+
+
+def test_every_folder_with_code_is_a_known_room():
+    assert {room_of(path) for path in PYTHON} <= set(MAY_IMPORT)
+
+
+def test_no_file_of_code_is_longer_than_450_lines():
+    lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in PYTHON}
+    assert {name: length for name, length in lengths.items() if length > 450} == {}
+
+
+def test_no_text_names_a_path_of_somebodys_machine():
+    machine_path = re.compile(r"(?<![\w.])/(?:home|root|Users|work|workspace|mnt|private)/\w|[A-Z]:\\\\?Users")
+    wrong = []
+    for path in FILES:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        wrong += [f"{name_of(path)}: {found[0]}" for found in machine_path.finditer(text)]
+    assert not wrong

@@ -1,0 +1,30 @@
+from itertools import islice
+
+import pytest
+
+from training.batches import EpochBatches
+
+
+def take(count, **settings):
+    return list(islice(EpochBatches(10, 2, seed=1, **settings), count))
+
+
+def test_starting_later_gives_the_rest_of_the_same_sequence():
+    assert take(12)[7:] == take(5, start=7)
+
+
+def test_ranks_share_the_global_batch_without_repetition():
+    first, second = take(2, rank=0, world=2), take(2, rank=1, world=2)
+    rows = [row for batch in first + second for _, row in batch]
+    assert len(set(rows)) == len(rows) == 8
+
+
+def test_each_epoch_sees_a_row_once_in_another_order():
+    epochs = [[row for batch in take(10)[start : start + 5] for _, row in batch] for start in (0, 5)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(10))
+    assert epochs[0] != epochs[1]
+
+
+def test_too_few_rows_for_one_batch_are_refused():
+    with pytest.raises(ValueError, match="10 training rows do not fill one batch of 8 x 2"):
+        EpochBatches(10, 8, seed=0, world=2)

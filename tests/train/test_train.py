@@ -1,0 +1,215 @@
+"""Runs of `train.py` on toy data: what a user relies on when a run is stopped, killed, spread over ranks or fed bad data."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState, PartialState
+from safetensors.torch import load_file
+
+import train
+from dataset_scripts.schema import shard_path
+from training.checkpoints import complete_checkpoints
+
+from .toy import write_toy_data
+
+ROOT = Path(__file__).parents[2]
+FAST = ["--batch_size", "6", "--num_workers", "0", "--log_every", "1", "--eval_every", "100"]
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator():
+    yield
+    AcceleratorState._reset_state(True)
+    PartialState._reset_state()
+
+
+def arguments(data, folder, *more) -> list[str]:
+    return ["--dataset", data, "--output_dir", str(folder), *FAST, *map(str, more)]
+
+
+def launch(argv, *, ranks: int = 1, limit_bytes: int | None = None) -> subprocess.Popen:
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks), "--master_port", "29571"]
+    command = [*(start if ranks > 1 else [sys.executable]), "train.py", *argv]
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=limit if limit_bytes else None,
+    )
+
+
+def log_of(folder) -> list[dict]:
+    return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_state(first: Path, second: Path) -> None:
+    for name, value in load_file(first / "model.safetensors").items():
+        assert torch.equal(value, load_file(second / "model.safetensors")[name]), name
+    ours, theirs = (torch.load(folder / "optimizer.bin", weights_only=True)["state"] for folder in (first, second))
+    for key in ours:
+        assert all(torch.equal(ours[key][name], theirs[key][name]) for name in ours[key])
+
+
+@pytest.fixture(scope="module")
+def unbroken(toy_data, tmp_path_factory) -> Path:
+    """A run of four steps with a checkpoint at every second one."""
+    folder = tmp_path_factory.mktemp("runs") / "unbroken"
+    assert train.main(arguments(toy_data, folder, "--steps", 4, "--checkpoint_every", 2)) == 0
+    return folder
+
+
+def test_the_run_folder_is_the_model_folder(unbroken):
+    names = {path.name for path in unbroken.iterdir()}
+    assert {"model.safetensors", "config.json", "processor_config.json", "README.md", "results.json"} <= names
+    assert {"train_config.json", "metrics.jsonl", "modeling_mvfer.py", "checkpoints"} <= names
+    results = json.loads((unbroken / "results.json").read_text())
+    assert results["zero_shot"]["accuracy"].keys() == {"mean", "low", "high"}
+    assert results["training"]["steps"] == 4
+    assert set(results["zero_shot_by_view"]) == {"front", "left_30", "right_30"}
+
+
+def test_the_log_has_every_term_under_its_name(unbroken):
+    first = log_of(unbroken)[0]
+    assert {"loss", "contrastive", "view_contrastive", "phrase", "cross_view"} <= first.keys()
+    assert [line["step"] for line in log_of(unbroken) if "loss" in line] == [1, 2, 3, 4]
+
+
+def test_four_steps_equal_two_and_two_bit_for_bit(toy_data, unbroken, tmp_path):
+    folder = tmp_path / "resumed"
+    shutil.copytree(unbroken / "checkpoints" / "step-0000002", folder / "checkpoints" / "step-0000002")
+    train.main(arguments(toy_data, folder, "--steps", 4, "--checkpoint_every", 2, "--resume", "last"))
+    assert_same_state(folder / "checkpoints" / "step-0000004", unbroken / "checkpoints" / "step-0000004")
+
+
+def wait_for(condition, process, *, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_a_run_killed_and_then_terminated_ends_like_an_unbroken_one(toy_data, tmp_path):
+    settings = ("--steps", 30, "--checkpoint_every", 3, "--keep_checkpoints", 100)
+    train.main(arguments(toy_data, tmp_path / "whole", *settings))
+    folder = tmp_path / "broken"
+    checkpoints = folder / "checkpoints"
+
+    process = launch(arguments(toy_data, folder, *settings))
+    wait_for(lambda: complete_checkpoints(checkpoints), process)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    killed_at = len(complete_checkpoints(checkpoints))
+
+    process = launch(arguments(toy_data, folder, *settings, "--resume", "last"))
+    wait_for(lambda: len(complete_checkpoints(checkpoints)) > killed_at, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 143, process.stdout.read()
+
+    assert train.main(arguments(toy_data, folder, *settings, "--resume", "last")) == 0
+    assert_same_state(checkpoints / "step-0000030", tmp_path / "whole" / "checkpoints" / "step-0000030")
+    assert log_of(folder) == log_of(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_two_ranks_see_the_batch_and_the_loss_of_one(toy_data, tmp_path):
+    shared = ("--steps", 3, "--checkpoint_every", 3, "--learning_rate", 1e-4)
+    process = launch(arguments(toy_data, tmp_path / "two", *shared), ranks=2)
+    assert process.wait() == 0, process.stdout.read()
+    train.main(arguments(toy_data, tmp_path / "one", *shared, "--batch_size", 12))
+    for two, one in zip(log_of(tmp_path / "two"), log_of(tmp_path / "one"), strict=True):
+        assert two == pytest.approx(one, rel=2e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options", [("--mixed_precision", "bf16"), ("--gradient_accumulation", 2), ("--fusion", "mean")]
+)
+def test_variants_of_the_recipe_run(toy_data, tmp_path, options):
+    assert train.main(arguments(toy_data, tmp_path / "run", "--steps", 2, *options)) == 0
+
+
+def test_no_improvement_stops_the_run_early(toy_data, tmp_path):
+    train.main(
+        arguments(toy_data, tmp_path, "--steps", 50, "--eval_every", 1, "--patience", 2, "--learning_rate", 1e-9)
+    )
+    assert max(line["step"] for line in log_of(tmp_path)) == 3
+
+
+@pytest.mark.slow
+def test_a_full_disk_while_saving_names_the_remedy_and_keeps_what_was_there(toy_data, unbroken, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(unbroken, folder)
+    before = {path.name: path.read_bytes() for path in (folder / "checkpoints" / "step-0000002").iterdir()}
+    shutil.rmtree(folder / "checkpoints" / "step-0000004")
+    argv = arguments(toy_data, folder, "--steps", 4, "--checkpoint_every", 1, "--resume", "last")
+    process = launch(argv, limit_bytes=2_000_000)  # no file may grow beyond it, as on a disk without space
+    output = process.communicate()[0]
+    assert process.returncode == 1
+    assert "could not write below" in output and "--resume last" in output and "Traceback" not in output
+    assert complete_checkpoints(folder / "checkpoints") == [folder / "checkpoints" / "step-0000002"]
+    assert {path.name: path.read_bytes() for path in (folder / "checkpoints" / "step-0000002").iterdir()} == before
+
+
+def rewritten(tmp_path, change, split="train") -> str:
+    """Toy data with `change(rows)` applied to one split."""
+    import pyarrow.parquet as pq
+
+    folder = write_toy_data(tmp_path / "data")
+    path = shard_path(folder, split, 0, 1)
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    change(rows)
+    pq.write_table(table.from_pylist(rows, schema=table.schema), path)
+    return str(folder)
+
+
+def set_all(name, value):
+    def change(rows):
+        for row in rows:
+            row[name] = value
+
+    return change
+
+
+def break_view(rows):
+    rows[5]["views"][0][1]["bytes"] = b"no picture"
+
+
+@pytest.mark.parametrize(
+    "change, split, message",
+    [
+        (set_all("captions", []), "train", "no training row has a caption"),
+        (set_all("expression", 4), "validation", "validation rows show 1 of the expressions"),
+        (set_all("expression", -1), "test", "test rows show 0 of the expressions"),
+        (set_all("subject", "toy-000"), "validation", "toy-000.* are in several splits"),
+        (break_view, "train", "row 5: the views cannot be read"),
+    ],
+)
+def test_unfit_data_is_refused_before_training(tmp_path, change, split, message):
+    data = rewritten(tmp_path, change, split)
+    with pytest.raises(ValueError, match=message):
+        train.main(arguments(data, tmp_path / "run", "--steps", 1))
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_missing_checkpoint_is_named(toy_data, tmp_path):
+    with pytest.raises(ValueError, match="no complete checkpoint"):
+        train.main(arguments(toy_data, tmp_path, "--steps", 1, "--resume", "last"))

@@ -1,0 +1,53 @@
+"""A data set in the schema of `dataset_scripts.schema`, small and learnable: every action lights its own patch of the views."""
+
+from pathlib import Path
+
+import numpy as np
+
+from dataset_scripts.schema import INFO_FILE, as_list, encode_views, shard_path, write_json, write_shard
+from processing.prompts_mvfer import EXPRESSIONS, describe_actions
+
+ACTIONS = {"happiness": ("6", "12"), "sadness": ("1", "15"), "surprise": ("2", "27")}
+PATCHES = {unit: (row, column) for unit, (row, column) in zip(("1", "2", "6", "12", "15", "27"), np.ndindex(2, 3))}
+ANGLES = [[-30.0, 0.0], [0.0, 0.0], [30.0, 0.0]]
+
+
+def write_toy_data(folder: Path, *, subjects=(8, 3, 3), size_px: int = 32) -> Path:
+    """Write 3 rows per subject: 24 training, 9 validation, 9 test rows by default."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    person = 0
+    for split, count in zip(("train", "validation", "test"), subjects):
+        rows = []
+        for _ in range(count):
+            for expression, units in ACTIONS.items():
+                name = f"toy-{person:03d}-{expression}"
+                views = rng.integers(20, 60, size=(1, 3, size_px, size_px, 3), dtype=np.uint8)
+                for unit in units:
+                    row, column = (place * size_px // 3 for place in PATCHES[unit])
+                    views[:, :, row : row + size_px // 4, column : column + size_px // 4] = 220
+                rows.append(
+                    {
+                        "id": name,
+                        "subject": f"toy-{person:03d}",
+                        "expression": EXPRESSIONS.index(expression),
+                        "captions": [describe_actions(units)],
+                        "caption_source": "captions",
+                        "action_units": as_list(dict.fromkeys(units, 1.0)),
+                        "views": encode_views(views, name),
+                        "view_angles_deg": ANGLES,
+                        "frame_times_s": [0.0],
+                        "split": split,
+                    }
+                )
+            person += 1
+        write_shard(shard_path(folder, split, 0, 1), rows)
+    settings = {
+        "view_angles_deg": ANGLES,
+        "size_px": size_px,
+        "supersampling": 1,
+        "channels": ["clay", "curvature", "depth"],
+    }
+    info = {"name": "toy", "source": "made up", "license": "cc0-1.0", "render_settings": settings}
+    write_json(folder / INFO_FILE, info)
+    return folder

@@ -1,0 +1,311 @@
+"""Train MVFER: build, prepare, loop, evaluate, export. `accelerate launch train.py --dataset data/anny --output_dir runs/first`
+
+Goes in: folders written by `dataset_scripts.build_*`. Comes out: the run's folder, which is the model folder: weights, config,
+processor, remote code, card, `train_config.json`, `metrics.jsonl`, `results.json`, and checkpoints below `checkpoints/`.
+"""
+
+import math
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import set_seed
+from safetensors.torch import load_file
+from torch.utils.data import DataLoader
+from transformers import AutoTokenizer
+
+from dataset_scripts.schema import dataset_info, load_splits
+from evaluation.evaluate import evaluate_run, table
+from evaluation.zero_shot import zero_shot_score
+from modeling_mvfer import MVFERConfig, MVFERModel
+from modeling_mvfer.hub import save_run
+from processing import MVFERImageProcessor, MVFERProcessor
+from processing.batching import Augmentation, Collator, ViewDataset
+from processing.prompts_mvfer import EXPRESSIONS, LANGUAGES, prompts_for
+from processing.tokenizer import build_tokenizer
+from training.batches import EpochBatches
+from training.checkpoints import TrainState, find_checkpoint, save_checkpoint, save_weights
+from training.checks import check_data
+from training.config import TrainConfig, parse_config
+from training.log import MetricsLog
+
+
+def build_processor(config: TrainConfig, splits: list, infos: list[dict]) -> MVFERProcessor:
+    """The tokenizer of the model (from scratch: learnt from captions and prompts) and the renderer of the data."""
+    render = infos[0]["render_settings"]
+    for folder, info in zip(config.dataset, infos, strict=True):
+        for key in ("size_px", "channels", "view_angles_deg"):
+            if info["render_settings"][key] != render[key]:
+                raise ValueError(
+                    f"{folder}: {key} is {info['render_settings'][key]}, but {render[key]} in {config.dataset[0]}; build both alike"
+                )
+    image_processor = MVFERImageProcessor.from_render_settings(render)
+    if config.model != "small":
+        return MVFERProcessor(image_processor=image_processor, tokenizer=AutoTokenizer.from_pretrained(config.model))
+    captions = sorted({caption for split in splits for row in split["train"]["captions"] for caption in row})
+    bank = [prompts_for(EXPRESSIONS, language=language) for language in LANGUAGES]
+    prompts = [prompt for language in bank for prompts in language.values() for prompt in prompts]
+    return MVFERProcessor(image_processor=image_processor, tokenizer=build_tokenizer(captions + prompts))
+
+
+def build_model(config: TrainConfig, processor: MVFERProcessor, info: dict) -> MVFERModel:
+    """A small model from scratch, or any CLIP with new, neutral parts; objective settings come from the recipe."""
+    objective = {
+        name: getattr(config, name)
+        for name in (
+            "fusion",
+            "contrastive_weight",
+            "view_contrastive_weight",
+            "phrase_weight",
+            "cross_view_weight",
+            "cross_modal_weight",
+            "cross_modal_form",
+        )
+    }
+    objective["view_angles_deg"] = info["render_settings"]["view_angles_deg"]
+    if config.model == "small":
+        tokenizer, size = processor.tokenizer, info["render_settings"]["size_px"]
+        special = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
+        return MVFERModel(MVFERConfig.small(vocab_size=len(tokenizer), image_size=size, **special, **objective))
+    return MVFERModel.from_pretrained(config.model, dtype=torch.float32, **objective)
+
+
+def optimizer_and_schedule(model: torch.nn.Module, config: TrainConfig):
+    """AdamW with decay on matrices only; linear warm-up, then a cosine to zero."""
+    decayed = [p for p in model.parameters() if p.ndim >= 2]
+    plain = [p for p in model.parameters() if p.ndim < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=config.learning_rate,
+        betas=(0.9, 0.98),
+    )
+    warmup = max(1, round(config.warmup * config.steps))
+
+    def rate(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, config.steps - warmup))))
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+
+
+class MovingAverage:
+    """Exponential moving average of the weights, with a warm-up so that the random start is soon forgotten."""
+
+    def __init__(self, model: torch.nn.Module, decay: float):
+        self.decay, self.updates = decay, 0
+        self.shadow = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: torch.nn.Module) -> None:
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                self.shadow[name].lerp_(value, 1 - decay)
+            else:
+                self.shadow[name].copy_(value)
+
+    def state_dict(self) -> dict:
+        return {"updates": self.updates, "shadow": self.shadow}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.updates = state["updates"]
+        for name, value in state["shadow"].items():
+            self.shadow[name].copy_(value)
+
+
+class StopSignal:
+    """SIGTERM and SIGINT ask the run to save and exit; ranks agree on the step at which they do."""
+
+    def __init__(self, accelerator: Accelerator):
+        self.accelerator, self.asked = accelerator, False
+        self.previous = {number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def _ask(self, *_) -> None:
+        self.asked = True
+
+    def agreed(self, step: int) -> bool:
+        if self.accelerator.num_processes == 1:
+            return self.asked
+        if step % 5:
+            return False
+        asked = torch.tensor([float(self.asked)], device=self.accelerator.device)
+        return bool(self.accelerator.reduce(asked, "sum").item())
+
+    def restore(self) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train, evaluate, export. Returns 0, or 143 if a signal stopped the run after a checkpoint."""
+    config = parse_config(argv)
+    accelerator = Accelerator(
+        mixed_precision=config.mixed_precision,
+        gradient_accumulation_steps=config.gradient_accumulation,
+        log_with=None if config.report_to == "none" else config.report_to,
+        project_dir=config.output_dir,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],  # frames' fusion rests on 3D data
+    )
+    if accelerator.device.type == "cpu":
+        torch.set_num_threads(1)  # more threads on busy cores are many times slower; use more processes
+    set_seed(config.seed)
+    folder = Path(config.output_dir)
+    checkpoints = folder / "checkpoints"
+
+    splits, infos = [load_splits(path) for path in config.dataset], [dataset_info(path) for path in config.dataset]
+    check_data(config, splits)
+    processor = build_processor(config, splits, infos)
+    model = build_model(config, processor, infos[0])
+    augmentation = Augmentation(
+        view_dropout=config.view_dropout, occlusion=config.occlusion, drop_phrases=config.drop_phrases
+    )
+    channels = infos[0]["render_settings"]["channels"]
+    train = ViewDataset([s["train"] for s in splits], augmentation=augmentation, seed=config.seed, channels=channels)
+    validation = [split["validation"] for split in splits]
+    if accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        config.save(folder / "train_config.json")
+        _report_size(model, train)
+
+    optimizer, schedule = optimizer_and_schedule(model, config)
+    average = MovingAverage(model, config.ema_decay)
+    state = TrainState()
+    model, optimizer = accelerator.prepare(model, optimizer)
+    accelerator.register_for_checkpointing(state, schedule, average)
+    if config.resume:
+        accelerator.load_state(str(find_checkpoint(checkpoints, config.resume)))
+    if config.report_to != "none":
+        accelerator.init_trackers(
+            "mvfer",
+            config=vars(config) | {"dataset": " ".join(config.dataset), "also_test": " ".join(config.also_test)},
+        )
+
+    batches = EpochBatches(
+        len(train),
+        config.batch_size,
+        seed=config.seed,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+        start=state.step * config.gradient_accumulation,
+    )
+    loader = iter(
+        DataLoader(
+            train,
+            batch_sampler=batches,
+            collate_fn=Collator(processor.tokenizer, processor.image_processor, phrases=config.phrase_weight > 0),
+            num_workers=config.num_workers,
+            prefetch_factor=4 if config.num_workers else None,
+        )
+    )
+    log = MetricsLog(folder / "metrics.jsonl", step=state.step, total=config.steps, enabled=accelerator.is_main_process)
+    stop = StopSignal(accelerator)
+    stopped, best_weights = False, folder / "checkpoints" / "best.safetensors"
+
+    while state.step < config.steps:
+        model.train()
+        for _ in range(config.gradient_accumulation):
+            batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in next(loader).items()}
+            with accelerator.accumulate(model):
+                outputs = model(**batch, return_loss=True)
+                accelerator.backward(outputs.loss)
+                if accelerator.sync_gradients:
+                    norm = accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+        schedule.step()
+        average.update(accelerator.unwrap_model(model))
+        state.step += 1
+        log.advance()
+
+        if state.step % config.log_every == 0 or state.step == 1:
+            values = {name: value.item() for name, value in {"loss": outputs.loss, **outputs.losses}.items()}
+            if not math.isfinite(values["loss"]):
+                raise ValueError(
+                    f"the loss is {values['loss']} at step {state.step}; lower --learning_rate, or go on from a checkpoint"
+                )
+            values |= {"learning_rate": schedule.get_last_lr()[0], "gradient_norm": float(norm)}
+            log.write(state.step, values)
+            if config.report_to != "none":
+                accelerator.log(values, step=state.step)
+
+        last = state.step == config.steps
+        if state.step % config.eval_every == 0 or last:
+            score = evaluate_average(accelerator, model, average, processor, validation)
+            log.write(state.step, {"validation_zero_shot": score})
+            if config.report_to != "none":
+                accelerator.log({"validation_zero_shot": score}, step=state.step)
+            if score > state.best_score:
+                state.best_score, state.best_step, state.evaluations_since_best = score, state.step, 0
+                if accelerator.is_main_process:
+                    save_weights(average.shadow, best_weights)
+            else:
+                state.evaluations_since_best += 1
+        exhausted = 0 < config.patience <= state.evaluations_since_best
+        stopped = stop.agreed(state.step)
+        if state.step % config.checkpoint_every == 0 or last or exhausted or stopped:
+            save_checkpoint(accelerator, checkpoints, state, keep=config.keep_checkpoints)
+        if exhausted or stopped:
+            break
+
+    log.close()
+    stop.restore()
+    if stopped:
+        accelerator.print(f"stopped at step {state.step}; go on with --config {folder}/train_config.json --resume last")
+        accelerator.wait_for_everyone()
+        accelerator.end_training()
+        return 143
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        model = accelerator.unwrap_model(model)
+        model.load_state_dict({name: value.to(accelerator.device) for name, value in load_file(best_weights).items()})
+        export(config, model.eval(), processor, infos, state, argv)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return 0
+
+
+@torch.no_grad()
+def evaluate_average(accelerator, model, average: MovingAverage, processor, validation: list) -> float:
+    """Mean zero-shot accuracy over the validation subjects of every data set, with the averaged weights."""
+    model = accelerator.unwrap_model(model)
+    current = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(average.shadow)
+    model.eval()
+    scores = [zero_shot_score(model, processor, split) for split in validation]
+    model.load_state_dict(current)
+    return sum(scores) / len(scores)
+
+
+def export(
+    config: TrainConfig, model: MVFERModel, processor: MVFERProcessor, infos: list[dict], state: TrainState, argv
+) -> None:
+    """Test once on the first data set's held-out subjects (and on the others, as transfer), and write the model folder."""
+    command = "accelerate launch train.py " + shlex.join(sys.argv[1:] if argv is None else argv)
+    also = {Path(path).name: path for path in [*config.dataset[1:], *config.also_test]}
+    results = evaluate_run(model, processor, config.dataset[0], also=also, seed=config.seed, command=command)
+    results["training"] = {
+        "steps": state.step,
+        "best_step": state.best_step,
+        "validation_zero_shot": state.best_score,
+        "seed": config.seed,
+    }
+    save_run(config.output_dir, model, processor, results=results, datasets=infos)
+    print(table(results))
+    print(f"\nmodel folder: {config.output_dir}")
+
+
+def _report_size(model: MVFERModel, train: ViewDataset) -> None:
+    parameters = sum(p.numel() for p in model.parameters()) / 1e6
+    print(f"{len(train)} training scans x {train.num_views} views, {parameters:.1f} M parameters")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (ValueError, OSError) as error:
+        sys.exit(f"train.py: {error}")

@@ -1,0 +1,42 @@
+"""Is this data fit to train on? Asked once at the start, so that a run does not fail after an hour.
+
+Goes in: the opened splits of every data set. Comes out: nothing, or one clear error with the remedy.
+"""
+
+from training.config import TrainConfig
+
+
+def check_data(config: TrainConfig, data_sets: list) -> None:
+    """Refuse data sets from which the recipe cannot learn, or whose best step cannot be told.
+
+    Args:
+        data_sets: one `DatasetDict` per folder of `config.dataset`, in that order.
+    Raises:
+        ValueError: if a split is missing or empty, training rows have no captions, or validation has fewer than two classes.
+    """
+    for folder, splits in zip(config.dataset, data_sets, strict=True):
+        for split in ("train", "validation", "test"):
+            if split not in splits or not len(splits[split]):
+                raise ValueError(
+                    f"{folder}: split {split!r} is missing or empty; build the data set with more subjects"
+                )
+        texts = config.contrastive_weight or config.view_contrastive_weight or config.phrase_weight
+        silent = sum(not captions for captions in splits["train"]["captions"])
+        if texts and silent == len(splits["train"]):
+            raise ValueError(
+                f"{folder}: no training row has a caption, so there is no text to align with; add captions, "
+                "or set --contrastive_weight 0 --view_contrastive_weight 0 --phrase_weight 0"
+            )
+        for split in ("validation", "test"):
+            classes = {label for label in splits[split]["expression"] if label >= 0}
+            if len(classes) < 2:
+                raise ValueError(
+                    f"{folder}: {split} rows show {len(classes)} of the expressions; zero-shot accuracy needs at least two. "
+                    f"See python -m dataset_scripts.validate {folder}"
+                )
+        subjects = {split: set(rows["subject"]) for split, rows in splits.items()}
+        leaked = (
+            subjects["train"] & (subjects["validation"] | subjects["test"]) | subjects["validation"] & subjects["test"]
+        )
+        if leaked:
+            raise ValueError(f"{folder}: subjects {sorted(leaked)[:3]} are in several splits; build the data set again")

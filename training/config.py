@@ -1,0 +1,146 @@
+"""The recipe of a run: every setting that changes the run, with its default and its meaning.
+
+Goes in: command-line flags, and a JSON file given by `--config`. Comes out: one `TrainConfig`. Order of precedence: defaults,
+then `--config`, then flags. Unknown keys fail. The same JSON is written to the run's folder as `train_config.json`.
+"""
+
+import dataclasses
+import difflib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from transformers import HfArgumentParser
+
+
+def _help(text: str, default):
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata={"help": text})
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class TrainConfig:
+    """Settings of one training run. Lengths are in optimizer steps, fractions in 0..1."""
+
+    dataset: list[str] = _help("Folders written by dataset_scripts.build_*; several are trained on together.", [])
+    output_dir: str = _help("The run's folder; it becomes the model folder.", "runs/mvfer")
+    model: str = _help("'small' trains from scratch; anything else is a CLIP folder or Hub repository.", "small")
+    also_test: list[str] = _help("Further data set folders on which the finished model is tested (transfer).", [])
+
+    steps: int = _help("Optimizer steps.", 1500)
+    batch_size: int = _help("Scans per process and step; contrast runs over all processes' scans.", 64)
+    gradient_accumulation: int = _help("Batches per optimizer step (adds no contrast partners).", 1)
+    learning_rate: float = _help("Peak learning rate of AdamW.", 1e-3)
+    weight_decay: float = _help("Decay of matrices; biases, norms and the logit scale have none.", 0.05)
+    warmup: float = _help("Fraction of the steps in which the rate rises; a cosine follows.", 0.1)
+    clip_norm: float = _help("Largest norm of the gradient.", 1.0)
+    ema_decay: float = _help(
+        "Decay of the weights' moving average, which is what is evaluated and kept; 0: none.", 0.995
+    )
+    mixed_precision: Literal["no", "bf16", "fp16"] = _help(
+        "Arithmetic of the towers; the objectives stay in float32.", "no"
+    )
+    seed: int = _help("Seeds weights, order and augmentation.", 0)
+
+    fusion: Literal["attention", "mean"] = _help("How views become one embedding.", "attention")
+    contrastive_weight: float = _help("Weight of vision-language contrast on the fused embedding.", 1.0)
+    view_contrastive_weight: float = _help("Weight of vision-language contrast on every single view.", 1.0)
+    phrase_weight: float = _help("Weight of the sigmoid term over single action phrases.", 1.0)
+    cross_view_weight: float = _help("Weight of cross-view decorrelation.", 0.5)
+    cross_modal_weight: float = _help("Weight of cross-modal redundancy reduction.", 0.05)
+    cross_modal_form: Literal["off_diagonal", "full"] = _help(
+        "Which entries of the cross-modal correlation count.", "off_diagonal"
+    )
+
+    view_dropout: float = _help("Chance that a view is left out in training (never all).", 0.3)
+    occlusion: float = _help("Chance that a rectangle of a view is blanked.", 0.2)
+    drop_phrases: float = _help("Chance that an action is left out of a caption.", 0.1)
+
+    eval_every: int = _help("Steps between evaluations on the validation subjects.", 250)
+    patience: int = _help("Evaluations without improvement before the run stops early; 0: never.", 0)
+    checkpoint_every: int = _help("Steps between checkpoints.", 250)
+    keep_checkpoints: int = _help("How many checkpoints stay on disk.", 2)
+    log_every: int = _help("Steps between lines of metrics.jsonl.", 25)
+    num_workers: int = _help("Loader processes per training process; one keeps up.", 1)
+    report_to: Literal["none", "tensorboard", "wandb"] = _help("Where the log goes besides metrics.jsonl.", "none")
+    resume: str = _help("'last', or a folder below checkpoints/: go on from there, bit for bit.", "")
+
+    def __post_init__(self):
+        for name in ("view_dropout", "occlusion", "drop_phrases", "warmup"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        for name in (
+            "steps",
+            "batch_size",
+            "gradient_accumulation",
+            "eval_every",
+            "checkpoint_every",
+            "log_every",
+            "keep_checkpoints",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
+        if self.learning_rate <= 0 or self.clip_norm <= 0:
+            raise ValueError(
+                f"learning_rate and clip_norm must be positive, got {self.learning_rate}, {self.clip_norm}"
+            )
+
+    def save(self, path: Path) -> None:
+        recipe = {name: value for name, value in dataclasses.asdict(self).items() if name != "resume"}
+        path.write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def parse_config(argv: list[str] | None = None) -> TrainConfig:
+    """Read flags and an optional `--config FILE.json`.
+
+    Raises:
+        ValueError: if the file is no JSON object, has an unknown key (the nearest known one is named), or no data set is given.
+    """
+    parser = HfArgumentParser(
+        TrainConfig,
+        prog="train.py",
+        description="Train MVFER on rendered views and captions; no emotion label enters training.",
+        epilog="Example: accelerate launch train.py --dataset data/anny --output_dir runs/first\n"
+        "Again, and on: accelerate launch train.py --config runs/first/train_config.json --resume last",
+    )
+    parser.add_argument("--config", help="A train_config.json; flags win over it.")
+    known, _ = parser.parse_known_args(argv)
+    if known.config:
+        parser.set_defaults(**_read_recipe(Path(known.config)))
+    namespace = parser.parse_args(argv)
+    del namespace.config
+    config = TrainConfig(**vars(namespace))
+    if not config.dataset:
+        raise ValueError(
+            "no data set given; build one (python -m dataset_scripts.build_anny --out data/anny) and pass --dataset data/anny"
+        )
+    return config
+
+
+def _read_recipe(path: Path) -> dict:
+    try:
+        recipe = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{path}: not a readable JSON file ({error}); pass a train_config.json of an earlier run"
+        ) from error
+    if not isinstance(recipe, dict):
+        raise ValueError(f"{path}: expected a JSON object of settings, got {type(recipe).__name__}")
+    names = [f.name for f in dataclasses.fields(TrainConfig)]
+    for key in recipe.keys() - set(names):
+        near = difflib.get_close_matches(key, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "see train.py --help for the known ones"
+        raise ValueError(f"{path}: unknown key {key!r}; {hint}")
+    for f in dataclasses.fields(TrainConfig):
+        value, expected = recipe.get(f.name), f.type
+        if (
+            f.name in recipe
+            and expected in (int, float, str)
+            and not isinstance(value, (int, float) if expected is float else expected)
+        ):
+            raise ValueError(f"{path}: {f.name} should be {expected.__name__}, got {value!r}")
+    return recipe
