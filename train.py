@@ -40,7 +40,7 @@ def build_processor(config: TrainConfig, splits: list, infos: list[dict]) -> MVF
         for key in ("size_px", "channels", "view_angles_deg"):
             if info["render_settings"][key] != render[key]:
                 raise ValueError(
-                    f"{folder}: {key} is {info['render_settings'][key]}, but {render[key]} in {config.dataset[0]}; build both alike"
+                    f"{folder}: {key} is {info['render_settings'][key]}, but {render[key]} in {config.dataset[0]}; build alike"
                 )
     image_processor = MVFERImageProcessor.from_render_settings(render)
     if config.model != "small":

@@ -207,7 +207,7 @@ def load_splits(folder: str | os.PathLike, *, decode: bool = True) -> DatasetDic
     files = {split: [str(path) for path in paths] for split, paths in shards.items()}
     with _quiet():
         splits = datasets.load_dataset("parquet", data_files=files, features=expected)
-    return splits if decode else splits.cast_column("views", List(List(Image(decode=False))))
+        return splits if decode else splits.cast_column("views", List(List(Image(decode=False))))
 
 
 class _quiet:

@@ -150,9 +150,10 @@ class Synthesizer:
         rows, rejected = [], list(self.model.rejected)
         for number, rng, identity, columns in zip(shard.subjects, streams, identities, known, strict=True):
             subject = f"{self.source.name}-{number:05d}"
+            rough = frame_face(identity.numpy(), self.model.faces) if self.variation is not None else None
             for item in self._items(subject, shard.split, rng):
                 try:
-                    views = self._render(item, identity)
+                    views = self._render(item, identity, rough)
                 except ValueError as error:
                     rejected.append({"id": item["id"], "reason": str(error)})
                     continue
@@ -188,24 +189,21 @@ class Synthesizer:
                     "seed": [item_seed, variant],
                 }
 
-    def _render(self, item: dict, identity: Tensor) -> np.ndarray:
-        """`(N, 3)` identity -> `(T, V, H, W, 3)` uint8."""
+    def _render(self, item: dict, identity: Tensor, rough: FaceFrame | None = None) -> np.ndarray:
+        """`(N, 3)` identity -> `(T, V, H, W, 3)` uint8. `rough`: the person's own frame, in whose units geometry varies."""
         weights = torch.zeros(len(self.column))
         for shape, weight in shape_weights(item["units"], asymmetry=item["asymmetry"]).items():
             weights[self.column[shape]] = weight
         curve = torch.tensor(item["curve"], dtype=torch.float32)[:, None]
         vertices = identity + ((curve * weights) @ self.basis).view(len(curve), -1, 3)
-        vertices = vertices @ rotation(*item["pose"]).T
-        faces, light = self.faces, None
-        frame = frame_face(vertices[0].numpy(), faces.numpy())
+        turn = rotation(*item["pose"]).T
         if self.variation is None:
-            return render_scan(vertices, faces, self.settings.render, frame=frame)
+            return render_scan(vertices @ turn, self.faces, self.settings.render)
         rng = np.random.default_rng(item["seed"])
-        vertices, faces = self.variation(frame.apply(vertices), rng)
+        vertices, faces = self.variation(rough.apply(vertices) @ turn, rng)
         frame = frame_face(vertices[0].numpy(), faces.numpy())
         vertices = reframe(frame.apply(vertices), rng)
-        if rng.random() < 0.7:
-            light = (float(rng.uniform(-60, 60)), float(rng.uniform(10, 65)))
+        light = (float(rng.uniform(-60, 60)), float(rng.uniform(10, 65))) if rng.random() < 0.7 else None
         return render_scan(vertices, faces, self.settings.render, frame=FRAMED, light_deg=light)
 
     def _row(self, item: dict, views: np.ndarray) -> dict:

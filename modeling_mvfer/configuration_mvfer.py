@@ -36,7 +36,7 @@ class MVFERConfig(CLIPConfig):
 
     Args:
         vision_stem (`str`, defaults to `"patch"`): how pixels become tokens. `"patch"` is CLIP's patch embedding;
-            `"convolution"` a small residual stem for models trained from scratch.
+            `"convolution"` a small residual stem, and batch norm for the last layer norm, for training from scratch.
         stem_channels (`list[int]`, *optional*): channels after each stride-2 convolution; `2 ** len(stem_channels)`
             must equal the vision tower's `patch_size`.
         stem_blocks (`list[int]`, *optional*): residual blocks after each of these convolutions; default one each, but none

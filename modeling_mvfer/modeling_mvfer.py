@@ -262,7 +262,9 @@ class MVFERModel(CLIPModel):
     def _check_views(self, pixels, mask, angles, frame_mask, times):
         """Bring all forms of input to (B, T, V, C, H, W), (B, T, V), (B, V, 2) and (B, T)."""
         if pixels.ndim not in (4, 5, 6):
-            raise ValueError(f"expected pixel_values with 4, 5 or 6 axes, (B, T, V, C, H, W), got {tuple(pixels.shape)}")
+            raise ValueError(
+                f"expected pixel_values with 4, 5 or 6 axes, (B, T, V, C, H, W), got {tuple(pixels.shape)}"
+            )
         if pixels.ndim == 4:
             pixels = pixels.unsqueeze(1)
         if pixels.ndim == 5:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .distributed_mvfer import all_reduce_sum, gather_padded, gather_rows, max_over_ranks, world_size
+from .normalization_mvfer import batch_statistics
 
 EPSILON = 1e-6  # added to variances
 
@@ -234,7 +235,8 @@ class MVFERObjective(nn.Module):
         scale, bias = self.phrase_log_scale.exp(), self.phrase_bias
         if max_over_ranks(0 if features is None else features.shape[0], device) == 0:
             return 0 * (scale + bias)  # no phrases anywhere: every rank agrees, and the parameters keep a gradient
-        if features is None:  # this rank has none, another has; part of the graph, as every rank must go back through it
+        if features is None:
+            # this rank has none, another has; still part of the graph, since every rank must go back through it
             features, keys = images[:0], torch.zeros(0, 1, dtype=torch.long, device=device)
             targets = torch.zeros(samples, 0, dtype=torch.bool, device=device)
         phrases, targets = merge_texts(features, keys, targets)
@@ -263,10 +265,8 @@ class Projector(nn.Module):
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         rows = self.first(features[mask])
-        count = all_reduce_sum(mask.sum()).clamp_min(1)
-        centred = rows - all_reduce_sum(rows.sum(dim=0)) / count
-        variance = all_reduce_sum(centred.square().sum(dim=0)) / count
-        rows = centred * torch.rsqrt(variance + EPSILON) * self.gain + self.bias
+        mean, variance = batch_statistics(rows)
+        rows = (rows - mean) * torch.rsqrt(variance + EPSILON) * self.gain + self.bias
         rows = self.second(torch.relu(rows))
         return rows.new_zeros(*mask.shape, rows.shape[-1]).masked_scatter(mask.unsqueeze(-1), rows)
 

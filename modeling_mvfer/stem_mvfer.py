@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModel
 from transformers import initialization as init
 
+from .normalization_mvfer import GlobalBatchNorm
+
 
 class StemVisionModel(CLIPVisionModel):
     """CLIP's vision tower with a `ConvolutionStem` as its patch embedding."""
@@ -22,6 +24,7 @@ class StemVisionModel(CLIPVisionModel):
         self.embeddings.patch_embedding = ConvolutionStem(
             config.num_channels, config.hidden_size, channels=channels, blocks=blocks
         )
+        self.post_layernorm = GlobalBatchNorm(config.hidden_size)
         self.post_init()
 
     def _initialize_weights(self, module, is_custom_code: bool = False):
@@ -34,6 +37,9 @@ class StemVisionModel(CLIPVisionModel):
         super()._init_weights(module)
         if isinstance(module, nn.Conv2d):
             init.kaiming_normal_(module.weight, nonlinearity="relu")
+        elif isinstance(module, GlobalBatchNorm):
+            for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
+                init.constant_(getattr(module, name), value)
 
 
 class ResidualBlock(nn.Module):

@@ -15,17 +15,17 @@ import torch.nn.functional as nnf
 
 from .zbuffer_mvfer import nearest_triangles
 
-MAP_SIZE_PX = 192  # of the depth map that is searched
-ZOOM_BELOW_PX = 30.0  # look closer if the face is smaller than this on the first map
+MAP_SIZE_PX = 128  # of the depth map that is searched
+ZOOM_BELOW_PX = 27.0  # look closer if the face is smaller than this on the first map
 NOSE_FLANK = 0.25  # of the half-width of a row: how far to the sides the surface must have fallen away
 CENTRAL_SHARE = 0.4  # of the half-width of a row: where the nose is looked for
 LOOK_ABOVE, LOOK_BELOW = 2.0, 0.5  # half-widths within which nothing is nearer than the tip of the nose
 CAP_RADIUS, CAP_HEIGHT = 0.2, 0.06  # half-widths: the part of the nose whose middle is its tip
 CONE_SLOPE = 1.15  # depth behind the tip over distance from it, on the cone
 RIM_DIRECTIONS_DEG = (0.0, 10.0, 20.0, 30.0, 40.0)  # above the horizontal, to both sides
-RIM_RADIUS = 0.95  # framed units from the tip to the rim
-TIP_HEIGHT = 0.17  # framed units from the middle of the window up to the tip
-TIP_DEPTH = 0.57  # framed units from the plane z = 0 forward to the tip
+RIM_RADIUS = 0.88  # framed units from the tip to the rim
+TIP_HEIGHT = 0.15  # framed units from the middle of the window up to the tip
+TIP_DEPTH = 0.53  # framed units from the plane z = 0 forward to the tip
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,9 @@ def frame_face(vertices, faces) -> FaceFrame:
     """
     points = torch.as_tensor(np.asarray(vertices, dtype=np.float32))
     faces = torch.as_tensor(np.asarray(faces, dtype=np.int64))
-    used = points[faces.reshape(-1)]
-    low, high = used.amin(0), used.amax(0)
+    used = torch.zeros(len(points), dtype=torch.bool)
+    used[faces.reshape(-1)] = True
+    low, high = points[used].amin(0), points[used].amax(0)
     extent = float((high - low)[:2].max())
     if not 0 < extent < float("inf") or not bool((high - low > 0).all()):
         raise ValueError(f"cannot frame a mesh without extent: it spans {(high - low).tolist()}")

@@ -21,6 +21,7 @@ from .framing_mvfer import FaceFrame, frame_face
 from .zbuffer_mvfer import nearest_triangles
 
 BACKENDS = ("torch", "numba", "auto")
+MAX_SIZE = 4096  # samples along an axis: pixel numbers stay exact in float32
 CUDA_CHUNK = 32  # images rasterised together on a GPU; one at a time is fastest on a CPU
 
 
@@ -364,9 +365,9 @@ class _Paint:
 
 def _check_sizes(size_px: int, supersampling: int) -> None:
     integers = isinstance(size_px, int) and isinstance(supersampling, int)
-    if not (integers and 8 <= size_px <= 4096 and 1 <= supersampling <= 8):
+    if not (integers and size_px >= 8 and 1 <= supersampling <= 8 and size_px * supersampling <= MAX_SIZE):
         raise ValueError(
-            "expected integers size_px in [8, 4096] and supersampling in [1, 8], "
+            f"expected integers size_px >= 8 and supersampling in [1, 8] with a product of at most {MAX_SIZE}, "
             f"got size_px={size_px!r}, supersampling={supersampling!r}"
         )
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 EDGE_TOLERANCE = 1e-5  # of a barycentric weight: closes cracks between neighbouring triangles
-MAX_SAMPLES = 1 << 23  # tested at a time: bounds the memory that a mesh of huge triangles takes
+MAX_SAMPLES = {"cpu": 1 << 16, "cuda": 1 << 26}  # tested at a time: what fits into the cache, or into the memory
 
 
 def nearest_triangles(screen: Tensor, triangles: Tensor, n: int, size: int) -> Tensor:
@@ -35,7 +35,7 @@ def nearest_triangles(screen: Tensor, triangles: Tensor, n: int, size: int) -> T
     # Nothing is drawn of triangles that are seen edge-on or that cross the camera plane.
     drawable = inverse_area.isfinite() & (w.amin(0) > 0)
     count = (columns * rows).nan_to_num_(0, 0, 0).mul_(drawable).to(torch.int64)
-    first_pixel = (top * size + left).nan_to_num_(0, 0, 0).to(torch.int64)
+    first_pixel = (top * size + left).nan_to_num_(0, 0, 0).to(torch.int32)
     if n > 1:
         first_pixel.view(n, -1).add_(torch.arange(n, device=screen.device)[:, None] * (size * size))
     table = torch.stack([b, b_x, b_y, c, c_x, c_y, w[0], w[1] - w[0], w[2] - w[0], columns])
@@ -49,10 +49,11 @@ def _scatter(keys: Tensor, table: Tensor, first_pixel: Tensor, count: Tensor, fi
     """Test every pixel centre in the boxes of the triangles [first, last), and keep the largest key of every pixel."""
     count = count[first:last]
     triangle = torch.repeat_interleave(count)  # one entry per sample from here on
-    first_sample = count.cumsum(0) - count
+    first_sample = (count.cumsum(0) - count).to(torch.int32)
     samples = table[:, first:last].index_select(1, triangle)
     b, b_x, b_y, c, c_x, c_y, nearness, w1, w2, columns = samples
-    dx = torch.arange(len(triangle), device=keys.device).sub_(first_sample.index_select(0, triangle)).to(torch.float32)
+    step = torch.arange(len(triangle), dtype=torch.int32, device=keys.device)
+    dx = step.sub_(first_sample.index_select(0, triangle)).to(torch.float32)
     dy = dx.add(0.5).div_(columns).floor_()
     dx.addcmul_(dy, columns, value=-1)
     b.addcmul_(dx, b_x).addcmul_(dy, b_y)
@@ -61,21 +62,17 @@ def _scatter(keys: Tensor, table: Tensor, first_pixel: Tensor, count: Tensor, fi
     nearness.addcmul_(b, w1).addcmul_(c, w2).mul_(inside)
     key = nearness.view(torch.int32).to(torch.int64).bitwise_left_shift_(32)
     key.sub_(triangle).add_(0xFFFFFFFF - first).mul_(inside)
-    pixel = dx.add_(dy, alpha=size).to(torch.int64).add_(first_pixel[first:last].index_select(0, triangle))
-    keys.scatter_reduce_(0, pixel, key, "amax")
+    pixel = dx.add_(dy, alpha=size).to(torch.int32).add_(first_pixel[first:last].index_select(0, triangle))
+    keys.scatter_reduce_(0, pixel.to(torch.int64), key, "amax")
 
 
 def _parts(count: Tensor) -> list[tuple[int, int]]:
-    """Ranges of triangles with at most `MAX_SAMPLES` samples each (or a single triangle); nearly always one."""
-    total = count.cumsum(0)
-    if int(total[-1]) <= MAX_SAMPLES:
-        return [(0, len(count))]
-    parts, first, done = [], 0, 0
-    while first < len(count):
-        last = max(first + 1, int(torch.searchsorted(total, done + MAX_SAMPLES, right=True)))
-        parts.append((first, last))
-        first, done = last, int(total[last - 1])
-    return parts
+    """Ranges of triangles with at most about `MAX_SAMPLES` samples each, or a single triangle."""
+    limit = MAX_SAMPLES.get(count.device.type, MAX_SAMPLES["cpu"])
+    last_part = count.cumsum(0).sub_(1).clamp_(min=0) // limit  # in which part each triangle ends
+    _, lengths = torch.unique_consecutive(last_part, return_counts=True)
+    ends = lengths.cumsum(0).tolist()
+    return list(zip([0, *ends[:-1]], ends, strict=True))
 
 
 def _pixel_span(coordinate: Tensor, size: int) -> tuple[Tensor, Tensor]:

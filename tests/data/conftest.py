@@ -27,12 +27,12 @@ def write_obj(path, vertices, polygons):
     path.write_text("\n".join(lines) + "\n")
 
 
-def half_egg():
+def half_egg(grid=GRID):
     """A face-like bulge with a nose, looking towards +z: vertices `(N, 3)` and quads."""
-    u, v = np.meshgrid(np.linspace(-1, 1, GRID), np.linspace(-1.2, 1.2, GRID))
+    u, v = np.meshgrid(np.linspace(-1, 1, grid), np.linspace(-1.2, 1.2, grid))
     z = 1.2 * np.sqrt(np.clip(1 - 0.9 * (u**2 + (v / 1.25) ** 2), 0, None))
     z += 0.45 * np.exp(-((u / 0.12) ** 2) - (v / 0.2) ** 2)
-    index = np.arange(GRID * GRID).reshape(GRID, GRID)
+    index = np.arange(grid * grid).reshape(grid, grid)
     quads = np.stack([index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]], -1).reshape(-1, 4)
     return np.stack([u, v, z], -1).reshape(-1, 3) * 8, quads
 

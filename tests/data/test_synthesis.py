@@ -9,10 +9,12 @@ import torch
 from dataset_scripts import build_ict_facekit, schema, synthesis
 from dataset_scripts.captions import captions_for
 from dataset_scripts.recipes import shape_weights
-from dataset_scripts.variation import GeometryVariation
+from dataset_scripts.variation import GeometryVariation, merge_neighbors
 from processing.framing_mvfer import frame_face
 from processing.prompts_mvfer import EXPRESSIONS, swap_sides
 from processing.rendering_mvfer import RenderSettings, render_scan
+
+from .conftest import half_egg
 
 
 def shards(folder):
@@ -162,11 +164,11 @@ def test_left_in_the_caption_is_the_side_that_moves(face_folder):
     check_sides(build_ict_facekit.load_head(str(face_folder)))
 
 
-def test_geometry_variation_keeps_the_face_and_is_seeded(face_folder):
-    model = build_ict_facekit.load_head(str(face_folder))
-    face = model.identities([np.random.default_rng(0)])[0]
-    face = frame_face(face[0].numpy(), model.faces).apply(face)
-    variation = GeometryVariation(face[0].numpy(), model.faces)
+def test_geometry_variation_keeps_the_face_and_is_seeded():
+    points, quads = half_egg(grid=65)
+    faces = build_ict_facekit.triangulate(quads)
+    face = torch.from_numpy(frame_face(points, faces).apply(points))[None]
+    variation = GeometryVariation(face[0].numpy(), faces)
     counts, same = set(), 0
     for seed in range(40):
         vertices, faces = variation(face, np.random.default_rng(seed))
@@ -177,6 +179,21 @@ def test_geometry_variation_keeps_the_face_and_is_seeded(face_folder):
         counts.add(vertices.shape[1])
         same += vertices.shape == face.shape and torch.equal(vertices, face)
     assert len(counts) >= 4 and same >= 1  # several resolutions, and some scans untouched
+
+
+def test_coarser_meshes_never_join_lips_that_only_touch():
+    x, y = (axis.reshape(-1) for axis in np.meshgrid(np.linspace(0, 1, 41), np.linspace(0, 1, 41)))
+    upper, lower = np.stack([x, y, 0 * x + 0.001], 1), np.stack([x, y, 0 * x - 0.001], 1)
+    index = np.arange(41 * 41).reshape(41, 41)
+    quads = np.stack([index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]], -1).reshape(-1, 4)
+    sheet = build_ict_facekit.triangulate(quads)
+    faces = np.concatenate([sheet, sheet[:, ::-1] + len(upper)])
+    points = np.concatenate([upper, lower])
+    cluster = merge_neighbors(points, faces, 0.05, np.random.default_rng(0))
+    assert not set(cluster[: len(upper)]) & set(cluster[len(upper) :])
+    assert 700 < len(set(cluster)) < 1100  # two sheets of about 21 x 21 cells
+    sizes = [np.ptp(points[cluster == c], axis=0).max() for c in set(cluster)]
+    assert max(sizes) < 0.12
 
 
 def test_variants_render_a_training_scan_several_times_differently(build_faces, tmp_path):

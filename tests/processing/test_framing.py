@@ -52,7 +52,7 @@ def test_a_face_that_is_small_in_its_scan_is_looked_at_closely():
 
 
 def test_coarse_and_fine_meshes_are_framed_alike():
-    assert_same_frame(frame_face(*head()), frame_face(*head(rows=45, columns=60)), shift=0.03)
+    assert_same_frame(frame_face(*head()), frame_face(*head(rows=60, columns=80)), shift=0.03)
 
 
 @pytest.mark.parametrize("expression", [{"jaw": 0.35}, {"pucker": 0.1}, {"pucker": 0.25}])

@@ -8,7 +8,7 @@ from dataset_scripts.schema import INFO_FILE, as_list, encode_views, shard_path,
 from processing.prompts_mvfer import EXPRESSIONS, describe_actions
 
 ACTIONS = {"happiness": ("6", "12"), "sadness": ("1", "15"), "surprise": ("2", "27")}
-PATCHES = {unit: (row, column) for unit, (row, column) in zip(("1", "2", "6", "12", "15", "27"), np.ndindex(2, 3))}
+PATCHES = {unit: (row, column) for unit, (row, column) in zip(("1", "2", "6", "12", "15", "27"), np.ndindex(2, 3), strict=True)}
 ANGLES = [[-30.0, 0.0], [0.0, 0.0], [30.0, 0.0]]
 
 
@@ -17,7 +17,7 @@ def write_toy_data(folder: Path, *, subjects=(8, 3, 3), size_px: int = 32) -> Pa
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     person = 0
-    for split, count in zip(("train", "validation", "test"), subjects):
+    for split, count in zip(("train", "validation", "test"), subjects, strict=True):
         rows = []
         for _ in range(count):
             for expression, units in ACTIONS.items():
