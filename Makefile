@@ -15,13 +15,13 @@ export OMP_NUM_THREADS := 1
 .PHONY: demo test clean
 
 demo: $(VENV)/demo
-	$(BIN)/python -m dataset_scripts.build_anny --out $(DATA) --num_proc $(PROCESSES)
+	$(BIN)/python -m dataset_scripts.build_anny --out $(DATA) --num_proc $(PROCESSES) --meshes
 ifdef ICT
 	$(BIN)/python -m dataset_scripts.build_ict_facekit --source "$(ICT)" --out data/ict --subjects 60 20 60 --num_proc $(PROCESSES)
 endif
 	ACCELERATE_USE_CPU=true $(BIN)/torchrun --nproc_per_node $(PROCESSES) train.py \
-	    --dataset $(DATA) $(if $(ICT),--also_test data/ict) --output_dir $(RUN) --steps 1200 --batch_size 32 --num_workers 0
-	$(BIN)/mvfer predict --model $(RUN) --sample $(DATA) --picture views.png
+	    --dataset $(DATA) $(if $(ICT),--also_test data/ict) --output_dir $(RUN) --steps 1200 --batch_size 32 --num_workers 0 --mixed_precision bf16
+	$(BIN)/mvfer predict $(DATA)/meshes/*.obj --model $(RUN) --picture views.png
 
 test: $(VENV)/test
 	$(BIN)/ruff check .

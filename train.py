@@ -51,7 +51,7 @@ def build_processor(config: TrainConfig, splits: list, infos: list[dict]) -> MVF
     return MVFERProcessor(image_processor=image_processor, tokenizer=build_tokenizer(captions + prompts))
 
 
-def build_model(config: TrainConfig, processor: MVFERProcessor, info: dict) -> MVFERModel:
+def build_model(config: TrainConfig, processor: MVFERProcessor, infos: list[dict]) -> MVFERModel:
     """A small model from scratch, or any CLIP with new, neutral parts; objective settings come from the recipe."""
     objective = {
         name: getattr(config, name)
@@ -65,23 +65,30 @@ def build_model(config: TrainConfig, processor: MVFERProcessor, info: dict) -> M
             "cross_modal_form",
         )
     }
-    objective["view_angles_deg"] = info["render_settings"]["view_angles_deg"]
+    wordings = {info.get("build", {}).get("captions_per_row") for info in infos}
+    objective["prompt_wordings"] = 1 if wordings == {1} else None
+    objective["view_angles_deg"] = infos[0]["render_settings"]["view_angles_deg"]
     if config.model == "small":
-        tokenizer, size = processor.tokenizer, info["render_settings"]["size_px"]
+        tokenizer, size = processor.tokenizer, infos[0]["render_settings"]["size_px"]
         special = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
         return MVFERModel(MVFERConfig.small(vocab_size=len(tokenizer), image_size=size, **special, **objective))
     return MVFERModel.from_pretrained(config.model, dtype=torch.float32, **objective)
 
 
-def optimizer_and_schedule(model: torch.nn.Module, config: TrainConfig):
-    """AdamW with decay on matrices only; linear warm-up, then a cosine to zero."""
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    plain = [p for p in model.parameters() if p.ndim < 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=config.learning_rate,
-        betas=(0.9, 0.98),
-    )
+def optimizers_and_schedules(model: MVFERModel, config: TrainConfig) -> tuple[list, list]:
+    """AdamW, with decay on matrices only; from scratch, Muon (Jordan et al. 2024) for the matrices inside the transformers.
+
+    Linear warm-up, then a cosine to zero.
+    """
+    named = list(model.named_parameters())
+    hidden = [p for name, p in named if config.model == "small" and ".layers." in name and p.ndim == 2]
+    ours = {id(p) for p in hidden}
+    decayed = [p for _, p in named if p.ndim >= 2 and id(p) not in ours]
+    plain = [p for _, p in named if p.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    optimizers = [torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))]
+    if hidden:
+        optimizers.append(torch.optim.Muon(hidden, lr=20 * config.learning_rate, weight_decay=0.0))
     warmup = max(1, round(config.warmup * config.steps))
 
     def rate(step: int) -> float:
@@ -89,7 +96,7 @@ def optimizer_and_schedule(model: torch.nn.Module, config: TrainConfig):
             return (step + 1) / warmup
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, config.steps - warmup))))
 
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    return optimizers, [torch.optim.lr_scheduler.LambdaLR(optimizer, rate) for optimizer in optimizers]
 
 
 class MovingAverage:
@@ -160,23 +167,30 @@ def main(argv: list[str] | None = None) -> int:
     splits, infos = [load_splits(path) for path in config.dataset], [dataset_info(path) for path in config.dataset]
     check_data(config, splits)
     processor = build_processor(config, splits, infos)
-    model = build_model(config, processor, infos[0])
+    model = build_model(config, processor, infos)
+    world = accelerator.num_processes
     augmentation = Augmentation(
         view_dropout=config.view_dropout, occlusion=config.occlusion, drop_phrases=config.drop_phrases
     )
-    channels = infos[0]["render_settings"]["channels"]
-    train = ViewDataset([s["train"] for s in splits], augmentation=augmentation, seed=config.seed, channels=channels)
+    rows = sum(len(split["train"]) for split in splits)
+    train = ViewDataset(
+        [split["train"] for split in splits],
+        augmentation=augmentation,
+        seed=config.seed,
+        channels=infos[0]["render_settings"]["channels"],
+        ramp_epochs=config.ramp * config.steps * config.gradient_accumulation * config.batch_size * world / rows,
+    )
     validation = [split["validation"] for split in splits]
     if accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         config.save(folder / "train_config.json")
         _report_size(model, train)
 
-    optimizer, schedule = optimizer_and_schedule(model, config)
+    optimizers, schedules = optimizers_and_schedules(model, config)
     average = MovingAverage(model, config.ema_decay)
     state = TrainState()
-    model, optimizer = accelerator.prepare(model, optimizer)
-    accelerator.register_for_checkpointing(state, schedule, average)
+    model, *optimizers = accelerator.prepare(model, *optimizers)
+    accelerator.register_for_checkpointing(state, average, *schedules)
     if config.resume:
         accelerator.load_state(str(find_checkpoint(checkpoints, config.resume)))
     if config.report_to != "none":
@@ -190,7 +204,7 @@ def main(argv: list[str] | None = None) -> int:
         config.batch_size,
         seed=config.seed,
         rank=accelerator.process_index,
-        world=accelerator.num_processes,
+        world=world,
         start=state.step * config.gradient_accumulation,
     )
     loader = iter(
@@ -215,9 +229,11 @@ def main(argv: list[str] | None = None) -> int:
                 accelerator.backward(outputs.loss)
                 if accelerator.sync_gradients:
                     norm = accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
-                optimizer.step()
-                optimizer.zero_grad()
-        schedule.step()
+                for optimizer in optimizers:
+                    optimizer.step()
+                    optimizer.zero_grad()
+        for schedule in schedules:
+            schedule.step()
         average.update(accelerator.unwrap_model(model))
         state.step += 1
         log.advance()
@@ -228,7 +244,7 @@ def main(argv: list[str] | None = None) -> int:
                 raise ValueError(
                     f"the loss is {values['loss']} at step {state.step}; lower --learning_rate, or go on from a checkpoint"
                 )
-            values |= {"learning_rate": schedule.get_last_lr()[0], "gradient_norm": float(norm)}
+            values |= {"learning_rate": schedules[0].get_last_lr()[0], "gradient_norm": float(norm)}
             log.write(state.step, values)
             if config.report_to != "none":
                 accelerator.log(values, step=state.step)

@@ -127,7 +127,7 @@ def _excludes(unit: str, others) -> bool:
 def sample_expression(
     rng: np.random.Generator, expression: str, *, variant: int | None = None, intensity: float | None = None
 ) -> tuple[dict[str, float], float]:
-    """Draw how a person shows an expression: a variant, its strength, units varied by 25 %, up to two faint others.
+    """Draw how a person shows an expression: a variant, its strength, units varied by 20 %, up to two others too faint to name.
 
     Returns:
         (action units with intensities in [0, 1], the strength in [0.5, 1]).
@@ -135,13 +135,13 @@ def sample_expression(
     recipes = RECIPES[expression]
     recipe = recipes[int(rng.integers(len(recipes))) if variant is None else variant % len(recipes)]
     strength = float(rng.uniform(0.5, 1.0)) if intensity is None else intensity
-    units = {unit: float(np.clip(value * strength * rng.uniform(0.75, 1.25), 0, 1)) for unit, value in recipe.items()}
+    units = {unit: float(np.clip(value * strength * rng.uniform(0.8, 1.2), 0, 1)) for unit, value in recipe.items()}
     if "45" in units:
         units["45"] = max(units["45"], 0.85)  # half-closed eyes would be a different action
     candidates = [unit for unit in SYNTHESIZED if unit not in ("27", "28", "33", "45") and not _excludes(unit, units)]
     for unit in rng.permutation(candidates)[: rng.choice(3, p=(0.5, 0.35, 0.15))]:
         if not _excludes(unit, units):
-            units[str(unit)] = float(rng.uniform(0.05, 0.12 if expression == "neutral" else 0.25))
+            units[str(unit)] = float(rng.uniform(0.03, 0.12))
     return _in_order(units), strength
 
 

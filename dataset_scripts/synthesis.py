@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -191,12 +191,7 @@ class Synthesizer:
 
     def _render(self, item: dict, identity: Tensor, rough: FaceFrame | None = None) -> np.ndarray:
         """`(N, 3)` identity -> `(T, V, H, W, 3)` uint8. `rough`: the person's own frame, in whose units geometry varies."""
-        weights = torch.zeros(len(self.column))
-        for shape, weight in shape_weights(item["units"], asymmetry=item["asymmetry"]).items():
-            weights[self.column[shape]] = weight
-        curve = torch.tensor(item["curve"], dtype=torch.float32)[:, None]
-        vertices = identity + ((curve * weights) @ self.basis).view(len(curve), -1, 3)
-        turn = rotation(*item["pose"]).T
+        vertices, turn = self._vertices(item, identity), rotation(*item["pose"]).T
         if self.variation is None:
             return render_scan(vertices @ turn, self.faces, self.settings.render)
         rng = np.random.default_rng(item["seed"])
@@ -205,6 +200,23 @@ class Synthesizer:
         vertices = reframe(frame.apply(vertices), rng)
         light = (float(rng.uniform(-60, 60)), float(rng.uniform(10, 65))) if rng.random() < 0.7 else None
         return render_scan(vertices, faces, self.settings.render, frame=FRAMED, light_deg=light)
+
+    def example_scans(self, shard: Shard) -> Iterator[tuple[str, np.ndarray]]:
+        """Every first scan of an expression of the shard's first subject: its id and vertices `(N, 3)` at the apex."""
+        stream = self._rng(shard.subjects[0])
+        identity = self.model.identities([stream])[0][0]
+        for item in self._items(f"{self.source.name}-{shard.subjects[0]:05d}", shard.split, stream):
+            if item["id"].endswith("-0"):
+                apex = self._vertices(item, identity)[int(np.argmax(item["curve"]))]
+                yield item["id"], (apex @ rotation(*item["pose"]).T).numpy()
+
+    def _vertices(self, item: dict, identity: Tensor) -> Tensor:
+        """`(N, 3)` identity -> `(T, N, 3)`: what the face does, the head upright."""
+        weights = torch.zeros(len(self.column))
+        for shape, weight in shape_weights(item["units"], asymmetry=item["asymmetry"]).items():
+            weights[self.column[shape]] = weight
+        curve = torch.tensor(item["curve"], dtype=torch.float32)[:, None]
+        return identity + ((curve * weights) @ self.basis).view(len(curve), -1, 3)
 
     def _row(self, item: dict, views: np.ndarray) -> dict:
         settings, name = self.settings, item["expression"]
@@ -264,6 +276,7 @@ def build(
     num_proc: int = 1,
     num_shards: int = 1,
     shard_index: int = 0,
+    meshes: bool = False,
 ) -> dict:
     """Build a data set, or go on with one.
 
@@ -272,6 +285,7 @@ def build(
         folder: where the shards go.
         num_proc: processes; the result does not depend on it.
         num_shards, shard_index: which part of the shards this machine makes; the last one to finish writes the card.
+        meshes: also write the first test subject's scans as OBJ files below `meshes/`, to try predictions on.
     Returns:
         the `dataset_info`; `complete` is false while shards of other machines are missing.
     Raises:
@@ -295,7 +309,17 @@ def build(
         print(f"{done} rows, {views} views in {seconds:.1f} s ({views / seconds:.0f} views per second)")
     if all(shard.path(folder).exists() for shard in shards):
         info = _finish(folder, info, shards)
+    if meshes:
+        _write_meshes(Synthesizer(load(), source, settings), next(s for s in shards if s.split == "test"), folder)
     return info
+
+
+def _write_meshes(synthesizer: Synthesizer, shard: Shard, folder: Path) -> None:
+    (folder / "meshes").mkdir(exist_ok=True)
+    faces = "".join("f {} {} {}\n".format(*face) for face in (synthesizer.model.faces + 1).tolist())
+    for name, vertices in synthesizer.example_scans(shard):
+        points = "".join("v {:.6f} {:.6f} {:.6f}\n".format(*point) for point in vertices.tolist())
+        (folder / "meshes" / f"{name}.obj").write_text(points + faces, encoding="utf-8")
 
 
 def _claim(folder: Path, info: dict) -> None:
@@ -362,7 +386,7 @@ def arguments(description: str, subjects: Sequence[int]) -> argparse.ArgumentPar
     add("--subjects", type=int, nargs=3, default=list(subjects), metavar=("TRAIN", "VALIDATION", "TEST"), help="people")
     add("--kind", choices=("3d", "4d"), default=default.kind, help="scans, or sequences from onset over apex to offset")
     add("--size_px", type=int, default=64, help="height and width of the views")
-    add("--supersampling", type=int, default=1, help="samples per pixel and axis")
+    add("--supersampling", type=int, default=2, help="samples per pixel and axis")
     add("--channels", nargs=3, default=list(default.render.channels), help="what the three channels show")
     add(
         "--view_angles_deg",
@@ -393,6 +417,7 @@ def arguments(description: str, subjects: Sequence[int]) -> argparse.ArgumentPar
     add("--captions_per_row", type=int, default=default.captions_per_row, help="per language")
     add("--num_frames", type=int, default=default.num_frames, help="4d: frames per sequence")
     add("--fps", type=float, default=default.fps, help="4d: frames per second")
+    add("--meshes", action="store_true", help="also write the first test subject's scans as OBJ files")
     add("--num_proc", type=int, default=os.cpu_count() or 1, help="processes")
     add("--num_shards", type=int, default=1, help="number of machines that share the build")
     add("--shard_index", type=int, default=0, help="which of them this is")
@@ -415,6 +440,7 @@ def run(flags: argparse.Namespace, load: Callable[[], HeadModel], source: Source
         num_proc=flags.num_proc,
         num_shards=flags.num_shards,
         shard_index=flags.shard_index,
+        meshes=flags.meshes,
     )
     if info.get("complete"):
         print(f"{flags.out}: {info['rows']}, {info['bytes'] / 1e6:.1f} MB")

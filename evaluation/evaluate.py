@@ -22,7 +22,7 @@ from evaluation.features import SplitFeatures, embed_split
 from evaluation.linear_probe import fit_linear_probe
 from evaluation.metrics import METRICS, score
 from evaluation.pictures import confusion_picture, predictions_picture
-from evaluation.zero_shot import embed_classes, logit_scale, match_statistics, predict, present_classes
+from evaluation.zero_shot import class_prompts, embed_classes, logit_scale, match_statistics, predict, present_classes
 
 TRANSFER_TESTS = {
     "zero_shot": "zero-shot",
@@ -40,7 +40,7 @@ def evaluate_run(
     split: str = "test",
     seed: int = 0,
     also: Mapping[str, str | Path] | None = None,
-    prompt_kinds: Sequence[str] = ("actions",),
+    prompt_kinds: Sequence[str] | None = None,
     language: str = "en",
     batch_size: int = 64,
     command: str = "",
@@ -54,7 +54,8 @@ def evaluate_run(
         split (`str`, defaults to "test"): the rows that are scored.
         seed (`int`): of the bootstrap and of the covered halves.
         also (mapping of name to folder, *optional*): data sets of another origin; only their `split` is used.
-        prompt_kinds: which prompts describe a class, as in `prompts_for`; "actions" never names an emotion.
+        prompt_kinds: which prompts describe a class, as in `prompts_for`; "actions" never names an emotion. By default those
+            that the model's configuration names.
         command (`str`): how these numbers were made, written beside them.
     Returns:
         `dict`, ready for JSON. Scores are `{"mean", "low", "high"}` (95 %, subjects resampled). Keys: zero_shot,
@@ -101,14 +102,14 @@ def evaluate_run(
         )
         for name, folder in (also or {}).items()
     }
-    prompts = processor.prompts_for(names, kinds=tuple(prompt_kinds), language=language)
+    prompts = class_prompts(model.config, names, kinds=prompt_kinds, language=language)
     return results | {
         "split": split,
         "seed": seed,
         "chance": 1 / len(names),
         "data": {"name": Path(dataset_dir).name, "rows": {name: len(rows) for name, rows in splits.items()}},
         "supervision": sorted(set(splits["train"]["caption_source"])),
-        "prompt_kinds": list(prompt_kinds),
+        "prompt_kinds": list(prompt_kinds or model.config.prompt_kinds),
         "language": language,
         "prompts": {label: list(texts) for label, texts in prompts.items()},
         "render_settings": dataset_info(dataset_dir).get("render_settings"),
@@ -178,9 +179,8 @@ def parser(**options) -> argparse.ArgumentParser:
     flags.add_argument(
         "--prompts",
         nargs="+",
-        default=["actions"],
         choices=["actions", "names"],
-        help="prompts that describe what the face does, that name the emotion, or both (default: actions)",
+        help="prompts that describe what the face does, that name the emotion, or both (default: the model's own)",
     )
     flags.add_argument("--language", default="en", choices=["en", "ja"], help="of the prompts (default: en)")
     flags.add_argument("--batch_size", type=int, default=64, help="scans at once (default: 64)")

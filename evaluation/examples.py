@@ -13,7 +13,7 @@ from processing.cameras_mvfer import view_name
 
 @torch.no_grad()
 def example_predictions(
-    model, processor, split, *, kinds: Sequence[str] = ("actions",), language: str = "en"
+    model, processor, split, *, kinds: Sequence[str] | None = None, language: str = "en"
 ) -> list[Prediction]:
     """The first scan of every class that occurs in the split (not chosen by how well it is classified).
 

@@ -13,14 +13,22 @@ from modeling_mvfer.zeroshot_mvfer import class_embeddings, class_logits
 from processing.prompts_mvfer import prompts_for
 
 
+def class_prompts(
+    config, labels: Sequence[str], *, kinds: Sequence[str] | None = None, language: str = "en"
+) -> dict[str, list[str]]:
+    """The prompts of each label that a model with this configuration understands; `kinds` overrides `prompt_kinds`."""
+    kinds = tuple(kinds or config.prompt_kinds)
+    return prompts_for(list(labels), kinds=kinds, language=language, wordings=config.prompt_wordings)
+
+
 def embed_classes(
-    model, tokenizer, labels: Sequence[str], *, kinds: Sequence[str] = ("actions",), language: str = "en"
+    model, tokenizer, labels: Sequence[str], *, kinds: Sequence[str] | None = None, language: str = "en"
 ) -> dict[str, torch.Tensor]:
-    """The prompt ensemble of each label, `(P_k, D)` each; `kinds` as in `prompts_for`."""
+    """The prompt ensemble of each label, `(P_k, D)` each."""
     was_training = model.training
     model.eval()
     try:
-        return class_embeddings(model, tokenizer, prompts_for(list(labels), kinds=tuple(kinds), language=language))
+        return class_embeddings(model, tokenizer, class_prompts(model.config, labels, kinds=kinds, language=language))
     finally:
         model.train(was_training)
 
@@ -42,7 +50,7 @@ def present_classes(*splits) -> list[str]:
     return [name for index, name in enumerate(splits[0].features["expression"].names) if index in occurring]
 
 
-def zero_shot_score(model, processor, split, *, kinds: Sequence[str] = ("actions",), language: str = "en") -> float:
+def zero_shot_score(model, processor, split, *, kinds: Sequence[str] | None = None, language: str = "en") -> float:
     """Accuracy on the labelled rows of one split, among the classes that occur there: the number to watch in training.
 
     Raises:

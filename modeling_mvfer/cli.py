@@ -58,8 +58,8 @@ def predict(args: argparse.Namespace) -> int:
     import torch
     from transformers.utils.logging import disable_progress_bar
 
+    from evaluation.zero_shot import embed_classes
     from modeling_mvfer.hub import load_run
-    from modeling_mvfer.zeroshot_mvfer import class_embeddings
     from processing.prompts_mvfer import EXPRESSIONS
 
     disable_progress_bar()
@@ -67,8 +67,7 @@ def predict(args: argparse.Namespace) -> int:
     if args.up_axis:
         processor.image_processor.up_axis = args.up_axis
     labels = list(dict.fromkeys(args.labels or EXPRESSIONS))
-    prompts = processor.prompts_for(labels, kinds=tuple(args.prompts), language=args.language)
-    classes = class_embeddings(model, processor.tokenizer, prompts)
+    classes = embed_classes(model, processor.tokenizer, labels, kinds=args.prompts, language=args.language)
     drawn, failures = [], 0
     for mesh in args.meshes:
         try:
@@ -165,9 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     flags.add_argument("meshes", nargs="+", metavar="mesh", help="mesh files; one row of output each, in order")
     flags.add_argument("--model", required=True, metavar="DIR", help="folder of a run, or a repository on the Hub")
     flags.add_argument("--labels", nargs="+", metavar="LABEL", help="any texts (default: the eight expressions)")
-    flags.add_argument(
-        "--prompts", nargs="+", default=["actions"], choices=["actions", "names"], help="default: actions"
-    )
+    flags.add_argument("--prompts", nargs="+", choices=["actions", "names"], help="default: the model's own")
     flags.add_argument("--language", default="en", choices=["en", "ja"], help="of the prompts (default: en)")
     flags.add_argument("--up_axis", choices=UP_AXES, help="the files' upward axis (default: the model's setting)")
     flags.add_argument("--json", action="store_true", help="one JSON object per line, for machines")

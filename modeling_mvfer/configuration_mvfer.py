@@ -53,6 +53,9 @@ class MVFERConfig(CLIPConfig):
         cross_view_lambda, cross_modal_lambda (`float`, defaults to 0.01): off-diagonal weight inside these terms.
         cross_modal_form (`str`, defaults to `"off_diagonal"`): `"off_diagonal"` or `"full"`.
         projector_size (`int`, defaults to 512): width of the cross-view projector.
+        prompt_kinds (`list[str]`, defaults to both): prompts that describe a class: `"actions"` of the face, `"names"` of the
+            emotion, or both. A model that never read a name knows actions only.
+        prompt_wordings (`int`, *optional*): how many wordings of the actions the model knows; default all of the bank.
         initializer_range (`float`, defaults to 0.02): standard deviation of the new linear layers.
     Raises:
         ValueError: on unknown choices, negative weights, angles that are not (yaw, pitch), or a stem that does not fit.
@@ -79,6 +82,8 @@ class MVFERConfig(CLIPConfig):
     cross_modal_lambda: float | int = 0.01
     cross_modal_form: str = "off_diagonal"
     projector_size: int = 512
+    prompt_kinds: list | tuple = ("actions", "names")
+    prompt_wordings: int | None = None
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -186,6 +191,7 @@ class MVFERConfig(CLIPConfig):
             "projection_dim": 128,
             "logit_scale_init_value": logit_scale_init,
             "vision_stem": "convolution",
+            "prompt_kinds": ["actions"],
             **kwargs,
         }
         config = cls(**settings)

@@ -42,7 +42,7 @@ class ZeroShotMeshClassificationPipeline(Pipeline):
             prompts (`dict` of label to `list[str]`, *optional*): descriptions to use instead of the processor's, for
                 some or all labels.
             prompt_kinds (`list[str]`, *optional*): the processor's prompts to use, "actions" or "names" or both;
-                default the model's `config.prompt_kinds` if it has one, otherwise "actions".
+                default the model's `config.prompt_kinds`.
             language (`str`, *optional*): of the processor's prompts, "en" or "ja".
             num_frames (`int`, *optional*): frames taken of a sequence; default the processor's.
             batch_size (`int`, *optional*): inputs of equal shape that go through the model together.
@@ -109,9 +109,12 @@ class ZeroShotMeshClassificationPipeline(Pipeline):
         unknown = set(own_prompts) - set(labels)
         if unknown:
             raise ValueError(f"prompts for {sorted(unknown)}, which are not among the candidate_labels {list(labels)}")
-        kinds = tuple(prompt_kinds or getattr(self.model.config, "prompt_kinds", None) or ("actions",))
+        config = self.model.config
+        kinds, wordings = tuple(prompt_kinds or config.prompt_kinds), config.prompt_wordings
         others = [label for label in labels if label not in own_prompts]
-        written = self.processor.prompts_for(others, kinds=kinds, language=language) if others else {}
+        written = (
+            self.processor.prompts_for(others, kinds=kinds, language=language, wordings=wordings) if others else {}
+        )
         prompts = {label: list(own_prompts[label]) if label in own_prompts else written[label] for label in labels}
         with self.device_placement():
             return class_embeddings(self.model, self.processor.tokenizer, prompts)

@@ -7,6 +7,7 @@ many scans share a caption, so targets are multi-positive.
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -40,6 +41,7 @@ class ViewDataset(Dataset):
         augmentation: how much to vary; `None` gives every row as it is, with its first caption.
         seed: of caption choice and augmentation.
         channels: the names of the views' three channels; brightness and mirroring depend on them.
+        ramp_epochs: view dropout and occlusion rise from zero to full over this many epochs; what is easy is learnt first.
         num_frames: longer sequences are sampled to this many frames, uniformly in time.
         memory_budget_bytes: splits whose views fit are decoded once and kept; larger ones are decoded row by row.
 
@@ -59,6 +61,7 @@ class ViewDataset(Dataset):
         augmentation: Augmentation | None = None,
         seed: int = 0,
         channels: Sequence[str] = ("clay", "curvature", "depth"),
+        ramp_epochs: float = 0.0,
         num_frames: int = 8,
         memory_budget_bytes: int = MEMORY_BUDGET_BYTES,
     ):
@@ -72,6 +75,7 @@ class ViewDataset(Dataset):
             if missing:
                 raise ValueError(f"the split lacks the columns {sorted(missing)}; it has {split.column_names}")
         self.augmentation, self.seed, self.channels, self.num_frames = augmentation, seed, tuple(channels), num_frames
+        self.ramp_epochs = ramp_epochs
         self.splits = [split.with_format("arrow") for split in splits]
         self.rows = [(s, row) for s, split in enumerate(splits) for row in range(len(split))]
         self._texts = [captions or [] for split in splits for captions in split["captions"]]
@@ -105,11 +109,16 @@ class ViewDataset(Dataset):
             if known:
                 text = known[rng.integers(len(known))]
                 chosen = [drop_phrases(text, rng, chance=self.augmentation.drop_phrases)]
-            views, mask = augment_views(views, rng, self.augmentation, channels=self.channels)
+            views, mask = augment_views(views, rng, self._strength(epoch), channels=self.channels)
         sample = {"view_mask": mask, "view_angles_deg": angles, "captions": chosen, "known_captions": known}
         if self.has_sequences:
             return sample | {"views": views, "frame_times_s": times}
         return sample | {"views": views[0]}
+
+    def _strength(self, epoch: int) -> Augmentation:
+        share = min(1.0, epoch / self.ramp_epochs) if self.ramp_epochs else 1.0
+        dropout, occlusion = self.augmentation.view_dropout * share, self.augmentation.occlusion * share
+        return replace(self.augmentation, view_dropout=dropout, occlusion=occlusion)
 
     def _decode(self, index: int) -> np.ndarray:
         """All frames and views of a row, `(T, V, H, W, 3)` uint8."""

@@ -23,9 +23,9 @@ LOOK_ABOVE, LOOK_BELOW = 2.0, 0.5  # half-widths within which nothing is nearer 
 CAP_RADIUS, CAP_HEIGHT = 0.2, 0.06  # half-widths: the part of the nose whose middle is its tip
 CONE_SLOPE = 1.15  # depth behind the tip over distance from it, on the cone
 RIM_DIRECTIONS_DEG = (0.0, 10.0, 20.0, 30.0, 40.0)  # above the horizontal, to both sides
-RIM_RADIUS = 0.88  # framed units from the tip to the rim
-TIP_HEIGHT = 0.15  # framed units from the middle of the window up to the tip
-TIP_DEPTH = 0.53  # framed units from the plane z = 0 forward to the tip
+RIM_RADIUS = 0.95  # framed units from the tip to the rim
+TIP_HEIGHT = 0.18  # framed units from the middle of the window up to the tip
+TIP_DEPTH = 0.57  # framed units from the plane z = 0 forward to the tip
 
 
 @dataclass(frozen=True)

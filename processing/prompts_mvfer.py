@@ -284,13 +284,20 @@ def describe_actions(
     return _SEPARATOR[language].join(phrases)
 
 
-def _action_prompts(expression: str, language: str) -> list[str]:
-    """All variants, in enough numbered wordings that every wording of every phrase occurs."""
+def _action_prompts(expression: str, language: str, wordings: int | None = None) -> list[str]:
+    """All variants, in that many numbered wordings, or in enough that every wording of every phrase occurs."""
     prompts = []
     for units in ACTION_BANK[expression]:
         groups = [ACTION_PHRASES[unit][language] for unit in units] or [RELAXED_PHRASES[language]]
-        prompts += [describe_actions(units, language=language, wording=i) for i in range(max(map(len, groups)))]
+        numbers = range(wordings or max(map(len, groups)))
+        prompts += [describe_actions(units, language=language, wording=i) for i in numbers]
     return list(dict.fromkeys(prompts))
+
+
+def _few_wordings(expression: str, wordings: int) -> dict[str, list[str]]:
+    if wordings < 1:
+        raise ValueError(f"expected at least one wording, got {wordings}")
+    return {language: _action_prompts(expression, language, wordings) for language in LANGUAGES}
 
 
 def _name_prompts(expression: str, language: str) -> list[str]:
@@ -315,13 +322,17 @@ PROMPTS: dict[str, dict[str, dict[str, list[str]]]] = {
 }
 
 
-def prompts_for(labels: Iterable[str], *, kinds: Iterable[str] = KINDS, language: str = "en") -> dict[str, list[str]]:
+def prompts_for(
+    labels: Iterable[str], *, kinds: Iterable[str] = KINDS, language: str = "en", wordings: int | None = None
+) -> dict[str, list[str]]:
     """The prompts of each label, for zero-shot classification by prompt ensembles.
 
     Args:
         labels: expression names ("happiness", also "happy" or "喜び"), or any other text, which becomes prompts itself.
         kinds: "actions" (what the face does), "names" (what it is called), or both.
         language: "en" or "ja".
+        wordings: how many wordings of the actions, the canonical one first; default all. A model that learnt from one wording
+            alone understands no other.
     Returns:
         `dict[str, list[str]]`: label -> prompts, in the order of the labels.
     Raises:
@@ -338,7 +349,8 @@ def prompts_for(labels: Iterable[str], *, kinds: Iterable[str] = KINDS, language
         key = label.strip().lower()
         key = _ALIASES.get(key, key)
         if key in PROMPTS:
-            bank[label] = [prompt for kind in kinds for prompt in PROMPTS[key][kind][language]]
+            known = PROMPTS[key] if wordings is None else PROMPTS[key] | {"actions": _few_wordings(key, wordings)}
+            bank[label] = [prompt for kind in kinds for prompt in known[kind][language]]
         elif language == "ja":
             bank[label] = [label, f"{label}の顔", f"{label}の表情"]
         else:

@@ -32,7 +32,7 @@ class TrainConfig:
     steps: int = _help("Optimizer steps.", 1500)
     batch_size: int = _help("Scans per process and step; contrast runs over all processes' scans.", 64)
     gradient_accumulation: int = _help("Batches per optimizer step (adds no contrast partners).", 1)
-    learning_rate: float = _help("Peak learning rate of AdamW.", 1e-3)
+    learning_rate: float = _help("Peak learning rate of AdamW; from scratch, Muon's is 20 times that.", 1e-3)
     weight_decay: float = _help("Decay of matrices; biases, norms and the logit scale have none.", 0.05)
     warmup: float = _help("Fraction of the steps in which the rate rises; a cosine follows.", 0.1)
     clip_norm: float = _help("Largest norm of the gradient.", 1.0)
@@ -49,13 +49,14 @@ class TrainConfig:
     view_contrastive_weight: float = _help("Weight of vision-language contrast on every single view.", 1.0)
     phrase_weight: float = _help("Weight of the sigmoid term over single action phrases.", 1.0)
     cross_view_weight: float = _help("Weight of cross-view decorrelation.", 0.5)
-    cross_modal_weight: float = _help("Weight of cross-modal redundancy reduction.", 0.05)
+    cross_modal_weight: float = _help("Weight of cross-modal redundancy reduction.", 0.0)
     cross_modal_form: Literal["off_diagonal", "full"] = _help(
         "Which entries of the cross-modal correlation count.", "off_diagonal"
     )
 
     view_dropout: float = _help("Chance that a view is left out in training (never all).", 0.3)
     occlusion: float = _help("Chance that a rectangle of a view is blanked.", 0.2)
+    ramp: float = _help("Fraction of the run in which view dropout and occlusion rise from zero.", 0.5)
     drop_phrases: float = _help("Chance that an action is left out of a caption.", 0.1)
 
     eval_every: int = _help("Steps between evaluations on the validation subjects.", 250)
@@ -68,7 +69,7 @@ class TrainConfig:
     resume: str = _help("'last', or a folder below checkpoints/: go on from there, bit for bit.", "")
 
     def __post_init__(self):
-        for name in ("view_dropout", "occlusion", "drop_phrases", "warmup"):
+        for name in ("view_dropout", "occlusion", "drop_phrases", "ramp", "warmup"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         for name in (

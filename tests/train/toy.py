@@ -8,7 +8,9 @@ from dataset_scripts.schema import INFO_FILE, as_list, encode_views, shard_path,
 from processing.prompts_mvfer import EXPRESSIONS, describe_actions
 
 ACTIONS = {"happiness": ("6", "12"), "sadness": ("1", "15"), "surprise": ("2", "27")}
-PATCHES = {unit: (row, column) for unit, (row, column) in zip(("1", "2", "6", "12", "15", "27"), np.ndindex(2, 3), strict=True)}
+PATCHES = {
+    unit: (row, column) for unit, (row, column) in zip(("1", "2", "6", "12", "15", "27"), np.ndindex(2, 3), strict=True)
+}
 ANGLES = [[-30.0, 0.0], [0.0, 0.0], [30.0, 0.0]]
 
 
