@@ -42,9 +42,11 @@ def build_processor(config: TrainConfig, splits: list, infos: list[dict]) -> MVF
                 raise ValueError(
                     f"{folder}: {key} is {info['render_settings'][key]}, but {render[key]} in {config.dataset[0]}; build alike"
                 )
-    image_processor = MVFERImageProcessor.from_render_settings(render)
     if config.model != "small":
+        size_px = MVFERConfig.from_pretrained(config.model).vision_config.image_size  # the data's views are resized to it
+        image_processor = MVFERImageProcessor.from_render_settings(render | {"size_px": size_px})
         return MVFERProcessor(image_processor=image_processor, tokenizer=AutoTokenizer.from_pretrained(config.model))
+    image_processor = MVFERImageProcessor.from_render_settings(render)
     captions = sorted({caption for split in splits for row in split["train"]["captions"] for caption in row})
     bank = [prompts_for(EXPRESSIONS, language=language) for language in LANGUAGES]
     prompts = [prompt for language in bank for prompts in language.values() for prompt in prompts]
@@ -187,9 +189,9 @@ def main(argv: list[str] | None = None) -> int:
         _report_size(model, train)
 
     optimizers, schedules = optimizers_and_schedules(model, config)
-    average = MovingAverage(model, config.ema_decay)
     state = TrainState()
     model, *optimizers = accelerator.prepare(model, *optimizers)
+    average = MovingAverage(accelerator.unwrap_model(model), config.ema_decay)
     accelerator.register_for_checkpointing(state, average, *schedules)
     if config.resume:
         accelerator.load_state(str(find_checkpoint(checkpoints, config.resume)))

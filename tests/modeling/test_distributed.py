@@ -14,6 +14,7 @@ SCENARIOS = {
     "sigmoid": {"contrastive_form": "sigmoid", "cross_modal_weight": 0.3, "cross_modal_form": "full"},
     "phrases on one rank": {},
     "no phrases": {"fusion": "mean"},
+    "batch norm": {"vision_stem": "convolution", "stem_channels": [4, 6, 8], "stem_blocks": [0, 1, 1]},
 }
 CAPTIONS = torch.tensor([[0, 5, 6, 1, 3, 3], [0, 7, 1, 3, 3, 3], [0, 8, 9, 10, 11, 1], [0, 12, 13, 1, 3, 3]])
 PHRASES = torch.tensor([[0, 20, 1], [0, 21, 1], [0, 22, 1]])
@@ -47,7 +48,7 @@ def shard(batch: dict, rank: int, scenario: str) -> dict:
     result = {name: batch[name][rows] for name in ("pixel_values", "view_mask")}
     result["input_ids"] = batch["input_ids"][captions][:, : (4, 6)[rank]]
     result["text_targets"] = batch["text_targets"][rows][:, captions]
-    if scenario in ("infonce", "sigmoid"):
+    if scenario in ("infonce", "sigmoid", "batch norm"):
         result["phrase_input_ids"] = pad(PHRASES[phrases], (0, rank), value=3)
         result["phrase_targets"] = SHOWN[rows][:, phrases]
     elif scenario == "phrases on one rank" and rank == 0:
