@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from accelerate.utils import set_seed
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
@@ -43,7 +43,9 @@ def build_processor(config: TrainConfig, splits: list, infos: list[dict]) -> MVF
                     f"{folder}: {key} is {info['render_settings'][key]}, but {render[key]} in {config.dataset[0]}; build alike"
                 )
     if config.model != "small":
-        size_px = MVFERConfig.from_pretrained(config.model).vision_config.image_size  # the data's views are resized to it
+        size_px = MVFERConfig.from_pretrained(
+            config.model
+        ).vision_config.image_size  # the data's views are resized to it
         image_processor = MVFERImageProcessor.from_render_settings(render | {"size_px": size_px})
         return MVFERProcessor(image_processor=image_processor, tokenizer=AutoTokenizer.from_pretrained(config.model))
     image_processor = MVFERImageProcessor.from_render_settings(render)
@@ -158,7 +160,6 @@ def main(argv: list[str] | None = None) -> int:
         gradient_accumulation_steps=config.gradient_accumulation,
         log_with=None if config.report_to == "none" else config.report_to,
         project_dir=config.output_dir,
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],  # frames' fusion rests on 3D data
     )
     if accelerator.device.type == "cpu":
         torch.set_num_threads(1)  # more threads on busy cores are many times slower; use more processes

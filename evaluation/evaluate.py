@@ -59,7 +59,8 @@ def evaluate_run(
         command (`str`): how these numbers were made, written beside them.
     Returns:
         `dict`, ready for JSON. Scores are `{"mean", "low", "high"}` (95 %, subjects resampled). Keys: zero_shot,
-        linear_probe (`None` if the training rows are unlabelled), zero_shot_by_view, zero_shot_half_occluded,
+        linear_probe (`None` if the training rows are unlabelled), zero_shot_by_view, zero_shot_half_occluded (every view has
+        its own half covered), zero_shot_same_half_occluded,
         confusion_matrix, transfer, and what made them: data, supervision, prompts, seed, command, environment.
     Raises:
         ValueError: if a split is missing, the tested one has no labelled rows, or the views' channels are not those
@@ -87,6 +88,7 @@ def evaluate_run(
         "linear_probe": None,
         "zero_shot_by_view": {name: _brief(zero_shot(test, embeds)) for name, embeds in test.by_view.items()},
         "zero_shot_half_occluded": _brief(zero_shot(test, test.half_occluded)),
+        "zero_shot_same_half_occluded": _brief(zero_shot(test, test.same_half_occluded)),
         "confusion_matrix": {"labels": names, "counts": fused["confusion_matrix"]},
     }
     probe = None
@@ -201,7 +203,8 @@ def accuracies(results: dict) -> dict[str, dict[str, float]]:
     found = {"zero-shot": results["zero_shot"]}
     if results["linear_probe"]:
         found["linear probe"] = results["linear_probe"]
-    found["zero-shot, half of every view covered"] = results["zero_shot_half_occluded"]
+    found["zero-shot, half of each view covered"] = results["zero_shot_half_occluded"]
+    found["zero-shot, the same half of all covered"] = results["zero_shot_same_half_occluded"]
     found |= {f"zero-shot, {view} view only": value for view, value in results["zero_shot_by_view"].items()}
     for data, tests in results["transfer"].items():
         found |= {f"{TRANSFER_TESTS[test]} on {data}": value for test, value in tests.items() if value}

@@ -23,7 +23,8 @@ class SplitFeatures:
     Attributes:
         image_embeds (`(n, D)`): all views fused.
         by_view (`dict` of view name to `(n, D)`): the model given that view only; NaN where a scan lacks it.
-        half_occluded (`(n, D)` or `None`): all views fused, half of each covered (see `cover_half`).
+        half_occluded (`(n, D)` or `None`): all views fused, half of each covered, every view on its own side.
+        same_half_occluded (`(n, D)` or `None`): the same half of all views covered, so that it is seen from nowhere.
         labels (`(n,)`): index of the expression, -1 unknown.
         subjects, ids (`n` strings).
     """
@@ -31,6 +32,7 @@ class SplitFeatures:
     image_embeds: np.ndarray
     by_view: dict[str, np.ndarray]
     half_occluded: np.ndarray | None
+    same_half_occluded: np.ndarray | None
     labels: np.ndarray
     subjects: list[str]
     ids: list[str]
@@ -64,8 +66,8 @@ def embed_split(
         raise ValueError("expected at least one row to embed, got an empty split")
     views = ViewDataset(split, num_frames=num_frames, memory_budget_bytes=0)
     collate = Collator(None, image_processor, phrases=False)  # without captions no tokenizer is needed
-    sides = None if occlusion_seed is None else draw_sides(len(split), seed=occlusion_seed)
-    fused, occluded, alone = [], [], []
+    sides = None if occlusion_seed is None else draw_sides(len(split), views.num_views, seed=occlusion_seed)
+    fused, occluded, same_occluded, alone = [], [], [], []
     was_training = model.training
     model.eval()
     try:
@@ -79,8 +81,14 @@ def embed_split(
             if each_view:
                 alone += _embed_each_view(model, batch)
             if sides is not None:
-                covered = [s | {"views": cover_half(s["views"], sides[r])} for r, s in zip(rows, samples, strict=True)]
+                covered = [
+                    s | {"views": cover_halves(s["views"], sides[r])} for r, s in zip(rows, samples, strict=True)
+                ]
                 occluded.append(_embed(model, collate(covered)))
+                covered = [
+                    s | {"views": cover_half(s["views"], sides[r][0])} for r, s in zip(rows, samples, strict=True)
+                ]
+                same_occluded.append(_embed(model, collate(covered)))
     finally:
         model.train(was_training)
     fused = np.concatenate(fused)
@@ -88,15 +96,23 @@ def embed_split(
         image_embeds=fused,
         by_view=_by_name(alone, fused.shape),
         half_occluded=np.concatenate(occluded) if occluded else None,
+        same_half_occluded=np.concatenate(same_occluded) if same_occluded else None,
         labels=np.array(split["expression"]),
         subjects=list(map(str, split["subject"])),
         ids=list(map(str, split["id"])),
     )
 
 
-def draw_sides(count: int, *, seed: int) -> list[str]:
-    """The side to cover of each of `count` scans, each of the four equally likely, in row order."""
-    return [SIDES[i] for i in np.random.default_rng(seed).integers(len(SIDES), size=count)]
+def draw_sides(count: int, views: int, *, seed: int) -> list[list[str]]:
+    """The side to cover of each view of `count` scans, each of the four equally likely, in row order."""
+    return [[SIDES[i] for i in row] for row in np.random.default_rng(seed).integers(len(SIDES), size=(count, views))]
+
+
+def cover_halves(views: np.ndarray, sides: list[str]) -> np.ndarray:
+    """Cover half of every view, each with its own side, as things in front of each camera do: `(..., V, H, W, 3)`."""
+    return np.stack(
+        [cover_half(views[..., v, :, :, :], side) for v, side in enumerate(sides[: views.shape[-4]])], axis=-4
+    )
 
 
 def cover_half(views: np.ndarray, side: str) -> np.ndarray:

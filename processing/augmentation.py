@@ -22,7 +22,7 @@ class Augmentation:
 
     Args:
         view_dropout: chance that a view is left out; at least one always stays.
-        occlusion: chance, per view, that a rectangle is blanked.
+        occlusion: chance, per view, that a rectangle, or half of the view, is blanked.
         shift: largest translation, as a fraction of the image's side (3 pixels of 64).
         mirror: mirror half of the scans, with views reversed and left and right renamed.
         gain: brightness of shaded and coloured channels is multiplied by up to 1 +- gain; geometric channels stay.
@@ -31,7 +31,7 @@ class Augmentation:
     """
 
     view_dropout: float = 0.3
-    occlusion: float = 0.2
+    occlusion: float = 0.3
     shift: float = 3 / 64
     mirror: bool = True
     gain: float = 0.1
@@ -112,9 +112,8 @@ def augment_views(
             reach = round(augmentation.shift * max(H, W))
             _shift(views[:, view], *rng.integers(-reach, reach + 1, size=2))
         if rng.random() < augmentation.occlusion:
-            height, width = (round(side * rng.uniform(0.2, 0.5)) for side in (H, W))
-            top, left = rng.integers(0, H - height + 1), rng.integers(0, W - width + 1)
-            views[:, view, top : top + height, left : left + width] = 0
+            rows, columns = _hidden_part(H, W, rng)
+            views[:, view, rows, columns] = 0
     kept = rng.random(V) >= augmentation.view_dropout
     if not kept.any():
         kept[rng.integers(V)] = True
@@ -124,6 +123,17 @@ def augment_views(
 def mirror_texts(texts: list[str]) -> list[str]:
     """Left becomes right in every text, and right left."""
     return [swap_sides(text) for text in texts]
+
+
+def _hidden_part(H: int, W: int, rng: np.random.Generator) -> tuple[slice, slice]:
+    """What something in front of the camera hides: one half of the view, or a rectangle of 20 to 50 % of its sides."""
+    if rng.random() < 0.5:
+        whole, halves = slice(None), [slice(0, H // 2), slice(H // 2, H), slice(0, W // 2), slice(W // 2, W)]
+        side = int(rng.integers(4))
+        return (halves[side], whole) if side < 2 else (whole, halves[side])
+    height, width = (round(side * rng.uniform(0.2, 0.5)) for side in (H, W))
+    top, left = rng.integers(0, H - height + 1), rng.integers(0, W - width + 1)
+    return slice(top, top + height), slice(left, left + width)
 
 
 def _shift(images: np.ndarray, down: int, right: int) -> None:

@@ -55,7 +55,7 @@ class TrainConfig:
     )
 
     view_dropout: float = _help("Chance that a view is left out in training (never all).", 0.3)
-    occlusion: float = _help("Chance that a rectangle of a view is blanked.", 0.2)
+    occlusion: float = _help("Chance that half of a view, or a rectangle of it, is blanked.", 0.3)
     ramp: float = _help("Fraction of the run in which view dropout and occlusion rise from zero.", 0.5)
     drop_phrases: float = _help("Chance that an action is left out of a caption.", 0.1)
 

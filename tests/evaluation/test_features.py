@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from dataset_scripts.schema import load_splits
-from evaluation.features import SIDES, cover_half, draw_sides, embed_split
+from evaluation.features import SIDES, cover_half, cover_halves, draw_sides, embed_split
 from evaluation.zero_shot import present_classes, zero_shot_score
 from tests.train.toy import write_toy_data
 
@@ -50,9 +50,15 @@ def test_the_covered_half_is_background_and_the_rest_is_untouched():
 
 
 def test_sides_come_from_the_seed_and_are_balanced():
-    sides = draw_sides(4000, seed=1)
-    assert sides == draw_sides(4000, seed=1) != draw_sides(4000, seed=2)
-    assert all(900 < sides.count(side) < 1100 for side in SIDES)
+    sides = draw_sides(2000, 2, seed=1)
+    assert sides == draw_sides(2000, 2, seed=1) != draw_sides(2000, 2, seed=2)
+    assert all(900 < sum(row.count(side) for row in sides) < 1100 for side in SIDES)
+
+
+def test_every_view_has_its_own_half_covered():
+    covered = cover_halves(np.full((2, 6, 6, 3), 200, np.uint8), ["left", "top"])  # (V, H, W, 3)
+    assert (covered[0, :, :3] == 0).all() and (covered[0, :, 3:] == 200).all()
+    assert (covered[1, :3] == 0).all() and (covered[1, 3:] == 200).all()
 
 
 def test_occlusion_changes_the_embeddings_and_batches_do_not(small_model, small_processor, split):

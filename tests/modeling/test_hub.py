@@ -162,6 +162,7 @@ def results():
         "zero_shot": accuracy,
         "linear_probe": None,
         "zero_shot_half_occluded": accuracy,
+        "zero_shot_same_half_occluded": accuracy,
         "zero_shot_by_view": {"front": accuracy},
         "transfer": {"ict": {"zero_shot": accuracy, "linear_probe": None}},
         "split": "test",
