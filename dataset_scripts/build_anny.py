@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from .flags import arguments, run
 from .recipes import SHAPES
-from .synthesis import HeadModel, Source, arguments, run
+from .synthesis import HeadModel, Source
 
 # The face's own local shape changes, with the largest amount that leaves a plausible adult; pairs lack "l-" and "r-".
 _PAIRED_CHANGES = {

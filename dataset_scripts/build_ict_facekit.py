@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .flags import arguments, run
 from .recipes import SHAPES
-from .synthesis import HeadModel, Source, arguments, run
+from .synthesis import HeadModel, Source
 
 # Polygon ranges of the README that a camera outside can see: face, head and neck, mouth socket; teeth; eyeballs. Left
 # out: eye sockets, gums and tongue, and the thin shells around the eyes (lacrimal fluid, blend, occlusion, eyelashes).

@@ -125,16 +125,20 @@ def _excludes(unit: str, others) -> bool:
 
 
 def sample_expression(
-    rng: np.random.Generator, expression: str, *, variant: int | None = None, intensity: float | None = None
+    rng: np.random.Generator,
+    expression: str,
+    *,
+    variant: int | None = None,
+    strengths: tuple[float, float] = (0.5, 1.0),
 ) -> tuple[dict[str, float], float]:
     """Draw how a person shows an expression: a variant, its strength, units varied by 20 %, up to two others too faint to name.
 
     Returns:
-        (action units with intensities in [0, 1], the strength in [0.5, 1]).
+        (action units with intensities in [0, 1], the strength, uniform in `strengths`).
     """
     recipes = RECIPES[expression]
     recipe = recipes[int(rng.integers(len(recipes))) if variant is None else variant % len(recipes)]
-    strength = float(rng.uniform(0.5, 1.0)) if intensity is None else intensity
+    strength = float(rng.uniform(*strengths))
     units = {unit: float(np.clip(value * strength * rng.uniform(0.8, 1.2), 0, 1)) for unit, value in recipe.items()}
     if "45" in units:
         units["45"] = max(units["45"], 0.85)  # half-closed eyes would be a different action

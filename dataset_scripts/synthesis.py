@@ -1,39 +1,29 @@
 """Labelled faces from a parametric head: what the builders for Anny and for ICT-FaceKit share.
 
-In: a head model that is linear in its facial actions. Out: a folder of Parquet shards (`schema`). Every subject has its
-own random stream, and shards are whole subjects, so the bytes depend on the seed and settings, never on the number of
-processes; finished shards are kept when a build is started again.
+In: a head model that is linear in its facial actions. Out: rows of `schema`. Every subject has its own random stream, so
+a row depends on the seed and the settings, and on nothing else.
 """
 
-import argparse
 import json
-import multiprocessing
-import os
-import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from processing.framing_mvfer import FaceFrame, frame_face
 from processing.prompts_mvfer import EXPRESSIONS
-from processing.rendering_mvfer import BACKENDS, RenderSettings, render_scan, resolve_backend
+from processing.rendering_mvfer import RenderSettings, render_scan
 
-from . import card, schema
+from . import schema
 from .captions import captions_for
 from .recipes import sample_combination, sample_expression, shape_weights
 from .variation import GeometryVariation, reframe, rotation
 
 BASIC = tuple(name for name in EXPRESSIONS if name != "contempt")
 FRAMED = FaceFrame((0.0, 0.0, 0.0), 1.0)
-SUBJECTS_PER_SHARD = 25
 
 
 @dataclass
@@ -77,6 +67,7 @@ class BuildSettings:
     expressions: tuple[str, ...] = BASIC
     expressions_per_subject: int = 1
     random_per_subject: int = 7
+    intensity: tuple[float, float] = (0.5, 1.0)
     vary_geometry: bool = False
     variants: int = 1
     languages: tuple[str, ...] = ("en",)
@@ -93,6 +84,8 @@ class BuildSettings:
         unknown = [name for name in self.expressions if name not in EXPRESSIONS]
         if unknown or not self.expressions:
             raise ValueError(f"unknown expressions {unknown}; expected some of {', '.join(EXPRESSIONS)}")
+        if not 0 < self.intensity[0] <= self.intensity[1] <= 1:
+            raise ValueError(f"expected an intensity range 0 < low <= high <= 1, got {self.intensity}")
         counts = (self.expressions_per_subject, self.captions_per_row, self.num_frames, self.variants)
         if min(counts) < 1 or self.random_per_subject < 0 or self.fps <= 0:
             raise ValueError(
@@ -102,29 +95,6 @@ class BuildSettings:
 
     def to_dict(self) -> dict:
         return json.loads(json.dumps(asdict(self) | {"render": self.render.to_dict()}))
-
-
-@dataclass(frozen=True)
-class Shard:
-    split: str
-    index: int
-    count: int
-    subjects: range  # numbers of the subjects, unique over all splits
-
-    def path(self, folder: Path) -> Path:
-        return schema.shard_path(folder, self.split, self.index, self.count)
-
-
-def plan(settings: BuildSettings) -> list[Shard]:
-    """Cut every split's subjects into shards."""
-    shards, start = [], 0
-    for split, number in zip(schema.SPLITS, settings.subjects, strict=True):
-        count = -(-number // SUBJECTS_PER_SHARD)
-        for index in range(count):
-            first = start + index * SUBJECTS_PER_SHARD
-            shards.append(Shard(split, index, count, range(first, min(first + SUBJECTS_PER_SHARD, start + number))))
-        start += number
-    return shards
 
 
 class Synthesizer:
@@ -143,7 +113,7 @@ class Synthesizer:
     def _rng(self, subject: int) -> np.random.Generator:
         return np.random.default_rng([self.settings.seed, zlib.crc32(self.source.name.encode()), subject + 1])
 
-    def shard_rows(self, shard: Shard) -> tuple[list[dict], list[dict]]:
+    def shard_rows(self, shard) -> tuple[list[dict], list[dict]]:
         """Rows, and `{"id", "reason"}` of what could not be made."""
         streams = [self._rng(number) for number in shard.subjects]
         identities, known = self.model.identities(streams)
@@ -172,7 +142,7 @@ class Synthesizer:
                 units = sample_combination(rng)
                 intensity = max(units.values())
             else:
-                units, intensity = sample_expression(rng, name)
+                units, intensity = sample_expression(rng, name, strengths=settings.intensity)
             asymmetry = {unit: float(np.clip(rng.normal(0, 0.12), -0.35, 0.35)) for unit in units}
             curve = activation_curve(rng, settings.num_frames) if settings.kind == "4d" else np.ones(1)
             pose = rng.normal(0, (3.0, 3.0, 2.0)).clip(-8, 8)
@@ -201,7 +171,7 @@ class Synthesizer:
         light = (float(rng.uniform(-60, 60)), float(rng.uniform(10, 65))) if rng.random() < 0.7 else None
         return render_scan(vertices, faces, self.settings.render, frame=FRAMED, light_deg=light)
 
-    def example_scans(self, shard: Shard) -> Iterator[tuple[str, np.ndarray]]:
+    def example_scans(self, shard) -> Iterator[tuple[str, np.ndarray]]:
         """Every first scan of an expression of the shard's first subject: its id and vertices `(N, 3)` at the apex."""
         stream = self._rng(shard.subjects[0])
         identity = self.model.identities([stream])[0][0]
@@ -250,198 +220,3 @@ def activation_curve(rng: np.random.Generator, num_frames: int) -> np.ndarray:
     smooth_rise, smooth_fall = rise * rise * (3 - 2 * rise), fall * fall * (3 - 2 * fall)
     curve = smooth_rise * (1 - (1 - rest) * smooth_fall)
     return curve / curve.max()
-
-
-_worker: Synthesizer | None = None
-
-
-def _start_worker(load: Callable[[], HeadModel], source: Source, settings: BuildSettings) -> None:
-    global _worker
-    torch.set_num_threads(1)
-    _worker = Synthesizer(load(), source, settings)
-
-
-def _build_shard(shard: Shard, folder: Path) -> int:
-    rows, rejected = _worker.shard_rows(shard)
-    schema.write_shard(shard.path(folder), rows, rejected)
-    return len(rows)
-
-
-def build(
-    load: Callable[[], HeadModel],
-    source: Source,
-    settings: BuildSettings,
-    folder: str | os.PathLike,
-    *,
-    num_proc: int = 1,
-    num_shards: int = 1,
-    shard_index: int = 0,
-    meshes: bool = False,
-) -> dict:
-    """Build a data set, or go on with one.
-
-    Args:
-        load: makes the head model; called once per process, so it must be picklable.
-        folder: where the shards go.
-        num_proc: processes; the result does not depend on it.
-        num_shards, shard_index: which part of the shards this machine makes; the last one to finish writes the card.
-        meshes: also write the first test subject's scans as OBJ files below `meshes/`, to try predictions on.
-    Returns:
-        the `dataset_info`; `complete` is false while shards of other machines are missing.
-    Raises:
-        ValueError: if the folder holds a build with other settings.
-    """
-    if num_proc < 1 or not 0 <= shard_index < num_shards:
-        raise ValueError(
-            f"expected num_proc >= 1 and 0 <= shard_index < num_shards, got {num_proc}, {shard_index}, {num_shards}"
-        )
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    info = card.describe(source, settings)
-    _claim(folder, info)
-    shards = plan(settings)
-    todo = [shard for shard in shards[shard_index::num_shards] if not shard.path(folder).exists()]
-    started = time.perf_counter()
-    done = sum(_run(load, source, settings, folder, todo, num_proc))
-    if todo:
-        views = done * len(settings.render.view_angles_deg) * (settings.num_frames if settings.kind == "4d" else 1)
-        seconds = time.perf_counter() - started
-        print(f"{done} rows, {views} views in {seconds:.1f} s ({views / seconds:.0f} views per second)")
-    if all(shard.path(folder).exists() for shard in shards):
-        info = _finish(folder, info, shards)
-    if meshes:
-        _write_meshes(Synthesizer(load(), source, settings), next(s for s in shards if s.split == "test"), folder)
-    return info
-
-
-def _write_meshes(synthesizer: Synthesizer, shard: Shard, folder: Path) -> None:
-    (folder / "meshes").mkdir(exist_ok=True)
-    faces = "".join("f {} {} {}\n".format(*face) for face in (synthesizer.model.faces + 1).tolist())
-    for name, vertices in synthesizer.example_scans(shard):
-        points = "".join("v {:.6f} {:.6f} {:.6f}\n".format(*point) for point in vertices.tolist())
-        (folder / "meshes" / f"{name}.obj").write_text(points + faces, encoding="utf-8")
-
-
-def _claim(folder: Path, info: dict) -> None:
-    """Write down whose folder this is, or refuse to mix two builds."""
-    path = folder / schema.INFO_FILE
-    if path.exists():
-        old = json.loads(path.read_text(encoding="utf-8"))
-        for key in ("name", "version", "source_version", "renderer", "build"):
-            if old.get(key) != info[key]:
-                raise ValueError(
-                    f"{folder} holds a build with another {key} ({old.get(key)} instead of {info[key]}); "
-                    "delete the folder or choose another --out"
-                )
-        return
-    schema.write_json(path, info | {"complete": False})
-
-
-def _run(load, source, settings, folder, todo, num_proc):
-    """Build shards and yield their numbers of rows, with a progress bar that shows the rate and the time left."""
-    bar = tqdm(total=sum(len(shard.subjects) for shard in todo), unit="subject", disable=not todo)
-    if min(num_proc, len(todo)) <= 1:
-        threads = torch.get_num_threads()
-        try:
-            if todo:
-                _start_worker(load, source, settings)
-            for shard in todo:
-                yield _build_shard(shard, folder)
-                bar.update(len(shard.subjects))
-        finally:
-            torch.set_num_threads(threads)
-            bar.close()
-        return
-    context = multiprocessing.get_context("spawn")
-    with bar, ProcessPoolExecutor(num_proc, context, _start_worker, (load, source, settings)) as pool:
-        futures = {pool.submit(_build_shard, shard, folder): shard for shard in todo}
-        for future in as_completed(futures):
-            yield future.result()
-            bar.update(len(futures[future].subjects))
-
-
-def _finish(folder: Path, info: dict, shards: list[Shard]) -> dict:
-    """Count, list what was rejected, write the card; last of all, say that the folder is complete."""
-    paths = [(shard.split, shard.path(folder)) for shard in shards]
-    counts = {split: sum(pq.read_metadata(path).num_rows for s, path in paths if s == split) for split in schema.SPLITS}
-    rejected = [item for _, path in paths for item in schema.read_rejected(path)]
-    rejected = list({item["id"]: item for item in rejected}.values())  # a damaged source file is met by every shard
-    lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in rejected)
-    (folder / schema.REJECTED_FILE).write_text(lines, encoding="utf-8")
-    size = sum(path.stat().st_size for _, path in paths)
-    info = info | {"rows": counts, "rejected": len(rejected), "bytes": size, "complete": True}
-    (folder / "README.md").write_text(card.write(info), encoding="utf-8")
-    schema.write_json(folder / schema.INFO_FILE, info)
-    if rejected:
-        print(f"{len(rejected)} items could not be made; their reasons are in {folder / schema.REJECTED_FILE}")
-    return info
-
-
-def arguments(description: str, subjects: Sequence[int]) -> argparse.ArgumentParser:
-    """The flags that all builders have."""
-    default = BuildSettings()
-    flags = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    add = flags.add_argument
-    add("--out", required=True, help="folder to write")
-    add("--subjects", type=int, nargs=3, default=list(subjects), metavar=("TRAIN", "VALIDATION", "TEST"), help="people")
-    add("--kind", choices=("3d", "4d"), default=default.kind, help="scans, or sequences from onset over apex to offset")
-    add("--size_px", type=int, default=64, help="height and width of the views")
-    add("--supersampling", type=int, default=2, help="samples per pixel and axis")
-    add("--channels", nargs=3, default=list(default.render.channels), help="what the three channels show")
-    add(
-        "--view_angles_deg",
-        type=float,
-        nargs="+",
-        default=None,
-        metavar="YAW",
-        help="yaw of every view; default -30 0 30",
-    )
-    add("--backend", choices=BACKENDS, default="auto", help="rasteriser; auto is numba where installed")
-    add("--seed", type=int, default=default.seed, help="the same seed gives the same bytes")
-    add("--expressions", nargs="+", default=list(default.expressions), choices=EXPRESSIONS, help="classes")
-    add(
-        "--expressions_per_subject",
-        type=int,
-        default=default.expressions_per_subject,
-        help="rows per class and training subject",
-    )
-    add(
-        "--random_per_subject",
-        type=int,
-        default=default.random_per_subject,
-        help="rows of random actions per training subject",
-    )
-    add("--vary_geometry", action="store_true", help="vary resolution, smoothness, noise, holes, framing and light")
-    add("--variants", type=int, default=default.variants, help="with --vary_geometry: renderings per training scan")
-    add("--languages", nargs="+", default=list(default.languages), choices=("en", "ja"), help="of the captions")
-    add("--captions_per_row", type=int, default=default.captions_per_row, help="per language")
-    add("--num_frames", type=int, default=default.num_frames, help="4d: frames per sequence")
-    add("--fps", type=float, default=default.fps, help="4d: frames per second")
-    add("--meshes", action="store_true", help="also write the first test subject's scans as OBJ files")
-    add("--num_proc", type=int, default=os.cpu_count() or 1, help="processes")
-    add("--num_shards", type=int, default=1, help="number of machines that share the build")
-    add("--shard_index", type=int, default=0, help="which of them this is")
-    return flags
-
-
-def run(flags: argparse.Namespace, load: Callable[[], HeadModel], source: Source) -> dict:
-    """Build with parsed flags."""
-    render = {"size_px": flags.size_px, "supersampling": flags.supersampling, "channels": tuple(flags.channels)}
-    if flags.view_angles_deg:
-        render["view_angles_deg"] = tuple((yaw, 0.0) for yaw in flags.view_angles_deg)
-    names = set(BuildSettings.__dataclass_fields__) - {"render"}
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(flags).items() if k in names}
-    settings = BuildSettings(render=RenderSettings(backend=resolve_backend(flags.backend), **render), **values)
-    info = build(
-        load,
-        source,
-        settings,
-        flags.out,
-        num_proc=flags.num_proc,
-        num_shards=flags.num_shards,
-        shard_index=flags.shard_index,
-        meshes=flags.meshes,
-    )
-    if info.get("complete"):
-        print(f"{flags.out}: {info['rows']}, {info['bytes'] / 1e6:.1f} MB")
-    return info

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from dataset_scripts import build_ict_facekit
+from dataset_scripts.building import build
 from dataset_scripts.recipes import SHAPES
-from dataset_scripts.synthesis import BuildSettings, build
+from dataset_scripts.synthesis import BuildSettings
 from processing.rendering_mvfer import RenderSettings
 
 GRID = 33

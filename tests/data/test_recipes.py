@@ -29,7 +29,7 @@ def test_the_seven_basic_expressions_keep_their_recipe_as_the_strongest_part():
     rng = np.random.default_rng(1)
     for name, recipes in RECIPES.items():
         for variant, recipe in enumerate(recipes):
-            units, _ = sample_expression(rng, name, variant=variant, intensity=1.0)
+            units, _ = sample_expression(rng, name, variant=variant, strengths=(1.0, 1.0))
             assert set(recipe) <= set(units)
             assert all(units[unit] <= 0.25 for unit in set(units) - set(recipe))
 

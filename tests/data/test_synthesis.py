@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dataset_scripts import build_ict_facekit, schema, synthesis
+from dataset_scripts import build_ict_facekit, building, schema, synthesis
 from dataset_scripts.captions import captions_for
 from dataset_scripts.recipes import shape_weights
 from dataset_scripts.variation import GeometryVariation, merge_neighbors
@@ -51,9 +51,9 @@ def test_the_bytes_do_not_depend_on_the_number_of_processes(build_faces, tmp_pat
 
 
 def test_a_killed_build_goes_on_where_it_stopped(build_faces, tmp_path, monkeypatch):
-    monkeypatch.setattr(synthesis, "SUBJECTS_PER_SHARD", 1)
+    monkeypatch.setattr(building, "SUBJECTS_PER_SHARD", 1)
     build_faces(tmp_path / "whole")
-    original, calls = synthesis._build_shard, []
+    original, calls = building._build_shard, []
 
     def killed(shard, folder):
         calls.append(shard)
@@ -61,12 +61,12 @@ def test_a_killed_build_goes_on_where_it_stopped(build_faces, tmp_path, monkeypa
             raise KeyboardInterrupt
         return original(shard, folder)
 
-    monkeypatch.setattr(synthesis, "_build_shard", killed)
+    monkeypatch.setattr(building, "_build_shard", killed)
     with pytest.raises(KeyboardInterrupt):
         build_faces(tmp_path / "killed")
     with pytest.raises(ValueError, match="was not finished"):
         schema.dataset_info(tmp_path / "killed")
-    monkeypatch.setattr(synthesis, "_build_shard", original)
+    monkeypatch.setattr(building, "_build_shard", original)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("*.parquet")}
     assert len(before) == 2
     build_faces(tmp_path / "killed")
@@ -82,11 +82,11 @@ def test_a_folder_of_another_build_is_not_mixed_up(build_faces, tmp_path):
 
 
 def test_machines_share_a_build_and_the_last_one_completes_it(face_folder, build_faces, tmp_path, monkeypatch):
-    monkeypatch.setattr(synthesis, "SUBJECTS_PER_SHARD", 1)
+    monkeypatch.setattr(building, "SUBJECTS_PER_SHARD", 1)
     build_faces(tmp_path / "alone")
     settings = synthesis.BuildSettings(subjects=(2, 1, 1), random_per_subject=1, render=RenderSettings(size_px=24))
     for index in (0, 1):
-        info = synthesis.build(
+        info = building.build(
             lambda: build_ict_facekit.load_head(str(face_folder)),
             build_ict_facekit.source(face_folder),
             settings,
@@ -253,3 +253,27 @@ def test_anny_builds_adults_whose_left_is_left(tmp_path):
     assert row["ancestry"] in (*build_anny.ANCESTRIES, "mixed")
     people = [build_anny.sample_person(np.random.default_rng(seed)) for seed in range(50)]
     assert min(phenotypes["age"] for phenotypes, _, _ in people) > 0.5  # 1/3 is a child, 2/3 a young adult
+
+
+def test_example_meshes_are_the_test_subjects_scans(face_folder, tmp_path):
+    from processing.framing_mvfer import frame_face
+    from processing.meshes_mvfer import load_mesh
+
+    settings = synthesis.BuildSettings(subjects=(1, 1, 1), random_per_subject=0, render=RenderSettings(size_px=24))
+    source = build_ict_facekit.source(face_folder)
+    building.build(
+        lambda: build_ict_facekit.load_head(str(face_folder)), source, settings, tmp_path, meshes=True
+    )
+    rows = {row["id"]: row for row in schema.load_splits(tmp_path, decode=False)["test"]}
+    written = sorted((tmp_path / "meshes").glob("*.obj"))
+    assert [path.stem for path in written] == sorted(name for name in rows if name.endswith("-0"))
+    mesh = load_mesh(written[0])
+    views = render_scan(mesh.vertices, mesh.faces, settings.render, frame=frame_face(mesh.vertices, mesh.faces))
+    stored = schema.view_arrays(rows[written[0].stem])
+    assert np.abs(views.astype(int) - stored).mean() < 1  # the file has six decimals
+
+
+@pytest.mark.parametrize("intensity", [(0.0, 1.0), (0.8, 0.5), (0.5, 1.5)])
+def test_an_impossible_range_of_intensities_is_refused(intensity):
+    with pytest.raises(ValueError, match="intensity range"):
+        synthesis.BuildSettings(intensity=intensity)

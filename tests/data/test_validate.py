@@ -13,7 +13,8 @@ def good(face_folder, tmp_path_factory):
     import functools
 
     from dataset_scripts import build_ict_facekit
-    from dataset_scripts.synthesis import BuildSettings, build
+    from dataset_scripts.building import build
+    from dataset_scripts.synthesis import BuildSettings
     from processing.rendering_mvfer import RenderSettings
 
     folder = tmp_path_factory.mktemp("good")
