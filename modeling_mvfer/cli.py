@@ -66,7 +66,7 @@ def predict(args: argparse.Namespace) -> int:
     model, processor = load_run(args.model)
     if args.up_axis:
         processor.image_processor.up_axis = args.up_axis
-    labels = list(dict.fromkeys(args.labels or EXPRESSIONS))
+    labels = list(dict.fromkeys(args.labels or _tested_labels(args.model) or EXPRESSIONS))
     classes = embed_classes(model, processor.tokenizer, labels, kinds=args.prompts, language=args.language)
     drawn, failures = [], 0
     for mesh in args.meshes:
@@ -86,6 +86,14 @@ def predict(args: argparse.Namespace) -> int:
         predictions_picture(drawn, args.picture)
         print(f"mvfer: wrote {args.picture}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _tested_labels(model: str) -> list[str] | None:
+    """The expressions that a run was tested on, so that by default it is not asked for ones that it never met."""
+    results = Path(model) / "results.json"
+    if not results.is_file():
+        return None
+    return json.loads(results.read_text(encoding="utf-8"))["confusion_matrix"]["labels"]
 
 
 def _predict_one(mesh: str, model, processor, classes: dict, *, draw: bool):
@@ -163,7 +171,9 @@ def _parser() -> argparse.ArgumentParser:
     flags = commands.add_parser("predict", help="classify scans", description=predict.__doc__)
     flags.add_argument("meshes", nargs="+", metavar="mesh", help="mesh files; one row of output each, in order")
     flags.add_argument("--model", required=True, metavar="DIR", help="folder of a run, or a repository on the Hub")
-    flags.add_argument("--labels", nargs="+", metavar="LABEL", help="any texts (default: the eight expressions)")
+    flags.add_argument(
+        "--labels", nargs="+", metavar="LABEL", help="any texts (default: the expressions that the model was tested on)"
+    )
     flags.add_argument("--prompts", nargs="+", choices=["actions", "names"], help="default: the model's own")
     flags.add_argument("--language", default="en", choices=["en", "ja"], help="of the prompts (default: en)")
     flags.add_argument("--up_axis", choices=UP_AXES, help="the files' upward axis (default: the model's setting)")
