@@ -29,7 +29,8 @@ def test_every_score_of_the_report_has_an_interval(results):
     names = [
         "zero-shot",
         "linear probe",
-        "zero-shot, half of every view covered",
+        "zero-shot, half of each view covered",
+        "zero-shot, the same half of all covered",
         "zero-shot, right_30 view only",
         "zero-shot, front view only",
         "zero-shot, left_30 view only",
