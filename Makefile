@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/demo
-DATA := data/anny
+DATA := data/demo
 PROCESSES := 2
 RECIPE := --intensity 0.7 1 --captions_per_row 1
 export TOKENIZERS_PARALLELISM := false
@@ -16,13 +16,13 @@ export OMP_NUM_THREADS := 1
 .PHONY: demo test clean
 
 demo: $(VENV)/demo
-	$(BIN)/python -m dataset_scripts.build_anny --out $(DATA) $(RECIPE) --num_proc $(PROCESSES) --meshes
+	$(BIN)/python -m dataset_scripts.build_anny --out $(DATA)/anny $(RECIPE) --num_proc $(PROCESSES) --meshes
 ifdef ICT
-	$(BIN)/python -m dataset_scripts.build_ict_facekit --source "$(ICT)" --out data/ict $(RECIPE) --subjects 20 10 60 --num_proc $(PROCESSES)
+	$(BIN)/python -m dataset_scripts.build_ict_facekit --source "$(ICT)" --out $(DATA)/ict $(RECIPE) --subjects 20 10 60 --num_proc $(PROCESSES)
 endif
 	ACCELERATE_USE_CPU=true $(BIN)/torchrun --nproc_per_node $(PROCESSES) train.py \
-	    --dataset $(DATA) $(if $(ICT),--also_test data/ict) --output_dir $(RUN) --steps 500 --num_workers 0 --mixed_precision bf16
-	$(BIN)/mvfer predict $(DATA)/meshes/*.obj --model $(RUN) --picture views.png
+	    --dataset $(DATA)/anny $(if $(ICT),--also_test $(DATA)/ict) --output_dir $(RUN) --steps 500 --num_workers 0 --mixed_precision bf16
+	$(BIN)/mvfer predict $(DATA)/anny/meshes/*.obj --model $(RUN) --picture views.png
 
 test: $(VENV)/test
 	$(BIN)/ruff check .

@@ -43,9 +43,8 @@ def build_processor(config: TrainConfig, splits: list, infos: list[dict]) -> MVF
                     f"{folder}: {key} is {info['render_settings'][key]}, but {render[key]} in {config.dataset[0]}; build alike"
                 )
     if config.model != "small":
-        size_px = MVFERConfig.from_pretrained(
-            config.model
-        ).vision_config.image_size  # the data's views are resized to it
+        # The data's views are resized to what the pretrained tower takes.
+        size_px = MVFERConfig.from_pretrained(config.model).vision_config.image_size
         image_processor = MVFERImageProcessor.from_render_settings(render | {"size_px": size_px})
         return MVFERProcessor(image_processor=image_processor, tokenizer=AutoTokenizer.from_pretrained(config.model))
     image_processor = MVFERImageProcessor.from_render_settings(render)

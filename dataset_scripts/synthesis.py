@@ -176,7 +176,7 @@ class Synthesizer:
         stream = self._rng(shard.subjects[0])
         identity = self.model.identities([stream])[0][0]
         for item in self._items(f"{self.source.name}-{shard.subjects[0]:05d}", shard.split, stream):
-            if item["id"].endswith("-0"):
+            if "-0-" in item["id"] + "-":  # the first repeat; builds with variants add "-v0"
                 apex = self._vertices(item, identity)[int(np.argmax(item["curve"]))]
                 yield item["id"], (apex @ rotation(*item["pose"]).T).numpy()
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from processing.augmentation import halves
 from processing.batching import Collator, ViewDataset
 from processing.cameras_mvfer import view_name
 
@@ -122,17 +123,11 @@ def cover_half(views: np.ndarray, side: str) -> np.ndarray:
         views (`uint8 (..., H, W, 3)`): not changed.
         side (`str`): left, right, top or bottom, as seen in the image.
     """
-    height, width = views.shape[-3:-1]
-    halves = {
-        "left": (slice(None), slice(0, width // 2)),
-        "right": (slice(None), slice(width - width // 2, width)),
-        "top": (slice(0, height // 2), slice(None)),
-        "bottom": (slice(height - height // 2, height), slice(None)),
-    }
-    if side not in halves:
-        raise ValueError(f"expected a side of {list(halves)}, got {side!r}")
+    parts = halves(*views.shape[-3:-1])
+    if side not in parts:
+        raise ValueError(f"expected a side of {list(parts)}, got {side!r}")
     covered = views.copy()
-    covered[(..., *halves[side], slice(None))] = 0
+    covered[(..., *parts[side], slice(None))] = 0
     return covered
 
 

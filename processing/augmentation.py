@@ -125,12 +125,21 @@ def mirror_texts(texts: list[str]) -> list[str]:
     return [swap_sides(text) for text in texts]
 
 
+def halves(H: int, W: int) -> dict[str, tuple[slice, slice]]:
+    """Rows and columns of the four halves of an image, by the side that they lie on, as seen in the image."""
+    whole = slice(None)
+    return {
+        "top": (slice(0, H // 2), whole),
+        "bottom": (slice(H - H // 2, H), whole),
+        "left": (whole, slice(0, W // 2)),
+        "right": (whole, slice(W - W // 2, W)),
+    }
+
+
 def _hidden_part(H: int, W: int, rng: np.random.Generator) -> tuple[slice, slice]:
     """What something in front of the camera hides: one half of the view, or a rectangle of 20 to 50 % of its sides."""
     if rng.random() < 0.5:
-        whole, halves = slice(None), [slice(0, H // 2), slice(H // 2, H), slice(0, W // 2), slice(W // 2, W)]
-        side = int(rng.integers(4))
-        return (halves[side], whole) if side < 2 else (whole, halves[side])
+        return list(halves(H, W).values())[int(rng.integers(4))]
     height, width = (round(side * rng.uniform(0.2, 0.5)) for side in (H, W))
     top, left = rng.integers(0, H - height + 1), rng.integers(0, W - width + 1)
     return slice(top, top + height), slice(left, left + width)
