@@ -79,12 +79,13 @@ def build_model(config: TrainConfig, processor: MVFERProcessor, infos: list[dict
 
 
 def optimizers_and_schedules(model: MVFERModel, config: TrainConfig) -> tuple[list, list]:
-    """AdamW, with decay on matrices only; from scratch, Muon (Jordan et al. 2024) for the matrices inside the transformers.
+    """AdamW, with decay on matrices only; from scratch, Muon (Jordan et al. 2024) for the matrices of stem and transformers.
 
     Linear warm-up, then a cosine to zero.
     """
     named = list(model.named_parameters())
-    hidden = [p for name, p in named if config.model == "small" and ".layers." in name and p.ndim == 2]
+    inner = (".layers.", ".stages.")
+    hidden = [p for name, p in named if config.model == "small" and p.ndim == 2 and any(part in name for part in inner)]
     ours = {id(p) for p in hidden}
     decayed = [p for _, p in named if p.ndim >= 2 and id(p) not in ours]
     plain = [p for _, p in named if p.ndim < 2]
@@ -202,9 +203,10 @@ def main(argv: list[str] | None = None) -> int:
         )
 
     batches = EpochBatches(
-        len(train),
+        [subject for split in splits for subject in split["train"]["subject"]],
         config.batch_size,
         seed=config.seed,
+        scans_per_subject=config.scans_per_subject,
         rank=accelerator.process_index,
         world=world,
         start=state.step * config.gradient_accumulation,

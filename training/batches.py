@@ -1,48 +1,67 @@
 """Which rows make which batch: a pure function of (seed, epoch, batch, rank), so a resumed run sees what the unbroken one would.
 
-Goes in: the number of rows, the batch size of one process, how many processes. Comes out: lists of `(epoch, row)` pairs. The
-last, incomplete batch of an epoch is dropped, so that every rank has the same number of rows.
+Goes in: the subject of every row, the batch size of one process, how many processes. Comes out: lists of `(epoch, row)`
+pairs. Several scans of one person come one after the other, so a batch cannot be told apart by who is seen: what is
+left to tell is what the faces do. The last, incomplete batch of an epoch is dropped, so that every rank has the same
+number of rows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 
-import torch
+import numpy as np
 
 
 class EpochBatches:
     """Batch sampler of one rank that starts anywhere.
 
     Args:
-        rows (`int`): rows of the training split.
+        subjects: whom each row of the training split shows.
         batch_size (`int`): rows per process and batch.
+        scans_per_subject (`int`, defaults to 1): how many rows of a subject come together; 1 shuffles rows freely.
         rank, world (`int`): this process and how many there are; they share one global batch.
         start (`int`): index of the first global batch, counted over all epochs.
     Raises:
         ValueError: if the split has fewer rows than one global batch.
     """
 
-    def __init__(self, rows: int, batch_size: int, *, seed: int, rank: int = 0, world: int = 1, start: int = 0):
-        self.per_epoch = rows // (batch_size * world)
+    def __init__(
+        self,
+        subjects: Sequence[Hashable],
+        batch_size: int,
+        *,
+        seed: int,
+        scans_per_subject: int = 1,
+        rank: int = 0,
+        world: int = 1,
+        start: int = 0,
+    ):
+        self.per_epoch = len(subjects) // (batch_size * world)
         if self.per_epoch == 0:
             raise ValueError(
-                f"{rows} training rows do not fill one batch of {batch_size} x {world} processes; pass a smaller --batch_size"
+                f"{len(subjects)} training rows do not fill one batch of {batch_size} x {world} processes; "
+                "pass a smaller --batch_size"
             )
-        self.rows, self.batch_size, self.seed, self.rank, self.world, self.start = (
-            rows,
-            batch_size,
-            seed,
-            rank,
-            world,
-            start,
-        )
+        by_subject: dict[Hashable, list[int]] = {}
+        for row, subject in enumerate(subjects):
+            by_subject.setdefault(subject, []).append(row)
+        self.rows_of_subjects = list(by_subject.values())
+        self.batch_size, self.scans_per_subject, self.seed = batch_size, scans_per_subject, seed
+        self.rank, self.world, self.start = rank, world, start
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch, batch = divmod(self.start, self.per_epoch)
         while True:
-            order = torch.randperm(
-                self.rows, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            ).tolist()
+            order = self._order(epoch)
             for index in range(batch, self.per_epoch):
                 first = (index * self.world + self.rank) * self.batch_size
                 yield [(epoch, row) for row in order[first : first + self.batch_size]]
             epoch, batch = epoch + 1, 0
+
+    def _order(self, epoch: int) -> list[int]:
+        """All rows once: every subject's rows shuffled and cut into groups, the groups shuffled."""
+        rng, size = np.random.default_rng((self.seed, epoch)), self.scans_per_subject
+        groups = []
+        for rows in self.rows_of_subjects:
+            rows = rng.permutation(rows).tolist()
+            groups += [rows[first : first + size] for first in range(0, len(rows), size)]
+        return [row for group in rng.permutation(len(groups)) for row in groups[group]]

@@ -31,6 +31,10 @@ class TrainConfig:
 
     steps: int = _help("Optimizer steps.", 1500)
     batch_size: int = _help("Scans per process and step; contrast runs over all processes' scans.", 64)
+    scans_per_subject: int = _help(
+        "Scans of one person that come together in a batch, so that who it is does not tell them apart; 1: shuffled freely.",
+        7,
+    )
     gradient_accumulation: int = _help("Batches per optimizer step (adds no contrast partners).", 1)
     learning_rate: float = _help("Peak learning rate of AdamW; from scratch, Muon's is 20 times that.", 1e-3)
     weight_decay: float = _help("Decay of matrices; biases, norms and the logit scale have none.", 0.05)
@@ -75,6 +79,7 @@ class TrainConfig:
         for name in (
             "steps",
             "batch_size",
+            "scans_per_subject",
             "gradient_accumulation",
             "eval_every",
             "checkpoint_every",

@@ -6,7 +6,7 @@ from training.batches import EpochBatches
 
 
 def take(count, **settings):
-    return list(islice(EpochBatches(10, 2, seed=1, **settings), count))
+    return list(islice(EpochBatches(range(10), 2, seed=1, **settings), count))
 
 
 def test_starting_later_gives_the_rest_of_the_same_sequence():
@@ -27,4 +27,15 @@ def test_each_epoch_sees_a_row_once_in_another_order():
 
 def test_too_few_rows_for_one_batch_are_refused():
     with pytest.raises(ValueError, match="10 training rows do not fill one batch of 8 x 2"):
-        EpochBatches(10, 8, seed=0, world=2)
+        EpochBatches(range(10), 8, seed=0, world=2)
+
+
+def test_scans_of_a_subject_come_together_and_each_row_once():
+    subjects = [row % 4 for row in range(24)]  # six rows of each of four people
+    batches = list(islice(EpochBatches(subjects, 6, seed=3, scans_per_subject=3), 8))
+    for epoch in (batches[:4], batches[4:]):
+        rows = [row for batch in epoch for _, row in batch]
+        assert sorted(rows) == list(range(24))
+        groups = [{subjects[row] for row in rows[first : first + 3]} for first in range(0, 24, 3)]
+        assert all(len(group) == 1 for group in groups)
+    assert batches[:4] != batches[4:]
