@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import parse_flag_from_env, set_seed
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 from transformers import AutoTokenizer
@@ -92,7 +92,7 @@ def optimizers_and_schedules(model: MVFERModel, config: TrainConfig) -> tuple[li
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimizers = [torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))]
     if hidden:
-        optimizers.append(torch.optim.Muon(hidden, lr=20 * config.learning_rate, weight_decay=0.0))
+        optimizers.append(torch.optim.Muon(hidden, lr=30 * config.learning_rate, weight_decay=0.0))
     warmup = max(1, round(config.warmup * config.steps))
 
     def rate(step: int) -> float:
@@ -101,6 +101,13 @@ def optimizers_and_schedules(model: MVFERModel, config: TrainConfig) -> tuple[li
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, config.steps - warmup))))
 
     return optimizers, [torch.optim.lr_scheduler.LambdaLR(optimizer, rate) for optimizer in optimizers]
+
+
+def fastest_precision() -> str:
+    """ "bf16" where the device that Accelerate will take has matrix units for it, else "no"."""
+    if torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU"):
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
+    return "bf16" if torch.cpu.get_capabilities().get("amx_bf16") else "no"
 
 
 class MovingAverage:
@@ -155,6 +162,8 @@ class StopSignal:
 def main(argv: list[str] | None = None) -> int:
     """Train, evaluate, export. Returns 0, or 143 if a signal stopped the run after a checkpoint."""
     config = parse_config(argv)
+    if config.mixed_precision == "auto":  # from here on, and in the saved recipe, what it comes to on this device
+        config.mixed_precision = fastest_precision()
     accelerator = Accelerator(
         mixed_precision=config.mixed_precision,
         gradient_accumulation_steps=config.gradient_accumulation,

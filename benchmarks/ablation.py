@@ -37,7 +37,6 @@ def main(argv: list[str] | None = None) -> int:
     flags.add_argument("--steps", type=int, default=500)
     flags.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     flags.add_argument("--parallel", type=int, default=os.cpu_count() or 1, help="runs at once")
-    flags.add_argument("--mixed_precision", default="bf16", choices=["no", "bf16"])
     args = flags.parse_args(argv)
     jobs = [(name, seed) for seed in args.seeds for name in ARMS]
     with ThreadPoolExecutor(args.parallel) as pool:
@@ -74,7 +73,7 @@ def _run(args, name: str, seed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     common = ["--dataset", args.dataset, "--output_dir", str(folder), "--steps", str(args.steps), "--seed", str(seed)]
     common += ["--eval_every", str(args.steps), "--checkpoint_every", str(args.steps), "--num_workers", "0"]
-    command = [sys.executable, "train.py", *common, "--mixed_precision", args.mixed_precision, *ARMS[name]]
+    command = [sys.executable, "train.py", *common, *ARMS[name]]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     with (folder / "log.txt").open("w") as log:
         done = subprocess.run(

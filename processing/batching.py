@@ -41,7 +41,7 @@ class ViewDataset(Dataset):
         augmentation: how much to vary; `None` gives every row as it is, with its first caption.
         seed: of caption choice and augmentation.
         channels: the names of the views' three channels; brightness and mirroring depend on them.
-        ramp_epochs: view dropout and occlusion rise from zero to full over this many epochs; what is easy is learnt first.
+        ramp_epochs: occlusion rises from zero to full over this many epochs; what is easy is learnt first.
         num_frames: longer sequences are sampled to this many frames, uniformly in time.
         memory_budget_bytes: splits whose views fit are decoded once and kept; larger ones are decoded row by row.
 
@@ -117,8 +117,7 @@ class ViewDataset(Dataset):
 
     def _strength(self, epoch: int) -> Augmentation:
         share = min(1.0, epoch / self.ramp_epochs) if self.ramp_epochs else 1.0
-        dropout, occlusion = self.augmentation.view_dropout * share, self.augmentation.occlusion * share
-        return replace(self.augmentation, view_dropout=dropout, occlusion=occlusion)
+        return replace(self.augmentation, occlusion=self.augmentation.occlusion * share)
 
     def _decode(self, index: int) -> np.ndarray:
         """All frames and views of a row, `(T, V, H, W, 3)` uint8."""

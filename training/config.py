@@ -30,21 +30,23 @@ class TrainConfig:
     also_test: list[str] = _help("Further data set folders on which the finished model is tested (transfer).", [])
 
     steps: int = _help("Optimizer steps.", 1500)
-    batch_size: int = _help("Scans per process and step; contrast runs over all processes' scans.", 64)
+    batch_size: int = _help("Scans per process and step; contrast runs over all processes' scans.", 128)
     scans_per_subject: int = _help(
         "Scans of one person that come together in a batch, so that who it is does not tell them apart; 1: shuffled freely.",
         7,
     )
     gradient_accumulation: int = _help("Batches per optimizer step (adds no contrast partners).", 1)
-    learning_rate: float = _help("Peak learning rate of AdamW; from scratch, Muon's is 20 times that.", 1e-3)
+    learning_rate: float = _help("Peak learning rate of AdamW; from scratch, Muon's is 30 times that.", 1e-3)
     weight_decay: float = _help("Decay of matrices; biases, norms and the logit scale have none.", 0.05)
     warmup: float = _help("Fraction of the steps in which the rate rises; a cosine follows.", 0.1)
     clip_norm: float = _help("Largest norm of the gradient.", 1.0)
     ema_decay: float = _help(
         "Decay of the weights' moving average, which is what is evaluated and kept; 0: none.", 0.995
     )
-    mixed_precision: Literal["no", "bf16", "fp16"] = _help(
-        "Arithmetic of the towers; the objectives stay in float32.", "no"
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = _help(
+        "Arithmetic of the towers; the objectives stay in float32. auto: bf16 where the device has matrix units for it, "
+        "else no (on a CPU without AMX, bf16 takes half as long again as float32).",
+        "auto",
     )
     seed: int = _help("Seeds weights, order and augmentation.", 0)
 
@@ -58,9 +60,11 @@ class TrainConfig:
         "Which entries of the cross-modal correlation count.", "off_diagonal"
     )
 
-    view_dropout: float = _help("Chance that a view is left out in training (never all).", 0.3)
+    view_dropout: float = _help(
+        "Chance that a view is left out in training (never all); what is left out costs nothing.", 0.6
+    )
     occlusion: float = _help("Chance that half of a view, or a rectangle of it, is blanked.", 0.3)
-    ramp: float = _help("Fraction of the run in which view dropout and occlusion rise from zero.", 0.5)
+    ramp: float = _help("Fraction of the run in which occlusion rises from zero.", 0.5)
     drop_phrases: float = _help("Chance that an action is left out of a caption.", 0.1)
 
     eval_every: int = _help("Steps between evaluations on the validation subjects.", 250)
