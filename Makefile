@@ -31,7 +31,7 @@ test: $(VENV)/test
 
 $(VENV)/demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt -e ".[demo,fast]"
+	$(BIN)/pip install -q --no-compile -c constraints.txt -e ".[demo,fast]"
 	touch $@
 
 $(VENV)/test: pyproject.toml constraints.txt

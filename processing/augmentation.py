@@ -89,15 +89,27 @@ def mirror_views(
 def augment_views(
     views: np.ndarray, rng: np.random.Generator, augmentation: Augmentation, *, channels: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Brightness, noise, shift, occlusion, view dropout. Frames of one sequence are changed alike.
+    """View dropout, then brightness, noise, shift and occlusion of what stays. Frames of one sequence are changed alike.
 
     Args:
         views (`(T, V, H, W, 3)` uint8): not changed in place.
     Returns:
-        The varied views, and a mask `(V,)`, true for the views that stay (never all false).
+        The varied views, those left out black, and a mask `(V,)`, true for the views that stay (never all false).
     """
-    views = views.copy()
-    T, V, H, W, _ = views.shape
+    V = views.shape[1]
+    kept = rng.random(V) >= augmentation.view_dropout
+    if not kept.any():
+        kept[rng.integers(V)] = True
+    if kept.all():
+        return _vary(views.copy(), rng, augmentation, channels), kept
+    varied = np.zeros_like(views)
+    varied[:, kept] = _vary(views[:, kept], rng, augmentation, channels)
+    return varied, kept
+
+
+def _vary(views: np.ndarray, rng: np.random.Generator, augmentation: Augmentation, channels) -> np.ndarray:
+    """Change all views `(T, V, H, W, 3)` in place, and return them."""
+    _, V, H, W, _ = views.shape
     if augmentation.gain:
         table = np.arange(256) * rng.uniform(1 - augmentation.gain, 1 + augmentation.gain)
         table = table.round().clip(0, 255).astype(np.uint8)
@@ -114,10 +126,7 @@ def augment_views(
         if rng.random() < augmentation.occlusion:
             rows, columns = _hidden_part(H, W, rng)
             views[:, view, rows, columns] = 0
-    kept = rng.random(V) >= augmentation.view_dropout
-    if not kept.any():
-        kept[rng.integers(V)] = True
-    return views, kept
+    return views
 
 
 def mirror_texts(texts: list[str]) -> list[str]:
