@@ -1,7 +1,9 @@
 import json
 
 import pytest
+import torch
 
+import train
 from training.config import TrainConfig, parse_config
 
 
@@ -45,3 +47,15 @@ def test_no_data_set_tells_how_to_build_one():
 def test_values_without_meaning_are_refused(flag, value):
     with pytest.raises(ValueError, match=flag[2:]):
         parse_config(["--dataset", "a", flag, value])
+
+
+def test_precision_is_bf16_only_where_the_device_is_fast_in_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": False})
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    assert train.fastest_precision() == "bf16"
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    assert train.fastest_precision() == "no"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    assert train.fastest_precision() == "bf16"
