@@ -8,7 +8,7 @@ FORMAT_VERSION = "1.0.0"
 RENDERER = "mvfer z-buffer 1"
 
 
-def describe(source, settings) -> dict:
+def describe_heads(source, settings) -> dict:
     """What is known before the first row: source, licence, renderer, settings; no path of this computer."""
     render = settings.render.to_dict()
     return {
@@ -39,7 +39,7 @@ def write(info: dict) -> str:
     bounds = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
     size = next((name for bound, name in bounds if total < bound), "1M<n<10M")
     language = "\n".join(f"- {name}" for name in build["languages"])
-    people = dict(zip(SPLITS, build["subjects"], strict=True))
+    people = info["subjects"]
     table = "\n".join(f"| {split} | {people[split]} | {rows[split]} |" for split in splits)
     angles = ", ".join(f"{yaw:g}/{pitch:g}" for yaw, pitch in info["view_angles_deg"])
     varied = "Geometry, framing and light vary from scan to scan." if build["vary_geometry"] else "All scans are clean."

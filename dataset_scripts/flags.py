@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from processing.prompts_mvfer import EXPRESSIONS
 from processing.rendering_mvfer import BACKENDS, RenderSettings, resolve_backend
 
-from .building import build
-from .synthesis import BuildSettings, HeadModel, Source
+from .synthesis import BuildSettings, HeadModel, Source, build_heads
 
 
 def arguments(description: str, subjects: Sequence[int]) -> argparse.ArgumentParser:
@@ -74,7 +73,7 @@ def run(flags: argparse.Namespace, load: Callable[[], HeadModel], source: Source
     names = set(BuildSettings.__dataclass_fields__) - {"render"}
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(flags).items() if k in names}
     settings = BuildSettings(render=RenderSettings(backend=resolve_backend(flags.backend), **render), **values)
-    info = build(
+    info = build_heads(
         load,
         source,
         settings,

@@ -10,7 +10,7 @@ import hmac
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import datasets
@@ -27,6 +27,7 @@ CAPTION_SOURCES = ("captions", "label_prompts", "none")
 INFO_FILE = "dataset_info.json"
 REJECTED_FILE = "rejected.jsonl"
 ROWS_PER_GROUP = 100  # small row groups: the Hub's viewer shows pages without reading a whole shard
+BYTES_PER_GROUP = 32 * 2**20
 _REJECTED_KEY = b"mvfer_rejected"
 
 
@@ -115,36 +116,68 @@ def shard_path(folder: str | os.PathLike, split: str, index: int, count: int) ->
     return Path(folder) / f"{split}-{index:05d}-of-{count:05d}.parquet"
 
 
-def write_shard(path: Path, rows: Sequence[Mapping], rejected: Sequence[Mapping] = ()) -> None:
+def write_shard(path: Path, rows: Iterable[Mapping], rejected: Sequence[Mapping] = ()) -> int:
     """Write rows as one Parquet file, whole or not at all. Missing columns become null; unknown ones raise.
+
+    Rows are written in groups as they come, so a shard of long sequences never lies in memory as a whole.
 
     Args:
         path: the final name; the bytes go to a temporary name first.
         rows: dicts with the columns of `features()`; `views` as `encode_views` gives them, `action_units` as a list.
-        rejected: `{"id", "reason"}` of the items that could not be read, kept in the file's metadata.
+        rejected: `{"id", "reason"}` of the items that could not be read, kept in the file's metadata; looked at after the
+            last row, so whoever makes the rows may add to it.
+    Returns:
+        `int`: how many rows were written.
     """
     schema = features().arrow_schema
-    for row in rows:
-        unknown = sorted(set(row) - set(schema.names))
-        if unknown:
-            raise ValueError(f"row {row.get('id')!r}: unknown columns {unknown}; known are {schema.names}")
-    columns = {field.name: pa.array([row.get(field.name) for row in rows], type=field.type) for field in schema}
-    schema = schema.with_metadata({**(schema.metadata or {}), _REJECTED_KEY: json.dumps(list(rejected)).encode()})
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    pq.write_table(
-        pa.table(columns, schema=schema),
-        temporary,
-        compression="snappy",
-        row_group_size=ROWS_PER_GROUP,
-        write_page_index=True,
-    )
-    os.replace(temporary, path)
+    count = 0
+    try:
+        with pq.ParquetWriter(temporary, schema, compression="snappy", write_page_index=True) as writer:
+            for group in _groups(rows, schema.names):
+                columns = {f.name: pa.array([row.get(f.name) for row in group], type=f.type) for f in schema}
+                writer.write_table(pa.table(columns, schema=schema), row_group_size=len(group))
+                count += len(group)
+            writer.add_key_value_metadata({_REJECTED_KEY: json.dumps(list(rejected)).encode()})
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return count
+
+
+def _groups(rows: Iterable[Mapping], names: Sequence[str]) -> Iterator[list[Mapping]]:
+    """Lists of rows, each small in number and in bytes."""
+    group, size = [], 0
+    for row in rows:
+        unknown = sorted(set(row) - set(names))
+        if unknown:
+            raise ValueError(f"row {row.get('id')!r}: unknown columns {unknown}; known are {list(names)}")
+        group.append(row)
+        size += sum(len(view["bytes"]) for frame in row["views"] for view in frame)
+        if len(group) == ROWS_PER_GROUP or size >= BYTES_PER_GROUP:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def read_rejected(path: Path) -> list[dict]:
     """The rejected items of one shard."""
-    metadata = pq.read_schema(path).metadata or {}
+    metadata = pq.read_metadata(path).metadata or {}
     return json.loads(metadata.get(_REJECTED_KEY, b"[]"))
+
+
+def write_rejected(folder: Path, rejected: Sequence[Mapping]) -> None:
+    """List what could not be read, one JSON object per line."""
+    lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in rejected)
+    (folder / REJECTED_FILE).write_text(lines, encoding="utf-8")
+
+
+def read_rejected_file(folder: Path) -> list[dict]:
+    """What `write_rejected` wrote; empty if there is no such file."""
+    path = folder / REJECTED_FILE
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def write_json(path: Path, values) -> None:

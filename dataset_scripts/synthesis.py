@@ -4,10 +4,13 @@ In: a head model that is linear in its facial actions. Out: rows of `schema`. Ev
 a row depends on the seed and the settings, and on nothing else.
 """
 
+import functools
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,12 +20,14 @@ from processing.framing_mvfer import FaceFrame, frame_face
 from processing.prompts_mvfer import EXPRESSIONS
 from processing.rendering_mvfer import RenderSettings, render_scan
 
-from . import schema
+from . import card, schema
+from .building import Shard, build, cut
 from .captions import captions_for
 from .recipes import sample_combination, sample_expression, shape_weights
 from .variation import GeometryVariation, reframe, rotation
 
 BASIC = tuple(name for name in EXPRESSIONS if name != "contempt")
+SUBJECTS_PER_SHARD = 25
 FRAMED = FaceFrame((0.0, 0.0, 0.0), 1.0)
 
 
@@ -113,11 +118,11 @@ class Synthesizer:
     def _rng(self, subject: int) -> np.random.Generator:
         return np.random.default_rng([self.settings.seed, zlib.crc32(self.source.name.encode()), subject + 1])
 
-    def shard_rows(self, shard) -> tuple[list[dict], list[dict]]:
-        """Rows, and `{"id", "reason"}` of what could not be made."""
+    def shard_rows(self, shard, rejected: list[dict]) -> Iterator[dict]:
+        """Rows; appends `{"id", "reason"}` of what could not be made."""
         streams = [self._rng(number) for number in shard.subjects]
         identities, known = self.model.identities(streams)
-        rows, rejected = [], list(self.model.rejected)
+        rejected += self.model.rejected
         for number, rng, identity, columns in zip(shard.subjects, streams, identities, known, strict=True):
             subject = f"{self.source.name}-{number:05d}"
             rough = frame_face(identity.numpy(), self.model.faces) if self.variation is not None else None
@@ -127,8 +132,7 @@ class Synthesizer:
                 except ValueError as error:
                     rejected.append({"id": item["id"], "reason": str(error)})
                     continue
-                rows.append(self._row(item, views) | {"subject": subject, "split": shard.split} | columns)
-        return rows, rejected
+                yield self._row(item, views) | {"subject": subject, "split": shard.split} | columns
 
     def _items(self, subject: str, split: str, rng: np.random.Generator):
         """What a subject does: dicts with id, expression (or None), units, intensity, and a seed for the rendering."""
@@ -206,6 +210,49 @@ class Synthesizer:
             "pose": "frontal",
             "occlusion": "none",
         }
+
+
+def build_heads(
+    load: Callable[[], HeadModel],
+    source: Source,
+    settings: BuildSettings,
+    folder: str | os.PathLike,
+    *,
+    meshes: bool = False,
+    **parallel,
+) -> dict:
+    """Build a data set of synthetic heads.
+
+    Args:
+        load: makes the head model; called once per process, so it must be picklable.
+        folder: where the shards go.
+        meshes: also write the first test subject's scans as OBJ files below `meshes/`, to try predictions on.
+        parallel: `num_proc`, `num_shards`, `shard_index`, as in `building.build`.
+    Returns:
+        the `dataset_info`.
+    """
+    numbers, first = {}, 0
+    for split, count in zip(schema.SPLITS, settings.subjects, strict=True):
+        numbers[split] = range(first, first + count)
+        first += count
+    shards = cut(numbers, SUBJECTS_PER_SHARD)
+    make_worker = functools.partial(_make_synthesizer, load, source, settings)
+    info = build(make_worker, card.describe_heads(source, settings), shards, folder, **parallel)
+    if meshes:
+        _write_meshes(make_worker(), next(shard for shard in shards if shard.split == "test"), Path(folder))
+    return info
+
+
+def _make_synthesizer(load, source, settings) -> Synthesizer:
+    return Synthesizer(load(), source, settings)
+
+
+def _write_meshes(synthesizer: Synthesizer, shard: Shard, folder: Path) -> None:
+    (folder / "meshes").mkdir(exist_ok=True)
+    faces = "".join("f {} {} {}\n".format(*face) for face in (synthesizer.model.faces + 1).tolist())
+    for name, vertices in synthesizer.example_scans(shard):
+        points = "".join("v {:.6f} {:.6f} {:.6f}\n".format(*point) for point in vertices.tolist())
+        (folder / "meshes" / f"{name}.obj").write_text(points + faces, encoding="utf-8")
 
 
 def activation_curve(rng: np.random.Generator, num_frames: int) -> np.ndarray:

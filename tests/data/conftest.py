@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from dataset_scripts import build_ict_facekit
-from dataset_scripts.building import build
 from dataset_scripts.recipes import SHAPES
-from dataset_scripts.synthesis import BuildSettings
+from dataset_scripts.synthesis import BuildSettings, build_heads
 from processing.rendering_mvfer import RenderSettings
 
 GRID = 33
@@ -66,6 +65,8 @@ def build_faces(face_folder):
 
     def run(folder, *, num_proc=1, **settings):
         settings = {"subjects": (2, 1, 1), "random_per_subject": 1, "render": RenderSettings(size_px=24)} | settings
-        return build(load, build_ict_facekit.source(face_folder), BuildSettings(**settings), folder, num_proc=num_proc)
+        return build_heads(
+            load, build_ict_facekit.source(face_folder), BuildSettings(**settings), folder, num_proc=num_proc
+        )
 
     return run

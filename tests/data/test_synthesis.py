@@ -51,7 +51,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_processes(build_faces, tmp_pat
 
 
 def test_a_killed_build_goes_on_where_it_stopped(build_faces, tmp_path, monkeypatch):
-    monkeypatch.setattr(building, "SUBJECTS_PER_SHARD", 1)
+    monkeypatch.setattr(synthesis, "SUBJECTS_PER_SHARD", 1)
     build_faces(tmp_path / "whole")
     original, calls = building._build_shard, []
 
@@ -82,11 +82,11 @@ def test_a_folder_of_another_build_is_not_mixed_up(build_faces, tmp_path):
 
 
 def test_machines_share_a_build_and_the_last_one_completes_it(face_folder, build_faces, tmp_path, monkeypatch):
-    monkeypatch.setattr(building, "SUBJECTS_PER_SHARD", 1)
+    monkeypatch.setattr(synthesis, "SUBJECTS_PER_SHARD", 1)
     build_faces(tmp_path / "alone")
     settings = synthesis.BuildSettings(subjects=(2, 1, 1), random_per_subject=1, render=RenderSettings(size_px=24))
     for index in (0, 1):
-        info = building.build(
+        info = synthesis.build_heads(
             lambda: build_ict_facekit.load_head(str(face_folder)),
             build_ict_facekit.source(face_folder),
             settings,
@@ -261,7 +261,9 @@ def test_example_meshes_are_the_test_subjects_scans(face_folder, tmp_path):
 
     settings = synthesis.BuildSettings(subjects=(1, 1, 1), random_per_subject=0, render=RenderSettings(size_px=24))
     source = build_ict_facekit.source(face_folder)
-    building.build(lambda: build_ict_facekit.load_head(str(face_folder)), source, settings, tmp_path, meshes=True)
+    synthesis.build_heads(
+        lambda: build_ict_facekit.load_head(str(face_folder)), source, settings, tmp_path, meshes=True
+    )
     rows = {row["id"]: row for row in schema.load_splits(tmp_path, decode=False)["test"]}
     written = sorted((tmp_path / "meshes").glob("*.obj"))
     assert [path.stem for path in written] == sorted(name for name in rows if name.endswith("-0"))

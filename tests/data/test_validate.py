@@ -13,14 +13,13 @@ def good(face_folder, tmp_path_factory):
     import functools
 
     from dataset_scripts import build_ict_facekit
-    from dataset_scripts.building import build
-    from dataset_scripts.synthesis import BuildSettings
+    from dataset_scripts.synthesis import BuildSettings, build_heads
     from processing.rendering_mvfer import RenderSettings
 
     folder = tmp_path_factory.mktemp("good")
     settings = BuildSettings(subjects=(2, 1, 1), random_per_subject=1, render=RenderSettings(size_px=24))
     load = functools.partial(build_ict_facekit.load_head, str(face_folder))
-    build(load, build_ict_facekit.source(face_folder), settings, folder)
+    build_heads(load, build_ict_facekit.source(face_folder), settings, folder)
     return folder
 
 
