@@ -21,6 +21,8 @@ from tqdm import tqdm
 
 from . import card, schema
 
+SAME_BUILD = ("name", "version", "source_version", "renderer", "build", "shards")  # of `dataset_info`, decide the bytes
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -122,7 +124,7 @@ def _claim(folder: Path, info: dict) -> None:
     path = folder / schema.INFO_FILE
     if path.exists():
         old = json.loads(path.read_text(encoding="utf-8"))
-        for key in ("name", "version", "source_version", "renderer", "build", "shards"):
+        for key in SAME_BUILD:
             if old.get(key) != info[key]:
                 raise ValueError(
                     f"{folder} holds a build with another {key} ({old.get(key)} instead of {info[key]}); "

@@ -6,17 +6,33 @@ from .schema import SPLITS
 
 FORMAT_VERSION = "1.0.0"
 RENDERER = "mvfer z-buffer 1"
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
 def describe_heads(source, settings) -> dict:
-    """What is known before the first row: source, licence, renderer, settings; no path of this computer."""
+    """What is known of a synthetic set before the first row; no path of this computer."""
+    return _describe(f"mvfer-{source.name}-{settings.kind}", source, source.version, settings) | {
+        "synthetic": True,
+        "may_share": True,
+        "sharing": "Nobody's face is in it; it may be shared under the licence of its source.",
+    }
+
+
+def describe_scans(scan_set, settings, options: dict, version: str) -> dict:
+    """The same of a recorded set; `options` are the flags of this set alone, and which key the pseudonyms have."""
+    info = _describe(f"mvfer-{scan_set.name}", scan_set, version, settings)
+    info["build"]["options"] = options
+    return info | {"synthetic": False, "may_share": scan_set.may_share, "sharing": scan_set.sharing}
+
+
+def _describe(name: str, source, version: str, settings) -> dict:
     render = settings.render.to_dict()
     return {
-        "name": f"mvfer-{source.name}-{settings.kind}",
+        "name": name,
         "version": FORMAT_VERSION,
         "source": source.title,
         "source_url": source.url,
-        "source_version": source.version,
+        "source_version": version,
         "license": source.license,
         "citation": source.citation,
         "renderer": RENDERER,
@@ -24,7 +40,7 @@ def describe_heads(source, settings) -> dict:
         "view_angles_deg": render["view_angles_deg"],
         "channels": render["channels"],
         "expressions": list(EXPRESSIONS),
-        "caption_source": "captions",
+        "caption_source": "label_prompts" if getattr(settings, "label_prompts", False) else "captions",
         "seed": settings.seed,
         "build": settings.to_dict(),
     }
@@ -32,22 +48,16 @@ def describe_heads(source, settings) -> dict:
 
 def write(info: dict) -> str:
     """The card: a YAML header that the Hub reads, then text."""
-    build, rows = info["build"], info["rows"]
+    rows, people = info["rows"], info["subjects"]
     splits = [split for split in SPLITS if rows[split]]
-    files = "\n".join(f"  - split: {split}\n    path: {split}-*.parquet" for split in splits)
     total = sum(rows.values())
-    bounds = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-    size = next((name for bound, name in bounds if total < bound), "1M<n<10M")
-    language = "\n".join(f"- {name}" for name in build["languages"])
-    people = info["subjects"]
+    size = next((name for bound, name in SIZES if total < bound), "1M<n<10M")
+    files = "\n".join(f"  - split: {split}\n    path: {split}-*.parquet" for split in splits)
+    language = "\n".join(f"- {name}" for name in info["build"]["languages"])
     table = "\n".join(f"| {split} | {people[split]} | {rows[split]} |" for split in splits)
     angles = ", ".join(f"{yaw:g}/{pitch:g}" for yaw, pitch in info["view_angles_deg"])
-    varied = "Geometry, framing and light vary from scan to scan." if build["vary_geometry"] else "All scans are clean."
-    kind = (
-        f"sequences of {build['num_frames']} frames at {build['fps']:g} fps"
-        if build["kind"] == "4d"
-        else "single scans"
-    )
+    origin = "synthetic" if info["synthetic"] else "scans"
+    intro, truth = (_synthetic if info["synthetic"] else _recorded)(info)
     return f"""---
 pretty_name: {info["name"]}
 license: {info["license"]}
@@ -59,7 +69,7 @@ task_categories:
 tags:
 - facial-expression-recognition
 - 3d
-- synthetic
+- {origin}
 - mvfer
 size_categories:
 - {size}
@@ -71,20 +81,17 @@ configs:
 
 # {info["name"]}
 
-Synthetic faces, rendered from several angles: {kind} of people who do not exist, made from {info["source"]}
-({info["source_url"]}, version {info["source_version"]}). Nobody's face is in it.
+{intro}
 
 | split | people | rows |
 |---|---|---|
 {table}
 
 No person is in two splits. Views (yaw/pitch in degrees): {angles}; {info["render_settings"]["size_px"]} px; channels
-{", ".join(info["channels"])}; renderer: {info["renderer"]}. {varied} Seed {info["seed"]}.
+{", ".join(info["channels"])}; renderer: {info["renderer"]}. Seed {info["seed"]}. `dataset_info.json` holds every setting.
+Rejected items: {info["rejected"]} (`rejected.jsonl`).
 
-`captions` say what the face does and never name an emotion. `expression` names the recipe that the face was made by and
-is meant for evaluation; -1 marks random combinations of actions. `action_units` are the exact intensities, also of
-actions too faint to be mentioned. `dataset_info.json` holds every setting. Rejected items: {info["rejected"]}
-(`rejected.jsonl`).
+{truth}
 
 ```python
 from datasets import load_dataset
@@ -92,8 +99,36 @@ from datasets import load_dataset
 rows = load_dataset("parquet", data_dir="this folder")
 ```
 
-Licence: {info["license"]}. {info["citation"]}
+Licence: {info["license"]}. {info["sharing"]} {info["citation"]}
 
-Synthetic expressions are posed by rule. They say nothing about what a person feels, and accuracy on them says little
-about accuracy on people.
+An expression is what a face shows, not what a person feels. Inferring emotions of people at work or in education is
+prohibited in the EU (Regulation 2024/1689, Art. 5(1)(f)), except for medical or safety reasons.
 """
+
+
+def _synthetic(info: dict) -> tuple[str, str]:
+    build = info["build"]
+    varied = "Geometry, framing and light vary from scan to scan." if build["vary_geometry"] else "All scans are clean."
+    sequences = f"sequences of {build['num_frames']} frames at {build['fps']:g} fps"
+    kind = sequences if build["kind"] == "4d" else "single scans"
+    intro = f"""Synthetic faces, rendered from several angles: {kind} of people who do not exist, made from {info["source"]}
+({info["source_url"]}, version {info["source_version"]}). Nobody's face is in it. {varied}"""
+    truth = """`captions` say what the face does and never name an emotion. `expression` names the recipe that the face was made
+by and is meant for evaluation; -1 marks random combinations of actions. `action_units` are the exact intensities, also of
+actions too faint to be mentioned. Synthetic expressions are posed by rule: accuracy on them says little about accuracy
+on people."""
+    return intro, truth
+
+
+def _recorded(info: dict) -> tuple[str, str]:
+    build = info["build"]
+    colors = "No colours were rendered." if build["geometry_only"] else "Colours, where shown, are the scan's own."
+    intro = f"""Views of real people's faces, from {info["source"]} ({info["source_url"]}). The people go by pseudonyms; the key
+stays with whoever built the set. {colors} Faces are personal data, whatever the names."""
+    texts = (
+        "`captions` were made of the expression labels (`caption_source` is `label_prompts`): a model trained on them is "
+        "supervised."
+        if build["label_prompts"]
+        else "`captions` say what the face does, where the set has action units, and never name an emotion."
+    )
+    return intro, f"{texts} `expression` is the set's own label, -1 where it has none of ours."

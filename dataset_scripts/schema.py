@@ -5,8 +5,6 @@ One row is one scan or one sequence. A folder holds Parquet shards named `train-
 that could not be read. `datasets.load_dataset("parquet", data_dir=folder)` reads it as well.
 """
 
-import hashlib
-import hmac
 import io
 import json
 import os
@@ -64,18 +62,6 @@ def as_dict(action_units: Iterable[Mapping]) -> dict[str, float]:
 def as_list(action_units: Mapping[str, float]) -> list[dict]:
     """The inverse of `as_dict`."""
     return [{"name": name, "intensity": float(intensity)} for name, intensity in action_units.items()]
-
-
-def pseudonym(name: str, key: str | bytes) -> str:
-    """A subject's name in a data set: a keyed hash, so that it cannot be traced back without the key.
-
-    Raises:
-        ValueError: if the key is empty.
-    """
-    key = key.encode() if isinstance(key, str) else key
-    if not key:
-        raise ValueError("expected a secret key for the pseudonyms, got an empty one")
-    return "s" + hmac.new(key, name.encode(), hashlib.sha256).hexdigest()[:12]
 
 
 def encode_view(view: np.ndarray, name: str) -> dict:

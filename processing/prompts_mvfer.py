@@ -241,6 +241,13 @@ _EMOTION_WORDS = re.compile(
 )
 
 
+def find_expression(word: str) -> str | None:
+    """The expression that a word names ("happiness", "Happy", "喜び"), or None."""
+    key = word.strip().lower()
+    key = _ALIASES.get(key, key)
+    return key if key in EXPRESSIONS else None
+
+
 def _check_language(language: str) -> None:
     if language not in LANGUAGES:
         raise ValueError(f"unknown language {language!r}; expected one of {', '.join(LANGUAGES)}")

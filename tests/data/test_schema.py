@@ -88,14 +88,6 @@ def test_a_shard_of_another_kind_names_the_columns(tmp_path):
         schema.load_splits(tmp_path)
 
 
-def test_pseudonyms_depend_on_the_key_and_hide_the_name():
-    assert schema.pseudonym("F0001", "k") == schema.pseudonym("F0001", b"k")
-    assert schema.pseudonym("F0001", "k") != schema.pseudonym("F0001", "other")
-    assert "F0001" not in schema.pseudonym("F0001", "k")
-    with pytest.raises(ValueError, match="secret key"):
-        schema.pseudonym("F0001", "")
-
-
 def test_splits_are_disjoint_complete_and_do_not_depend_on_the_order():
     names = [f"s{i}" for i in range(50)]
     splits = split_subjects(names, fractions=(0.7, 0.1, 0.2), seed=3)

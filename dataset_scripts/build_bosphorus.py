@@ -1,0 +1,98 @@
+"""Build from Bosphorus: `python -m dataset_scripts.build_bosphorus --source DIR --out DIR`.
+
+In: `bs000/bs000_E_HAPPY_0.bnt` and so on. Kinds: N (neutral), E (expressions), LFAU, UFAU and CAU (single and combined action
+units, from which captions are made), O (occlusions), YR, PR and CR (rotations). IGN is left out. People in
+`unallowed_subjects.txt` are never rendered.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from .facs import parse_units
+from .scan_sets import Found, ScanSet, main
+from .scans import Scan
+
+KINDS = ("N", "E", "LFAU", "UFAU", "CAU", "O", "YR", "PR", "CR")
+EXPRESSION_CODES = {
+    "ANGER": "anger",
+    "DISGUST": "disgust",
+    "FEAR": "fear",
+    "HAPPY": "happiness",
+    "SADNESS": "sadness",
+    "SURPRISE": "surprise",
+}
+NAME = re.compile(r"(bs\d{3})_([A-Z]+)_(.+)_(\d+)", re.IGNORECASE)
+
+
+def find(source: Path, flags: argparse.Namespace) -> Found:
+    """All scans of the wanted kinds below the folder."""
+    found = Found()
+    for path in sorted(p for p in source.rglob("*") if p.suffix.lower() == ".bnt"):
+        match = NAME.fullmatch(path.stem)
+        if match is None:
+            if "_IGN" not in path.stem.upper():
+                found.rejected.append((path, "its name is none of Bosphorus', such as bs000_E_HAPPY_0.bnt"))
+            continue
+        subject, kind, what, number = match.group(1).lower(), match.group(2).upper(), match.group(3), match.group(4)
+        if kind not in flags.kinds:
+            if kind not in (*KINDS, "IGN"):
+                found.rejected.append((path, f"kind {kind} is none of {', '.join(KINDS)}"))
+            continue
+        try:
+            found.scans.append(_scan(path, subject, kind, what, number))
+        except ValueError as error:
+            found.rejected.append((path, str(error)))
+    return found
+
+
+def _scan(path: Path, subject: str, kind: str, what: str, number: str) -> Scan:
+    expression, units = None, None
+    if kind == "E":
+        expression = EXPRESSION_CODES.get(what.upper())
+        if expression is None:
+            raise ValueError(f"expression {what} is none of {', '.join(EXPRESSION_CODES)}")
+    elif kind.endswith("AU"):
+        units = parse_units(what)
+    elif kind == "N":
+        expression, units = "neutral", {}
+    rotated = kind in ("YR", "PR", "CR")
+    return Scan(
+        subject=subject,
+        name=f"{kind}-{what}-{number}",
+        frames=(path,),
+        expression=expression,
+        action_units=units,
+        columns={
+            "task": expression or f"{kind} {what}",
+            "pose": f"{kind} {what}" if rotated else "frontal",
+            "occlusion": what.lower() if kind == "O" else "none",
+        },
+    )
+
+
+def add_flags(flags: argparse.ArgumentParser) -> None:
+    flags.add_argument(
+        "--kinds",
+        nargs="+",
+        choices=KINDS,
+        default=["N", "E", "LFAU", "UFAU", "CAU"],
+        help="which scans; O are occluded, YR, PR and CR are turned",
+    )
+
+
+BOSPHORUS = ScanSet(
+    name="bosphorus",
+    title="the Bosphorus 3D Face Database",
+    url="http://bosphorus.ee.boun.edu.tr",
+    license="other",
+    citation="Savran et al., Bosphorus Database for 3D Face Analysis, BIOID 2008.",
+    sharing="Licensed to the person who signed for it: neither scans nor renderings may be passed on.",
+    layout="folders such as bs000 with files such as bs000_E_HAPPY_0.bnt",
+    find=find,
+    add_flags=add_flags,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(BOSPHORUS))

@@ -1,0 +1,71 @@
+"""Build from BU-4DFE: `python -m dataset_scripts.build_bu4dfe --source DIR --out DIR`.
+
+In: `F001/Angry/000.wrl` with its texture `000.jpg`, about 100 frames at 25 per second. One row per sequence, which
+goes from neutral over the apex to neutral. The set has no action units, so captions exist only with `--label_prompts`.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from .frames import numbered_frames, times_s
+from .scan_sets import Found, ScanSet, main
+from .scans import Scan
+
+FPS = 25.0
+FOLDERS = {
+    "angry": "anger",
+    "disgust": "disgust",
+    "fear": "fear",
+    "happy": "happiness",
+    "sad": "sadness",
+    "surprise": "surprise",
+}
+SUBJECT = re.compile(r"([FM])(\d{3})", re.IGNORECASE)
+
+
+def find(source: Path, flags: argparse.Namespace) -> Found:
+    """All sequences: `<subject>/<expression>` at any depth below the folder."""
+    found = Found()
+    for folder in sorted(path for path in source.rglob("*") if path.is_dir()):
+        person, expression = SUBJECT.fullmatch(folder.parent.name), FOLDERS.get(folder.name.lower())
+        if person is None:
+            continue
+        if expression is None:
+            found.rejected.append((folder, f"{folder.name} is none of {', '.join(FOLDERS)}"))
+            continue
+        try:
+            frames = numbered_frames(folder, ".wrl")
+        except ValueError as error:
+            found.rejected.append((folder, str(error)))
+            continue
+        if not frames:
+            found.rejected.append((folder, "no numbered .wrl files in it"))
+            continue
+        found.scans.append(
+            Scan(
+                subject=person[0].upper(),
+                name=expression,
+                frames=tuple(path for _, path in frames),
+                times_s=times_s([number for number, _ in frames], FPS),
+                expression=expression,
+                columns={"sex": "female" if person[1].upper() == "F" else "male", "task": expression},
+            )
+        )
+    return found
+
+
+BU4DFE = ScanSet(
+    name="bu4dfe",
+    title="BU-4DFE (Binghamton University 3D dynamic Facial Expression database)",
+    url="https://www.cs.binghamton.edu/~lijun/Research/3DFE/3DFE_Analysis.html",
+    license="other",
+    citation="Yin et al., A High-Resolution 3D Dynamic Facial Expression Database, FG 2008.",
+    sharing="Licensed to the person who signed for it: neither scans nor renderings may be passed on.",
+    layout="folders such as F001/Angry with files 000.wrl, 001.wrl and so on",
+    find=find,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(BU4DFE))

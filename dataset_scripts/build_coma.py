@@ -1,0 +1,66 @@
+"""Build from CoMA or VOCASET: `python -m dataset_scripts.build_coma --source DIR --out DIR`.
+
+In: `FaceTalk_170725_00137_TA/bareteeth/bareteeth.000001.ply` (CoMA, extreme expressions) or
+`.../sentence01/sentence01.000001.ply` (VOCASET, speech). One row per sequence. None of the expressions is one of ours; where
+the name says the action, it becomes the caption.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from .frames import numbered_frames, times_s
+from .scan_sets import Found, ScanSet, main
+from .scans import Scan
+
+FPS = 60.0
+ACTIONS = {
+    "eyebrow": {"1": 1.0, "2": 1.0},
+    "high_smile": {"12": 1.0},
+    "mouth_open": {"27": 1.0},
+    "lips_up": {"10": 1.0},
+}
+SUBJECT = re.compile(r"FaceTalk_\w+_TA", re.IGNORECASE)
+
+
+def find(source: Path, flags: argparse.Namespace) -> Found:
+    """All sequences: `<subject>/<expression or sentence>` at any depth below the folder."""
+    found = Found()
+    for folder in sorted(path for path in source.rglob("*") if path.is_dir()):
+        if not SUBJECT.fullmatch(folder.parent.name):
+            continue
+        try:
+            frames = numbered_frames(folder, ".ply")
+        except ValueError as error:
+            found.rejected.append((folder, str(error)))
+            continue
+        if not frames:
+            found.rejected.append((folder, "no numbered .ply files in it"))
+            continue
+        found.scans.append(
+            Scan(
+                subject=folder.parent.name,
+                name=folder.name,
+                frames=tuple(path for _, path in frames),
+                times_s=times_s([number for number, _ in frames], FPS),
+                action_units=ACTIONS.get(folder.name),
+                columns={"task": folder.name},
+            )
+        )
+    return found
+
+
+COMA = ScanSet(
+    name="coma",
+    title="CoMA, or VOCASET, of the Max Planck Institute for Intelligent Systems",
+    url="https://coma.is.tue.mpg.de",
+    license="other",
+    citation="Ranjan et al., Generating 3D Faces using Convolutional Mesh Autoencoders, ECCV 2018; Cudeiro et al., CVPR 2019.",
+    sharing="Licensed to the person who signed for it: neither scans nor renderings may be passed on.",
+    layout="folders such as FaceTalk_170725_00137_TA/bareteeth with files bareteeth.000001.ply and so on",
+    find=find,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(COMA))

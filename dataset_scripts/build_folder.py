@@ -1,0 +1,194 @@
+"""Build from your own folder of meshes or photos: `python -m dataset_scripts.build_folder --source DIR --out DIR`.
+
+In, one of
+- a table `metadata.csv` or `metadata.jsonl` with the column `file_name` and any of: subject, label, caption, action_units
+  ("12+6"), split, moment, camera, frame, time_s, yaw_deg, pitch_deg;
+- `<split>/<label>/<file>` or `<label>/<file>`, as `imagefolder` has it; every file is then a person of its own, unless
+  `--subject_pattern` finds the person's name in the file's;
+- photos of one moment, `<subject>/<moment>/cam0.jpg`, `cam1.jpg` and so on; the moment's name may be a label ("happy_1").
+
+Photos of one moment are the views of one row, so no mesh is needed. Where the cameras stand is told by yaw_deg and pitch_deg in
+the table, or by `--cameras cam0=-30 cam1=0 cam2=30`.
+"""
+
+import argparse
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from processing.meshes_mvfer import MESH_SUFFIXES
+from processing.prompts_mvfer import find_expression
+
+from .facs import parse_units
+from .scan_sets import Found, ScanSet, main
+from .scans import PHOTO_SUFFIXES, Scan
+from .schema import SPLITS
+from .tables import need_columns, read_table
+
+TABLES = ("metadata.csv", "metadata.jsonl")
+SPLIT_NAMES = {"valid": "validation", "val": "validation", "dev": "validation"}
+
+
+def find(source: Path, flags: argparse.Namespace) -> Found:
+    """What the table lists, or what the folders hold."""
+    cameras = _cameras(flags.cameras)
+    tables = [source / name for name in TABLES if (source / name).is_file()]
+    if len(tables) > 1:
+        raise ValueError(f"{source}: both {' and '.join(TABLES)}; keep one")
+    found = Found()
+    rows = _from_table(source, tables[0], found) if tables else _from_folders(source, flags.subject_pattern, found)
+    unknown = sorted({row["label"] for row in rows if row.get("label") and find_expression(row["label"]) is None})
+    if unknown:
+        print(f"labels that are none of the expressions, kept as `task`: {', '.join(unknown[:10])}", file=sys.stderr)
+    groups: dict[tuple, list[dict]] = defaultdict(list)
+    for row in rows:
+        groups[row["subject"], row["moment"]].append(row)
+    for (subject, moment), members in groups.items():
+        try:
+            found.scans.append(_scan(subject, moment, members, cameras))
+        except ValueError as error:
+            found.rejected.append((members[0]["path"], str(error)))
+    return found
+
+
+def _from_table(source: Path, table: Path, found: Found) -> list[dict]:
+    rows = read_table(table)
+    need_columns(table, rows, ("file_name",))
+    kept = []
+    for number, row in enumerate(rows):
+        path = source / row["file_name"]
+        if not path.resolve().is_relative_to(source.resolve()) or not _is_ours(path):
+            found.rejected.append((path, f"row {number + 1} of {table.name}: no mesh or photo inside the folder"))
+            continue
+        own = Path(row["file_name"]).with_suffix("").as_posix().replace("/", "-")
+        named = {"subject": row.get("subject") or own, "moment": row.get("moment") or own, "path": path}
+        kept.append(row | named)
+    return kept
+
+
+def _from_folders(source: Path, subject_pattern: str | None, found: Found) -> list[dict]:
+    rows = []
+    for path in sorted(p for p in source.rglob("*") if p.is_file() and _is_ours(p)):
+        parts = path.relative_to(source).parts
+        if path.suffix.lower() in PHOTO_SUFFIXES and _is_texture(path):
+            continue
+        camera = re.fullmatch(r"(cam\w*?\d+)", path.stem, re.IGNORECASE)
+        if camera and len(parts) >= 3:
+            subject, moment = parts[-3], parts[-2]
+            label = re.sub(r"[\W_\d]+$", "", moment)
+            split = _split(parts[-4]) if len(parts) > 3 else None
+            rows.append(
+                dict(subject=subject, moment=moment, camera=camera[1].lower(), label=label, split=split, path=path)
+            )
+            continue
+        if len(parts) not in (2, 3) or (len(parts) == 3 and _split(parts[0]) is None):
+            found.rejected.append((path, "expected <split>/<label>/<file>, <label>/<file>, or a metadata.csv"))
+            continue
+        subject = "-".join(path.relative_to(source).with_suffix("").parts)
+        if subject_pattern:
+            match = re.search(subject_pattern, path.stem)
+            if match is None:
+                found.rejected.append((path, f"no person's name in it, looked for with {subject_pattern!r}"))
+                continue
+            subject = match[match.lastindex or 0]
+        split = _split(parts[0]) if len(parts) == 3 else None
+        rows.append(dict(subject=subject, moment=path.stem, label=parts[-2], split=split, path=path))
+    return rows
+
+
+def _scan(subject: str, moment: str, rows: list[dict], cameras: dict[str, tuple[float, float]]) -> Scan:
+    """The row of one moment (or of one sequence of moments, if there are frames)."""
+    first = rows[0]
+    label, split = first.get("label", ""), first.get("split") or None
+    if split and _split(split) is None:
+        raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
+    by_frame: dict[float, list[dict]] = defaultdict(list)
+    for row in rows:
+        by_frame[float(row.get("frame") or 0)].append(row)
+    frames, times, angles = [], [], ()
+    for number, members in sorted(by_frame.items()):
+        members.sort(key=lambda row: row.get("camera") or "")
+        paths = tuple(row["path"] for row in members)
+        photos = [path.suffix.lower() in PHOTO_SUFFIXES for path in paths]
+        if any(photos) and not all(photos) or (not any(photos) and len(paths) > 1):
+            raise ValueError(f"{len(paths)} files for one moment, expected one mesh, or photos of several cameras")
+        if all(photos):
+            these = tuple(_angle(row, cameras, len(members)) for row in members)
+            if angles and these != angles:
+                raise ValueError("the frames of one sequence have different cameras")
+            angles = these
+        frames.append(paths if all(photos) else paths[0])
+        times.append(float(members[0].get("time_s") or number / 25))
+    expression = find_expression(label) if label else None
+    safe = re.sub(r"[^\w.-]+", "-", moment).replace(subject, "").strip("-_.") or "scan"
+    return Scan(
+        subject=subject,
+        name=safe,
+        frames=tuple(frames),
+        times_s=tuple(times),
+        view_angles_deg=angles,
+        expression=expression,
+        action_units=parse_units(first["action_units"]) if first.get("action_units") else None,
+        captions=(first["caption"],) if first.get("caption") else (),
+        columns={"task": label} if label else {},
+        split=_split(split) if split else None,
+    )
+
+
+def _angle(row: dict, cameras: dict[str, tuple[float, float]], count: int) -> tuple[float, float]:
+    if row.get("yaw_deg"):
+        return float(row["yaw_deg"]), float(row.get("pitch_deg") or 0)
+    name = (row.get("camera") or "").lower()
+    if name in cameras:
+        return cameras[name]
+    if count == 1 and not cameras:
+        return 0.0, 0.0
+    raise ValueError(
+        f"where camera {name or '(unnamed)'} stands is unknown; say --cameras {name or 'cam0'}=YAW or add yaw_deg"
+    )
+
+
+def _cameras(given: list[str]) -> dict[str, tuple[float, float]]:
+    cameras = {}
+    for text in given:
+        match = re.fullmatch(r"([^=]+)=(-?[\d.]+)(?:,(-?[\d.]+))?", text)
+        if match is None:
+            raise ValueError(f"--cameras: expected NAME=YAW or NAME=YAW,PITCH in degrees, got {text!r}")
+        cameras[match[1].lower()] = float(match[2]), float(match[3] or 0)
+    return cameras
+
+
+def _split(name: str) -> str | None:
+    name = SPLIT_NAMES.get(name.lower(), name.lower())
+    return name if name in SPLITS else None
+
+
+def _is_ours(path: Path) -> bool:
+    return path.name.lower().endswith((*MESH_SUFFIXES, *PHOTO_SUFFIXES))
+
+
+def _is_texture(path: Path) -> bool:
+    """Whether a picture belongs to the mesh of the same name beside it."""
+    return any(path.with_suffix(suffix).exists() for suffix in MESH_SUFFIXES)
+
+
+def add_flags(flags: argparse.ArgumentParser) -> None:
+    flags.add_argument("--cameras", nargs="+", default=[], metavar="NAME=YAW", help="where cameras stand, in degrees")
+    flags.add_argument("--subject_pattern", help="regular expression that finds the person in a file's name")
+
+
+FOLDER = ScanSet(
+    name="folder",
+    title="a folder of scans or photos",
+    url="made locally",
+    license="other",
+    citation="",
+    sharing="Whether it may be shared is for its owner, and for the people in it, to say.",
+    layout="a metadata.csv with file_name, or <split>/<label>/<file>, or <subject>/<moment>/cam0.jpg",
+    find=find,
+    add_flags=add_flags,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(FOLDER))

@@ -1,0 +1,247 @@
+"""From a folder of recorded scans to a data set: the command line that the builders of recorded sets share.
+
+In: a `ScanSet` (where a set comes from, what may be done with it, how its files are found) and flags. Out: a build
+(`building`). Subjects get pseudonyms, what identifies people is left out, labels become texts only on request.
+"""
+
+import argparse
+import functools
+import hashlib
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from processing.channels_mvfer import COLOR_CHANNELS
+from processing.meshes_mvfer import load_mesh
+from processing.rendering_mvfer import BACKENDS, RenderSettings, resolve_backend
+
+from . import card, schema
+from .building import Shard, build, cut
+from .pseudonyms import DEFAULT_KEY_FILE, Pseudonyms, write_mapping
+from .scans import PseudonymousScan, Scan, ScanRenderer, ScanSettings, without_paths
+from .splits import check_disjoint, split_subjects
+
+FRAMES_PER_SHARD = 2000
+RGB = ("red", "green", "blue")
+UP_AXES = ("y", "-y", "z", "-z", "x", "-x")
+
+
+@dataclass
+class Found:
+    """What lies in a source folder: scans, and (file, reason) of what looks like one and is not usable."""
+
+    scans: list[Scan] = field(default_factory=list)
+    rejected: list[tuple[Path, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ScanSet:
+    """A data set of the field.
+
+    Args:
+        layout: what its folder looks like, for the help and for the error when nothing is found.
+        find: (source folder, flags) -> `Found`.
+        sharing: what its licence says of renderings; for the card.
+        may_share: whether renderings may be published at all.
+        add_flags: further flags of this set.
+    """
+
+    name: str
+    title: str
+    url: str
+    license: str
+    citation: str
+    sharing: str
+    layout: str
+    find: Callable[[Path, argparse.Namespace], Found]
+    may_share: bool = False
+    up_axis: str = "y"
+    add_flags: Callable[[argparse.ArgumentParser], None] = lambda flags: None
+
+
+def arguments(scan_set: ScanSet) -> argparse.ArgumentParser:
+    """The flags that all recorded sets have."""
+    default = ScanSettings()
+    flags = argparse.ArgumentParser(
+        description=f"Build a data set from {scan_set.title}.",
+        epilog=f"Expects {scan_set.layout}. {scan_set.sharing}",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = flags.add_argument
+    add("--source", required=True, help="folder of the set, as its owner gave it to you")
+    add("--out", required=True, help="folder to write")
+    add("--size_px", type=int, default=224, help="height and width of the views")
+    add("--supersampling", type=int, default=1, help="samples per pixel and axis")
+    add(
+        "--channels",
+        nargs=3,
+        default=None,
+        metavar="CHANNEL",
+        help="what the three channels show; default: the scan's colours if the first one has any, else its geometry",
+    )
+    add("--geometry_only", action="store_true", help="leave colours out, for privacy")
+    add("--view_angles_deg", type=float, nargs="+", metavar="YAW", help="yaw of every view; default -30 0 30")
+    add("--up_axis", default=scan_set.up_axis, choices=UP_AXES, help="axis of the scans that points up")
+    add("--num_frames", type=int, default=default.num_frames, help="frames kept of a longer sequence; 0: all")
+    add(
+        "--label_prompts", action="store_true", help="also make texts of the labels; this is supervision, and marked so"
+    )
+    add("--keep_demographics", action="store_true", help="write sex, age group and ancestry where the set tells them")
+    add("--languages", nargs="+", default=list(default.languages), choices=("en", "ja"), help="of the captions")
+    add("--captions_per_row", type=int, default=default.captions_per_row, help="per language")
+    add("--split", type=float, nargs=3, default=list(default.fractions), metavar=("TRAIN", "VALIDATION", "TEST"))
+    add("--seed", type=int, default=default.seed, help="of splits and wordings")
+    add("--key_file", default=None, help=f"key of the pseudonyms, made if absent; default {DEFAULT_KEY_FILE}")
+    add("--mapping", default=None, help="also write a CSV that leads from rows to files, outside of the data set")
+    add("--unallowed", default=None, help="file with the names of subjects that must not be used, one per line")
+    add("--backend", choices=BACKENDS, default="auto", help="rasteriser; auto is numba where installed")
+    add("--num_proc", type=int, default=os.cpu_count() or 1, help="processes")
+    add("--num_shards", type=int, default=1, help="number of machines that share the build")
+    add("--shard_index", type=int, default=0, help="which of them this is")
+    scan_set.add_flags(flags)
+    return flags
+
+
+def main(scan_set: ScanSet, argv: Sequence[str] | None = None) -> int:
+    """Build with the flags of a command line; the exit status."""
+    flags = arguments(scan_set).parse_args(argv)
+    try:
+        info = run(scan_set, flags)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if info.get("complete"):
+        print(f"{flags.out}: {info['rows']}, {info['bytes'] / 1e6:.1f} MB")
+    return 0
+
+
+def run(scan_set: ScanSet, flags: argparse.Namespace) -> dict:
+    """Find the scans, give their people pseudonyms and splits, and build.
+
+    Raises:
+        ValueError: if nothing is found, a flag makes no sense, or the folder holds another build.
+    """
+    source = Path(flags.source)
+    if not source.is_dir():
+        raise ValueError(f"{source} is no folder; expected {scan_set.layout}")
+    found = scan_set.find(source, flags)
+    unallowed = unallowed_subjects(source, flags.unallowed)
+    scans = sorted((s for s in found.scans if s.subject not in unallowed), key=lambda s: (s.subject, s.name))
+    if not scans:
+        reasons = "".join(f"; {path}: {reason}" for path, reason in found.rejected[:3])
+        raise ValueError(f"{source}: no scans found; expected {scan_set.layout}{reasons}")
+    key = Pseudonyms.from_file(flags.key_file)
+    settings = _settings(scans[0], flags)
+    items = _named([scan.sampled(settings.num_frames) for scan in scans], key)
+    shards = _shards(items, settings)
+    rejected = []
+    for path, reason in found.rejected:
+        print(f"{path}: {reason}", file=sys.stderr)
+        rejected.append({"id": key(str(path.relative_to(source))), "reason": without_paths(reason, [path])})
+    if flags.mapping:
+        rows = [(item.id, item.scan.subject, str(file)) for item in items for file in item.scan.files]
+        rows += [(line["id"], "", str(path)) for line, (path, _) in zip(rejected, found.rejected, strict=True)]
+        write_mapping(flags.mapping, rows, flags.out)
+    options = _own_options(scan_set, flags) | {"key_id": key.key_id}
+    info = card.describe_scans(scan_set, settings, options, _version(source, scans))
+    parallel = {name: getattr(flags, name) for name in ("num_proc", "num_shards", "shard_index")}
+    return build(functools.partial(ScanRenderer, settings), info, shards, flags.out, rejected=rejected, **parallel)
+
+
+def _own_options(scan_set: ScanSet, flags: argparse.Namespace) -> dict:
+    """The flags that only this set has; of files their base names, as paths are nobody's business."""
+    own = argparse.ArgumentParser(add_help=False)
+    scan_set.add_flags(own)
+    names = [action.dest for action in own._actions]
+    values = {name: getattr(flags, name) for name in names}
+    return {name: value.name if isinstance(value, Path) else value for name, value in values.items()}
+
+
+def unallowed_subjects(source: Path, file: str | None) -> set[str]:
+    """Subjects that must not be used: those of `unallowed_subjects.txt` in the source, and of a file given by the user.
+
+    Raises:
+        ValueError: if the user's file cannot be read.
+    """
+    names: set[str] = set()
+    for path in [source / "unallowed_subjects.txt", *([Path(file)] if file else [])]:
+        try:
+            names.update(path.read_text(encoding="utf-8", errors="replace").split())
+        except OSError as error:
+            if file and path == Path(file):
+                raise ValueError(f"{path} cannot be read ({error.strerror}); it should list subjects") from error
+    return names
+
+
+def _settings(first: Scan, flags: argparse.Namespace) -> ScanSettings:
+    """Settings of a build; without `--channels`, the first scan tells whether there are colours to show."""
+    channels = flags.channels
+    photos = not isinstance(first.frames[0], Path)
+    if photos and (flags.geometry_only or (channels and set(channels) - set(COLOR_CHANNELS))):
+        raise ValueError(f"photos have colours and no geometry; drop --geometry_only, and --channels other than {RGB}")
+    if channels is None and not flags.geometry_only:
+        mesh = None if photos else load_mesh(first.frames[0], up_axis=flags.up_axis)
+        colored = photos or mesh.texture is not None or mesh.vertex_colors is not None
+        channels = RGB if colored else None
+    if flags.geometry_only and set(channels or ()) & set(COLOR_CHANNELS):
+        raise ValueError(f"--geometry_only leaves colours out, but --channels asks for {', '.join(channels)}")
+    render = {"size_px": flags.size_px, "supersampling": flags.supersampling}
+    if channels:
+        render["channels"] = tuple(channels)
+    if flags.view_angles_deg:
+        render["view_angles_deg"] = tuple((yaw, 0.0) for yaw in flags.view_angles_deg)
+    names = set(ScanSettings.__dataclass_fields__) - {"render", "fractions"}
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(flags).items() if k in names}
+    return ScanSettings(
+        render=RenderSettings(backend=resolve_backend(flags.backend), **render),
+        fractions=tuple(flags.split),
+        **values,
+    )
+
+
+def _named(scans: Sequence[Scan], key: Pseudonyms) -> list[PseudonymousScan]:
+    """Scans under pseudonyms, in the order of these, which tells nothing of the order of the names."""
+    counts = Counter((scan.subject, scan.name) for scan in scans)
+    double = [f"{subject} {name}" for (subject, name), count in counts.items() if count > 1]
+    if double:
+        raise ValueError(f"two scans of the same name: {', '.join(double[:3])}; each needs its own")
+    items = [PseudonymousScan(key(scan.subject), f"{key(scan.subject)}-{scan.name}", scan) for scan in scans]
+    return sorted(items, key=lambda item: (item.subject, item.id))
+
+
+def _shards(items: Sequence[PseudonymousScan], settings: ScanSettings) -> list[Shard]:
+    """Whole subjects, by split; the source's splits where it has them."""
+    given = {item.scan.subject: item.scan.split for item in items if item.scan.split}
+    if given:
+        people = {split: {i.scan.subject for i in items if i.scan.split == split} for split in schema.SPLITS}
+        check_disjoint(people)
+        missing = sorted({item.scan.subject for item in items} - set(given))
+        if missing:
+            raise ValueError(f"some subjects have no split: {', '.join(missing[:3])}")
+    else:
+        names = {item.scan.subject for item in items}
+        given = split_subjects(names, fractions=settings.fractions, seed=settings.seed)
+    work: dict[str, list[PseudonymousScan]] = {}
+    splits: dict[str, list[str]] = {split: [] for split in schema.SPLITS}
+    for item in items:
+        if item.subject not in work:
+            splits[given[item.scan.subject]].append(item.subject)
+        work.setdefault(item.subject, []).append(item)
+    frames = sum(len(item.scan.frames) for item in items) / len(work)
+    shards = cut(splits, max(1, round(FRAMES_PER_SHARD / max(1, frames))))
+    return [
+        Shard(s.split, s.index, s.count, s.subjects, [item for name in s.subjects for item in work[name]])
+        for s in shards
+    ]
+
+
+def _version(source: Path, scans: Sequence[Scan]) -> str:
+    """A hash of the names and sizes of all files used: another copy of the same set has the same."""
+    digest = hashlib.sha256()
+    for path in sorted({file for scan in scans for file in scan.files}):
+        size = path.stat().st_size if path.exists() else -1
+        digest.update(f"{path.relative_to(source).as_posix()}:{size}\n".encode())
+    return digest.hexdigest()[:12]

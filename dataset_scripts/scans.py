@@ -1,0 +1,220 @@
+"""Scans on disk to rows: what the builders for recorded data sets share.
+
+In: `Scan`s, which say where a scan, a sequence or the photos of a moment lie and what is known of them. Out: rows of
+`schema`. A sequence is read, rendered and encoded frame by frame, so its length does not matter to memory.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from processing.framing_mvfer import frame_face
+from processing.meshes_mvfer import load_mesh
+from processing.prompts_mvfer import EXPRESSIONS, prompts_for
+from processing.rendering_mvfer import RenderSettings, render_scan
+
+from . import schema
+from .captions import captions_for
+from .facs import describable
+
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+MAX_PHOTO_PX = 2**27  # a photo of 100 megapixels is none of a face
+DEMOGRAPHICS = ("sex", "age_group", "ancestry")
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One row to be.
+
+    Args:
+        subject: the set's own name of the person; only its pseudonym is written.
+        name: tells the person's rows apart ("happiness-3"); must not hold the person's name.
+        frames: per frame a mesh file, or the photos of all cameras at that moment.
+        expression: one of `EXPRESSIONS`, or None if unknown.
+        action_units: unit -> intensity in [0, 1]; None if nobody coded them, {} if coded and none was active.
+        captions: texts that come with the data (never names of emotions; those are labels).
+        times_s: of the frames.
+        view_angles_deg: (yaw, pitch) of the cameras; of photos only.
+        columns: further columns of the schema: task, pose, occlusion, and those of `DEMOGRAPHICS`.
+        split: if the source decides it.
+    """
+
+    subject: str
+    name: str
+    frames: tuple[Path | tuple[Path, ...], ...]
+    expression: str | None = None
+    action_units: Mapping[str, float] | None = None
+    captions: tuple[str, ...] = ()
+    intensity: float | None = None
+    times_s: tuple[float, ...] = (0.0,)
+    view_angles_deg: tuple[tuple[float, float], ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
+    split: str | None = None
+
+    def __post_init__(self):
+        if len(self.frames) != len(self.times_s) or not self.frames:
+            raise ValueError(f"{self.name}: {len(self.frames)} frames for {len(self.times_s)} times")
+        if self.expression is not None and self.expression not in EXPRESSIONS:
+            raise ValueError(f"unknown expression {self.expression!r}; expected one of {', '.join(EXPRESSIONS)}")
+
+    @property
+    def files(self) -> list[Path]:
+        return [file for frame in self.frames for file in ((frame,) if isinstance(frame, Path) else frame)]
+
+    def sampled(self, num_frames: int) -> "Scan":
+        """At most that many frames, uniformly in time, first and last included; 0 keeps all."""
+        if not num_frames or len(self.frames) <= num_frames:
+            return self
+        index = np.linspace(0, len(self.frames) - 1, num_frames).round().astype(int) if num_frames > 1 else [0]
+        kept = {name: tuple(getattr(self, name)[i] for i in index) for name in ("frames", "times_s")}
+        return Scan(**{f: getattr(self, f) for f in self.__dataclass_fields__} | kept)
+
+
+@dataclass(frozen=True)
+class ScanSettings:
+    """What decides the bytes of a build, with the source, the key of the pseudonyms and the renderer."""
+
+    seed: int = 0
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    num_frames: int = 32
+    up_axis: str = "y"
+    geometry_only: bool = False
+    label_prompts: bool = False
+    keep_demographics: bool = False
+    languages: tuple[str, ...] = ("en",)
+    captions_per_row: int = 4
+    render: RenderSettings = RenderSettings()
+
+    def __post_init__(self):
+        if self.num_frames < 0 or self.captions_per_row < 1:
+            raise ValueError(
+                f"expected num_frames >= 0 and captions_per_row >= 1, got {self.num_frames}, {self.captions_per_row}"
+            )
+
+    def to_dict(self) -> dict:
+        return json.loads(json.dumps(asdict(self) | {"render": self.render.to_dict()}))
+
+
+@dataclass(frozen=True)
+class PseudonymousScan:
+    """A scan under the names that may be written."""
+
+    subject: str
+    id: str
+    scan: Scan
+
+
+class ScanRenderer:
+    """Makes rows of scans."""
+
+    def __init__(self, settings: ScanSettings):
+        self.settings = settings
+
+    def shard_rows(self, shard, rejected: list[dict]) -> Iterator[dict]:
+        """Rows; appends `{"id", "reason"}` of what could not be read, without the file's name, which names the person."""
+        for item in shard.work:
+            try:
+                views, angles = self._views(item)
+            except ValueError as error:
+                rejected.append({"id": item.id, "reason": without_paths(str(error), item.scan.files)})
+                continue
+            yield self._row(item, shard.split, views, angles)
+
+    def _views(self, item: PseudonymousScan) -> tuple[list[list[dict]], Sequence]:
+        """PNGs, frames x views, and the angles of the views."""
+        scan, render = item.scan, self.settings.render
+        if not isinstance(scan.frames[0], Path):
+            photos = [np.stack([read_photo(path, render.size_px) for path in frame]) for frame in scan.frames]
+            return self._encoded(photos, item.id), scan.view_angles_deg
+        return self._encoded(self._rendered(scan), item.id), render.view_angles_deg
+
+    def _rendered(self, scan: Scan) -> Iterator[np.ndarray]:
+        settings, frame = self.settings, None
+        for path in scan.frames:
+            mesh = load_mesh(path, up_axis=settings.up_axis, geometry_only=settings.geometry_only)
+            frame = frame or frame_face(mesh.vertices, mesh.faces)
+            try:
+                yield render_scan(
+                    mesh.vertices,
+                    mesh.faces,
+                    settings.render,
+                    frame=frame,
+                    uvs=mesh.uvs,
+                    uv_faces=mesh.uv_faces,
+                    texture=mesh.texture,
+                    vertex_colors=mesh.vertex_colors,
+                )[0]
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
+
+    def _encoded(self, frames, name: str) -> list[list[dict]]:
+        return [
+            [schema.encode_view(view, f"{name}_{t:03d}_{v}.png") for v, view in enumerate(views)]
+            for t, views in enumerate(frames)
+        ]
+
+    def _row(self, item: PseudonymousScan, split: str, views: list[list[dict]], angles: Sequence) -> dict:
+        scan, settings = item.scan, self.settings
+        captions, source = self._captions(item)
+        columns = {k: v for k, v in scan.columns.items() if settings.keep_demographics or k not in DEMOGRAPHICS}
+        return {
+            "id": item.id,
+            "subject": item.subject,
+            "expression": -1 if scan.expression is None else EXPRESSIONS.index(scan.expression),
+            "captions": captions,
+            "caption_source": source,
+            "action_units": schema.as_list(scan.action_units or {}),
+            "intensity": scan.intensity,
+            "views": views,
+            "view_angles_deg": [list(pair) for pair in angles],
+            "frame_times_s": [float(time - scan.times_s[0]) for time in scan.times_s],
+            "split": split,
+        } | columns
+
+    def _captions(self, item: PseudonymousScan) -> tuple[list[str], str]:
+        """Texts and what they are. Labels become texts only on request, and are called so."""
+        scan, settings = item.scan, self.settings
+        if settings.label_prompts and scan.expression is not None:
+            names = [prompts_for([scan.expression], kinds=["names"], language=lang) for lang in settings.languages]
+            texts = [text for bank in names for text in bank[scan.expression][: settings.captions_per_row]]
+            return texts, "label_prompts"
+        if scan.captions:
+            return list(scan.captions), "captions"
+        said = describable(scan.action_units or {})
+        if scan.action_units is not None and (said or not scan.action_units):  # unspeakable units are no relaxed face
+            seed = zlib.crc32(f"{settings.seed}:{item.id}".encode())
+            options = {"count": settings.captions_per_row, "languages": settings.languages}
+            return captions_for(said, seed, **options), "captions"
+        return [], "none"
+
+
+def read_photo(path: Path, size_px: int) -> np.ndarray:
+    """A photo as a square `(H, W, 3)` uint8 view: turned upright, its shorter side scaled, its middle kept.
+
+    Raises:
+        ValueError: `"<path>: <reason>"` if it cannot be read or is absurdly large.
+    """
+    try:
+        with Image.open(path) as photo:
+            if photo.width * photo.height > MAX_PHOTO_PX:
+                raise ValueError(f"{path}: {photo.width} x {photo.height} pixels; make the photo smaller")
+            photo.draft("RGB", (2 * size_px, 2 * size_px))  # JPEG decodes at a fraction of its size
+            photo = ImageOps.exif_transpose(photo).convert("RGB")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise ValueError(f"{path}: not readable as a photo ({reason}); export it as PNG or JPEG") from error
+    return np.asarray(ImageOps.fit(photo, (size_px, size_px), Image.Resampling.BICUBIC))
+
+
+def without_paths(reason: str, files: Sequence[Path]) -> str:
+    """The reason without the names of files and folders, which name people."""
+    for path in files:
+        for form in (str(path), path.name, os.path.join(path.parent.name, path.name), str(path.parent)):
+            reason = reason.replace(form, "the file")
+    return reason

@@ -1,0 +1,90 @@
+"""Made-up scans in the layouts of licensed sets: a bulge with a nose, written as each set writes its files."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .conftest import half_egg
+
+GRID = 21
+
+
+def face(shift: float = 0.0):
+    """Vertices `(N, 3)`, quads `(Q, 4)` and uvs `(N, 2)`; `shift` moves the mouth, so that scans differ."""
+    vertices, quads = half_egg(GRID)
+    vertices = vertices.copy()
+    x, y, _ = vertices.T / 8
+    vertices[:, 2] += 3 * shift * np.exp(-(x**2 + (y + 0.5) ** 2) / 0.05)
+    uvs = (vertices[:, :2] - vertices[:, :2].min(0)) / np.ptp(vertices[:, :2], axis=0)
+    return vertices, quads, uvs
+
+
+def write_picture(path: Path, size: int = 16) -> None:
+    """Red on the left, blue on the right."""
+    pixels = np.zeros((size, size, 3), np.uint8)
+    pixels[:, : size // 2, 0] = 255
+    pixels[:, size // 2 :, 2] = 255
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def write_wrl(path: Path, shift: float = 0.0, *, separator: str = ", ") -> None:
+    """VRML 2.0 as BU-3DFE and BU-4DFE have it: quads, `texCoordIndex`, and separators that vary."""
+    vertices, quads, uvs = face(shift)
+    points = separator.join(f"{x:.4f} {y:.4f} {z:.4f}" for x, y, z in vertices)
+    places = separator.join(f"{u:.4f} {v:.4f}" for u, v in uvs)
+    index = " ".join(f"{a}, {b}, {c}, {d}, -1," for a, b, c, d in quads)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        "#VRML V2.0 utf8\nShape { geometry IndexedFaceSet {\n"
+        f"coord Coordinate {{ point [ {points} ] }}\ncoordIndex [ {index} ]\n"
+        f"texCoord TextureCoordinate {{ point [ {places} ] }}\ntexCoordIndex [ {index} ]\n}} }}\n"
+    )
+
+
+def write_textured_obj(path: Path, shift: float = 0.0) -> None:
+    """OBJ with MTL and a picture of the same name."""
+    vertices, quads, uvs = face(shift)
+    lines = [f"mtllib {path.stem}.mtl", "usemtl skin"]
+    lines += [f"v {x:.4f} {y:.4f} {z:.4f}" for x, y, z in vertices] + [f"vt {u:.4f} {v:.4f}" for u, v in uvs]
+    lines += ["f " + " ".join(f"{i + 1}/{i + 1}" for i in quad) for quad in quads]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    path.with_suffix(".mtl").write_text(f"newmtl skin\nmap_Kd {path.stem}.png\n")
+    write_picture(path.with_suffix(".png"))
+
+
+def write_plain_obj(path: Path, shift: float = 0.0) -> None:
+    vertices, quads, _ = face(shift)
+    lines = [f"v {x:.4f} {y:.4f} {z:.4f}" for x, y, z in vertices]
+    lines += ["f " + " ".join(str(i + 1) for i in quad) for quad in quads]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def write_ply(path: Path, shift: float = 0.0) -> None:
+    vertices, quads, _ = face(shift)
+    header = (
+        f"ply\nformat ascii 1.0\nelement vertex {len(vertices)}\nproperty float x\nproperty float y\nproperty float z\n"
+    )
+    header += f"element face {len(quads)}\nproperty list uchar int vertex_indices\nend_header\n"
+    body = "".join(f"{x:.4f} {y:.4f} {z:.4f}\n" for x, y, z in vertices)
+    body += "".join("4 " + " ".join(map(str, quad)) + "\n" for quad in quads)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(header + body)
+
+
+def write_bnt(path: Path, shift: float = 0.0) -> None:
+    """A range image: rows from bottom to top, x, y, z, u, v each as a block."""
+    vertices, _, uvs = face(shift)
+    x, y, z = (vertices[:, i].reshape(GRID, GRID) for i in range(3))
+    z = z.copy()
+    z[0] = -1e9  # background
+    blocks = np.stack([x, y, z, *(uvs[:, i].reshape(GRID, GRID) for i in (0, 1))]).astype("<f8")
+    name = b"face.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(
+        struct.pack("<HHdH", GRID, GRID, -1e9, len(name)) + name + struct.pack("<I", blocks.size) + blocks.tobytes()
+    )

@@ -1,0 +1,330 @@
+"""Recorded sets: every layout is read, people go by pseudonyms, and the same command gives the same bytes."""
+
+import importlib
+import json
+import re
+
+import numpy as np
+import pytest
+from datasets import load_dataset
+
+from dataset_scripts import building, scan_sets, schema
+from dataset_scripts.facs import describable, parse_units
+from dataset_scripts.merge import main as merge_main
+from dataset_scripts.protocols import PROTOCOLS, Protocol, folds, load_fold
+from dataset_scripts.pseudonyms import Pseudonyms
+from dataset_scripts.validate import validate
+from processing.prompts_mvfer import EXPRESSIONS
+
+from .layouts import write_bnt, write_picture, write_plain_obj, write_ply, write_textured_obj, write_wrl
+
+
+@pytest.fixture
+def build(tmp_path):
+    """`build("bu3dfe", source, ...)` runs the builder's command line and returns the folder it wrote."""
+
+    def run(name, source, *flags, out="out", status=0):
+        module = importlib.import_module(f"dataset_scripts.build_{name}")
+        scan_set = next(v for v in vars(module).values() if isinstance(v, scan_sets.ScanSet))
+        common = ["--source", source, "--out", tmp_path / out, "--size_px", 24, "--num_proc", 1]
+        common += ["--key_file", tmp_path / "key"]
+        assert scan_sets.main(scan_set, [str(flag) for flag in [*common, *flags]]) == status
+        return tmp_path / out
+
+    return run
+
+
+def rows_of(folder):
+    return [row for split in schema.load_splits(folder, decode=False).values() for row in split]
+
+
+def bu3dfe(folder, people=("F0001", "F0002", "M0001", "M0044"), levels=(1, 4)):
+    for person in people:
+        number = int(person[1:]) / 50
+        write_wrl(folder / person / f"{person}_NE00WH_F3D.wrl", number)
+        write_picture(folder / person / f"{person}_NE00WH_F2D.png")
+        for code in ("AN", "HA"):
+            for level in levels:
+                path = folder / person / f"{person}_{code}{level:02d}WH_F3D.wrl"
+                write_wrl(path, number + level / 8, separator=", " if code == "AN" else ",\n ")
+                write_picture(path.with_name(path.name.replace("F3D.wrl", "F2D.png")))
+    return folder
+
+
+def test_bu3dfe_is_read_and_a_bad_file_is_rejected_with_its_reason(build, tmp_path, capsys):
+    source = bu3dfe(tmp_path / "BU_3DFE")
+    (source / "F0001" / "F0001_SU01WH_F3D.wrl").write_text("<html>not here</html>")
+    write_wrl(source / "F0001" / "F0001_XX01WH_F3D.wrl")
+    write_wrl(source / "F0001" / "F0001_HA01WH_RAW.wrl")
+    out = build("bu3dfe", source, "--mapping", tmp_path / "map.csv")
+    rows, info = rows_of(out), schema.dataset_info(out)
+    assert len(rows) == 4 * 5 and info["channels"] == ["red", "green", "blue"]
+    assert {EXPRESSIONS[row["expression"]] for row in rows} == {"neutral", "anger", "happiness"}
+    assert {row["intensity"] for row in rows} == {0.0, 0.25, 1.0}
+    assert all(row["captions"] == [] and row["caption_source"] == "none" and row["sex"] is None for row in rows)
+    rejected = schema.read_rejected_file(out)
+    assert len(rejected) == info["rejected"] == 2
+    assert any("web page" in line["reason"] for line in rejected) and any("XX01" in line["reason"] for line in rejected)
+    assert "F0001_SU01WH_F3D.wrl" in (tmp_path / "map.csv").read_text()
+    view = schema.view_arrays(rows[0])[0, 1].astype(int)  # the texture is red on the left
+    assert view[12, 7, 0] > 200 > 50 > view[12, 7, 2] and view[12, 16, 2] > 200
+
+
+def test_nothing_written_names_a_person_a_file_or_a_folder(build, tmp_path):
+    source = bu3dfe(tmp_path / "BU_3DFE")
+    (source / "F0001" / "F0001_SU01WH_F3D.wrl").write_text("")
+    out = build("bu3dfe", source)
+    for path in out.iterdir():
+        data = path.read_bytes()
+        assert not re.search(rb"[FM]00\d\d", data) and str(tmp_path).encode() not in data, path
+    assert (tmp_path / "key").stat().st_mode & 0o077 == 0
+
+
+def test_labels_become_texts_and_people_are_described_only_on_request(build, tmp_path):
+    source = bu3dfe(tmp_path / "BU_3DFE")
+    rows = rows_of(build("bu3dfe", source, "--label_prompts", "--keep_demographics", "--geometry_only"))
+    happy = next(row for row in rows if row["expression"] == EXPRESSIONS.index("happiness"))
+    assert happy["caption_source"] == "label_prompts" and "happy" in " ".join(happy["captions"])
+    assert {row["sex"] for row in rows} == {"female", "male"} and happy["ancestry"] == "white"
+    assert schema.dataset_info(tmp_path / "out")["channels"] == ["clay", "curvature", "depth"]
+
+
+def test_processes_parts_and_a_killed_build_give_the_same_bytes(build, tmp_path, monkeypatch):
+    monkeypatch.setattr(scan_sets, "FRAMES_PER_SHARD", 5)
+    source = bu3dfe(tmp_path / "BU_3DFE")
+    whole = build("bu3dfe", source, out="whole")
+    for index in range(3):
+        build("bu3dfe", source, "--num_shards", 3, "--shard_index", index, out=f"part{index}")
+    assert merge_main([str(tmp_path / "part0"), str(tmp_path / "part1"), "--out", str(tmp_path / "less")]) == 1
+    parts = [str(tmp_path / f"part{index}") for index in range(3)]
+    assert merge_main([*parts, "--out", str(tmp_path / "merged")]) == 0
+    original, calls = building._build_shard, []
+
+    def killed(shard, folder):
+        calls.append(shard)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(shard, folder)
+
+    monkeypatch.setattr(building, "_build_shard", killed)
+    with pytest.raises(KeyboardInterrupt):
+        build("bu3dfe", source, out="killed")
+    assert len(list((tmp_path / "killed").glob("*.parquet"))) == 2
+    build("bu3dfe", source, out="killed")
+    contents = [{p.name: p.read_bytes() for p in folder.iterdir()} for folder in (whole, tmp_path / "merged")]
+    contents.append({p.name: p.read_bytes() for p in (tmp_path / "killed").iterdir()})
+    assert contents[0] == contents[1] == contents[2] and len(contents[0]) == 4 + 3
+
+
+def test_unallowed_people_are_never_rendered(build, tmp_path):
+    source = bu3dfe(tmp_path / "BU_3DFE")
+    (source / "unallowed_subjects.txt").write_text("F0001\n")
+    rows = rows_of(build("bu3dfe", source))
+    assert len({row["subject"] for row in rows}) == 3
+    assert Pseudonyms.from_file(tmp_path / "key")("F0001") not in {row["subject"] for row in rows}
+
+
+def test_another_key_gives_other_names_and_refuses_the_folder(build, tmp_path, capsys):
+    source = bu3dfe(tmp_path / "BU_3DFE")
+    build("bu3dfe", source)
+    (tmp_path / "key").write_bytes(b"another key of enough bytes")
+    build("bu3dfe", source, status=1)
+    assert "holds a build with another build" in capsys.readouterr().err
+
+
+def test_a_mapping_inside_the_data_set_is_refused(build, tmp_path, capsys):
+    build("bu3dfe", bu3dfe(tmp_path / "BU_3DFE"), "--mapping", tmp_path / "out" / "map.csv", status=1)
+    assert "would lie in the data set" in capsys.readouterr().err
+
+
+def test_an_empty_source_is_told_what_was_expected(build, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    build("bu4dfe", tmp_path / "empty", status=1)
+    assert "F001/Angry with files 000.wrl" in capsys.readouterr().err
+
+
+def test_bu4dfe_sequences_are_sampled_in_time_and_share_the_first_frames_frame(build, tmp_path):
+    source = tmp_path / "BU_4DFE"
+    for person in ("F001", "M001", "M043"):
+        for number in (*range(6), 8):  # frames 6 and 7 were dropped
+            write_wrl(source / person / "Happy" / f"{number:03d}.wrl", number / 10)
+            write_picture(source / person / "Happy" / f"{number:03d}.jpg")
+    (source / "F001" / "Sad").mkdir()
+    rows = rows_of(build("bu4dfe", source, "--num_frames", 4))
+    assert len(rows) == 3 and schema.view_arrays(rows[0]).shape == (4, 3, 24, 24, 3)
+    assert rows[0]["frame_times_s"] == pytest.approx([0, 0.08, 0.16, 0.32])
+    assert "no numbered .wrl" in schema.read_rejected_file(tmp_path / "out")[0]["reason"]
+
+
+def test_bp4d_windows_carry_the_units_of_their_frames(build, tmp_path):
+    source = tmp_path / "BP4D"
+    for person in ("F001", "F002", "M001"):
+        for number in range(1, 9):
+            write_textured_obj(source / "Sequences(2D+3D)" / person / "T1" / f"{number:04d}.obj", number / 20)
+    table = source / "AUCoding" / "AU_OCC" / "F001_T1.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("0,6,12,1\n" + "".join(f"{n},{int(n > 2)},1,9\n" for n in range(1, 5)))
+    rows = rows_of(build("bp4d", source, "--window_frames", 4, "--captions_per_row", 1))
+    assert len(rows) == 6
+    coded = [row for row in rows if row["captions"]]
+    assert len(coded) == 1 and schema.as_dict(coded[0]["action_units"]) == {"6": 1.0, "12": 1.0}
+    assert coded[0]["captions"] == ["cheeks raised, lip corners pulled up"] and coded[0]["caption_source"] == "captions"
+    rows = rows_of(build("bp4d", source, "--window_frames", 4, "--plus", out="plus"))  # frame 1 of the table is mesh 0
+    assert schema.as_dict(next(row for row in rows if row["captions"])["action_units"]) == {"6": 1.0, "12": 1.0}
+
+
+def test_bosphorus_kinds_units_and_poses(build, tmp_path):
+    source = tmp_path / "Bosphorus"
+    names = (
+        "N_N_0",
+        "E_HAPPY_0",
+        "LFAU_12L_0",
+        "LFAU_12LW_0",
+        "CAU_A12A25_0",
+        "O_EYE_0",
+        "YR_R10_0",
+        "IGN_0",
+        "E_JOY_0",
+    )
+    for person in ("bs000", "bs001", "bs002"):
+        for number, name in enumerate(names):
+            write_bnt(source / person / f"{person}_{name}.bnt", number / 10)
+            write_picture(source / person / f"{person}_{name}.png")
+    out = build("bosphorus", source, "--kinds", "N", "E", "LFAU", "CAU", "O", "YR", "--geometry_only")
+    rows = {row["id"].split("-", 1)[1]: row for row in rows_of(out)}
+    assert sorted(rows) == sorted(n.replace("_", "-") for n in names if n not in ("IGN_0", "E_JOY_0"))
+    assert rows["E-HAPPY-0"]["expression"] == EXPRESSIONS.index("happiness") and rows["E-HAPPY-0"]["captions"] == []
+    assert schema.as_dict(rows["LFAU-12L-0"]["action_units"]) == {"12L": 1.0}
+    assert schema.as_dict(rows["LFAU-12LW-0"]["action_units"]) == {"12": 0.5}
+    assert rows["O-EYE-0"]["occlusion"] == "eye" and rows["YR-R10-0"]["pose"] == "YR R10"
+    assert sum("JOY" in line["reason"] for line in schema.read_rejected_file(out)) == 3
+
+
+def test_facescape_and_coma(build, tmp_path):
+    for person in ("1", "2", "3"):
+        for number, name in enumerate(("1_neutral", "2_smile", "4_anger", "99_wink")):
+            write_textured_obj(tmp_path / "FaceScape" / person / "models_reg" / f"{name}.obj", number / 10)
+    rows = rows_of(build("facescape", tmp_path / "FaceScape", "--captions_per_row", 1))
+    assert len(rows) == 9 and {tuple(row["captions"]) for row in rows} >= {("lip corners pulled up",), ()}
+    for person in ("FaceTalk_170725_00137_TA", "FaceTalk_170731_00024_TA", "FaceTalk_170809_00138_TA"):
+        for number in range(1, 4):
+            write_ply(tmp_path / "CoMA" / person / "eyebrow" / f"eyebrow.{number:06d}.ply", number / 10)
+            write_ply(tmp_path / "CoMA" / person / "sentence01" / f"sentence01.{number:06d}.ply", number / 10)
+    rows = rows_of(build("coma", tmp_path / "CoMA", out="coma"))
+    assert len(rows) == 6 and {row["task"] for row in rows} == {"eyebrow", "sentence01"}
+    assert all(bool(row["captions"]) == (row["task"] == "eyebrow") for row in rows)
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+def test_fourdme_takes_the_frames_from_onset_to_offset(build, tmp_path, kind):
+    if kind == "xlsx":
+        openpyxl = pytest.importorskip("openpyxl")
+    head = ["sub_ID", "fold_name", "Emotion", "Onset", "Apex", "Offset", "AUs"]
+    lines = [[p, "1_2", "Surprise" if p == "1" else "Negative+Repression", 3, 4, 6, "1+2(k)"] for p in ("1", "2", "3")]
+    lines.append(["4", "gone", "Others", 1, 2, 3, ""])
+    for person in ("1", "2", "3"):
+        for number in range(1, 9):
+            write_plain_obj(tmp_path / "4DME" / person / "1_2" / f"{number}.obj", number / 10)
+    if kind == "csv":
+        text = "\n".join(",".join(map(str, line)) for line in [head, *lines])
+        (tmp_path / "4DME" / "table.csv").write_text(text)
+    else:
+        book = openpyxl.Workbook()
+        for line in [head, *lines]:
+            book.active.append(line)
+        book.save(tmp_path / "4DME" / "table.xlsx")
+    out = build("fourdme", tmp_path / "4DME")
+    rows = rows_of(out)
+    assert len(rows) == 3 and schema.as_dict(rows[0]["action_units"]) == {"1": 1.0, "2": 1.0}
+    assert {row["task"] for row in rows} == {"Surprise", "Negative+Repression"} and len(rows[0]["frame_times_s"]) == 4
+    assert "not there" in schema.read_rejected_file(out)[0]["reason"]
+
+
+def test_a_plain_folder_of_labels_and_one_with_splits(build, tmp_path):
+    for number, label in enumerate(("happy", "sad", "happy", "wink")):
+        write_plain_obj(tmp_path / "plain" / label / f"p{number}_x.obj", number / 10)
+    out = build("folder", tmp_path / "plain", "--subject_pattern", "(p\\d)_")
+    assert sorted(EXPRESSIONS[r["expression"]] if r["expression"] >= 0 else r["task"] for r in rows_of(out)) == [
+        "happiness", "happiness", "sadness", "wink"
+    ]  # fmt: skip
+    for split in ("train", "val", "test"):
+        write_plain_obj(tmp_path / "split" / split / "happy" / f"{split}.obj", 0.1)
+    splits = schema.load_splits(build("folder", tmp_path / "split", out="split_out"))
+    assert {name: len(split) for name, split in splits.items()} == {"train": 1, "validation": 1, "test": 1}
+
+
+def test_photos_of_one_moment_are_views_and_no_mesh_is_needed(build, tmp_path, capsys):
+    for person in ("anna", "ben", "cleo"):
+        for moment in ("happy_1", "neutral_1"):
+            for camera in range(2):
+                write_picture(tmp_path / "photos" / person / moment / f"cam{camera}.jpg", 40)
+    build("folder", tmp_path / "photos", status=1)
+    assert "--cameras cam0=YAW" in capsys.readouterr().err
+    rows = rows_of(build("folder", tmp_path / "photos", "--cameras", "cam0=-20", "cam1=25,5"))
+    assert len(rows) == 6 and rows[0]["view_angles_deg"] == [[-20.0, 0.0], [25.0, 5.0]]
+    assert schema.view_arrays(rows[0]).shape == (1, 2, 24, 24, 3)
+    assert {EXPRESSIONS[row["expression"]] for row in rows} == {"happiness", "neutral"}
+
+
+def test_a_table_names_files_people_texts_and_splits(build, tmp_path):
+    lines = []
+    for number, split in enumerate(("train", "validation", "test")):
+        write_plain_obj(tmp_path / "own" / "scans" / f"{number}.obj", number / 10)
+        line = {"file_name": f"scans/{number}.obj", "subject": f"anna{number}", "label": "joy", "action_units": "6+12"}
+        lines.append(line | {"split": split, "caption": "" if number else "a toothy grin"})
+    lines.append({"file_name": "../escape.obj", "subject": "x"})
+    (tmp_path / "own" / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    out = build("folder", tmp_path / "own", "--captions_per_row", 1)
+    rows = rows_of(out)
+    assert [row["captions"] for row in rows] == [["a toothy grin"]] + [["cheeks raised, lip corners pulled up"]] * 2
+    assert all(row["expression"] == EXPRESSIONS.index("happiness") for row in rows)
+    assert "inside the folder" in schema.read_rejected_file(out)[0]["reason"]
+
+
+def test_a_built_set_is_valid_and_load_dataset_reads_and_streams_it(build, tmp_path):
+    from datasets.distributed import split_dataset_by_node
+
+    out = build("bu3dfe", bu3dfe(tmp_path / "BU_3DFE"), "--label_prompts")
+    assert validate(out).failures == []
+    streamed = load_dataset("parquet", data_dir=str(out), split="train", streaming=True)
+    whole = load_dataset("parquet", data_dir=str(out), split="train")
+    parts = [[row["id"] for row in split_dataset_by_node(streamed, rank, 2)] for rank in range(2)]
+    assert sorted(parts[0] + parts[1]) == sorted(whole["id"]) and parts[0] and parts[1]
+
+
+def test_units_are_read_as_the_sets_write_them():
+    assert parse_units("4+7(k)") == {"4": 1.0, "7": 1.0}
+    assert parse_units("A12A25") == {"12": 1.0, "25": 1.0}
+    assert parse_units("12LW") == {"12": 0.5} and parse_units("12L") == parse_units("L12") == {"12L": 1.0}
+    assert parse_units("43") == {"45": 1.0} and parse_units("") == {}
+    assert describable({"12L": 1.0, "1L": 1.0, "11": 1.0}) == {"12L": 1.0, "1": 1.0}
+    with pytest.raises(ValueError, match="expected action units"):
+        parse_units("smile")
+
+
+def test_folds_of_a_protocol_never_share_people_and_test_everybody_once():
+    six = [EXPRESSIONS.index(name) for name in PROTOCOLS["bu3dfe-subset1"].expressions]
+    rows = [{"subject": f"s{i}", "expression": e, "intensity": 1.0} for i in range(70) for e in six]
+    rows += [{"subject": "lazy", "expression": six[0], "intensity": 1.0}]
+    made = folds(PROTOCOLS["bu3dfe-subset1"], rows, seed=1)
+    tested = [subject for fold in made for subject in fold["test"]]
+    assert len(made) == 10 and len(tested) == len(set(tested)) == 60 and "lazy" not in tested
+    assert all(not set(fold["test"]) & {*fold["train"], *fold["validation"]} for fold in made)
+    assert (
+        made
+        == folds(PROTOCOLS["bu3dfe-subset1"], rows[::-1], seed=1)
+        != folds(PROTOCOLS["bu3dfe-subset1"], rows, seed=2)
+    )
+    with pytest.raises(ValueError, match="needs 60 subjects"):
+        folds(PROTOCOLS["bu3dfe-subset1"], rows[: 6 * 59])
+
+
+def test_a_fold_holds_the_protocols_rows_alone(build, tmp_path, monkeypatch):
+    out = build("bu3dfe", bu3dfe(tmp_path / "BU_3DFE", levels=(1, 3, 4)))
+    protocol = Protocol("mvfer-bu3dfe", 4, "a test", expressions=("anger", "happiness"), min_intensity=0.75)
+    monkeypatch.setitem(PROTOCOLS, "tiny", protocol)
+    splits = load_fold(out, "tiny", 2)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 8, "validation": 4, "test": 4}
+    assert np.min(splits["train"]["intensity"]) >= 0.75
+    with pytest.raises(ValueError, match="folds 0 to 3"):
+        load_fold(out, "tiny", 4)
