@@ -5,6 +5,7 @@ exit status is 1 if there is one. It reads every picture.
 """
 
 import argparse
+import itertools
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -14,9 +15,11 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 from PIL import Image
+from tqdm.auto import tqdm
 
 from processing.prompts_mvfer import EXPRESSIONS, named_emotion
 
+from .duplicates import same_scans, thumbnail
 from .schema import CAPTION_SOURCES, REJECTED_FILE, dataset_info, load_splits, view_arrays
 
 SHEET_FILE = "contact_sheet.png"
@@ -50,6 +53,7 @@ def validate(folder: str | Path) -> Report:
         report.failures.append(str(error))
         return report
     subjects: dict[str, set[str]] = defaultdict(set)
+    thumbnails: dict[str, dict[str, np.ndarray]] = {}
     ids: Counter = Counter()
     for name, split in splits.items():
         columns = split.remove_columns("views").to_dict()
@@ -57,12 +61,15 @@ def validate(folder: str | Path) -> Report:
         for subject in set(columns["subject"]):
             subjects[subject].add(name)
         _check_columns(name, columns, report)
-        _check_views(name, split, info, report)
+        thumbnails[name] = _check_views(name, split, info, report)
     _list(
         report.failures,
         "subjects in more than one split",
         [f"{s} in {sorted(w)}" for s, w in subjects.items() if len(w) > 1],
     )
+    for one, other in itertools.combinations(thumbnails, 2):
+        same = [f"{a} and {b}" for a, b, _ in same_scans(thumbnails[one], thumbnails[other])]
+        _list(report.failures, f"scans that are in {one} and in {other}, if under other names", same)
     _list(report.failures, "ids used twice", [name for name, count in ids.items() if count > 1])
     _list(report.failures, "rows without a subject", ["empty name"] if subjects.get("") or subjects.get(None) else [])
     if info.get("rejected"):
@@ -99,7 +106,11 @@ def _check_columns(name: str, columns: dict, report: Report) -> None:
         f"{name}: caption_source is not one of {', '.join(CAPTION_SOURCES)}",
         [f"{row}: {source}" for row, _, source in places if source not in CAPTION_SOURCES],
     )
-    if not any(captions for _, captions, _ in places):
+    if not any(source != "none" for _, _, source in places):
+        report.warnings.append(
+            f"{name}: no row has a text, so nothing can be trained on it; the set has no action units (see --label_prompts)"
+        )
+    elif not any(captions for _, captions, _ in places):
         report.failures.append(f"{name}: no row has a caption; a vision-language model needs texts")
     empty = [row for row, captions, source in places if source != "none" and not any(c.strip() for c in captions or [])]
     _list(report.failures, f"{name}: rows without a caption, though caption_source promises one", empty)
@@ -112,11 +123,15 @@ def _check_columns(name: str, columns: dict, report: Report) -> None:
     _list(report.failures, f"{name}: action units outside 0 to 1", outside)
 
 
-def _check_views(name: str, split: Dataset, info: dict, report: Report) -> None:
-    """Every picture can be read, has the size that the info states, and shows something; angles and times fit."""
-    unreadable, empty, wrong = [], [], []
+def _check_views(name: str, split: Dataset, info: dict, report: Report) -> dict[str, np.ndarray]:
+    """Every picture can be read, has the size that the info states, and shows something; angles and times fit.
+
+    Returns thumbnails by id.
+    """
+    unreadable, empty, wrong, thumbnails = [], [], [], {}
     size = info["render_settings"]["size_px"]
-    for row in split.select_columns(["id", "views", "view_angles_deg", "frame_times_s"]):
+    columns = ["id", "views", "view_angles_deg", "frame_times_s"]
+    for row in tqdm(split.select_columns(columns), desc=name, unit="row", disable=None):
         try:
             views = view_arrays(row)
         except ValueError as error:
@@ -127,9 +142,12 @@ def _check_views(name: str, split: Dataset, info: dict, report: Report) -> None:
             wrong.append(f"{row['id']}: {views.shape} instead of {expected}")
         elif not views.any((2, 3, 4)).all():
             empty.append(row["id"])
+        else:
+            thumbnails[row["id"]] = thumbnail(views)
     _list(report.failures, f"{name}: unreadable views", unreadable)
     _list(report.failures, f"{name}: views of the wrong number or size", wrong)
     _list(report.failures, f"{name}: views that show nothing", empty)
+    return thumbnails
 
 
 def contact_sheet(split: Dataset, *, people: int = 8, columns: int = 8) -> Image.Image:

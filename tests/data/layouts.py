@@ -12,11 +12,11 @@ GRID = 21
 
 
 def face(shift: float = 0.0):
-    """Vertices `(N, 3)`, quads `(Q, 4)` and uvs `(N, 2)`; `shift` moves the mouth, so that scans differ."""
+    """Vertices `(N, 3)`, quads `(Q, 4)` and uvs `(N, 2)`; `shift` makes scans differ."""
     vertices, quads = half_egg(GRID)
     vertices = vertices.copy()
     x, y, _ = vertices.T / 8
-    vertices[:, 2] += 3 * shift * np.exp(-(x**2 + (y + 0.5) ** 2) / 0.05)
+    vertices[:, 2] += 3 * shift * np.exp(-(x**2 + (y + 0.5) ** 2) / 0.05) + 0.7 * np.sin(40 * shift * y + 9 * x)
     uvs = (vertices[:, :2] - vertices[:, :2].min(0)) / np.ptp(vertices[:, :2], axis=0)
     return vertices, quads, uvs
 

@@ -14,6 +14,7 @@ from dataset_scripts.merge import main as merge_main
 from dataset_scripts.protocols import PROTOCOLS, Protocol, folds, load_fold
 from dataset_scripts.pseudonyms import Pseudonyms
 from dataset_scripts.validate import validate
+from processing.meshes_mvfer import load_mesh
 from processing.prompts_mvfer import EXPRESSIONS
 
 from .layouts import write_bnt, write_picture, write_plain_obj, write_ply, write_textured_obj, write_wrl
@@ -40,7 +41,7 @@ def rows_of(folder):
 
 def bu3dfe(folder, people=("F0001", "F0002", "M0001", "M0044"), levels=(1, 4)):
     for person in people:
-        number = int(person[1:]) / 50
+        number = int(person[1:]) / 50 + (person[0] == "M") / 3
         write_wrl(folder / person / f"{person}_NE00WH_F3D.wrl", number)
         write_picture(folder / person / f"{person}_NE00WH_F2D.png")
         for code in ("AN", "HA"):
@@ -284,12 +285,25 @@ def test_a_table_names_files_people_texts_and_splits(build, tmp_path):
 def test_a_built_set_is_valid_and_load_dataset_reads_and_streams_it(build, tmp_path):
     from datasets.distributed import split_dataset_by_node
 
-    out = build("bu3dfe", bu3dfe(tmp_path / "BU_3DFE"), "--label_prompts")
+    out = build("bu3dfe", bu3dfe(tmp_path / "BU_3DFE"), "--label_prompts", "--geometry_only")
     assert validate(out).failures == []
     streamed = load_dataset("parquet", data_dir=str(out), split="train", streaming=True)
     whole = load_dataset("parquet", data_dir=str(out), split="train")
     parts = [[row["id"] for row in split_dataset_by_node(streamed, rank, 2)] for rank in range(2)]
     assert sorted(parts[0] + parts[1]) == sorted(whole["id"]) and parts[0] and parts[1]
+
+
+def test_a_scan_that_lies_in_two_peoples_folders_is_found_by_its_shape(build, tmp_path):
+    source = bu3dfe(tmp_path / "BU_3DFE")
+    twin = load_mesh(source / "F0001" / "F0001_AN01WH_F3D.wrl")
+    for person in ("F0002", "M0001", "M0044"):  # another file, unit and place
+        path = source / person / f"{person}_SU01WH_F3D.wrl"
+        points = ", ".join("{:.5f} {:.5f} {:.5f}".format(*point) for point in twin.vertices * 25.4 + 100)
+        faces = " ".join("{} {} {} -1".format(*face) for face in twin.faces)
+        shape = f"coord Coordinate {{ point [ {points} ] }} coordIndex [ {faces} ]"
+        path.write_text(f"#VRML V2.0 utf8\nShape {{ geometry IndexedFaceSet {{ {shape} }} }}\n")
+    failures = "\n".join(validate(build("bu3dfe", source, "--geometry_only", "--label_prompts")).failures)
+    assert "if under other names" in failures and "surprise-1" in failures
 
 
 def test_units_are_read_as_the_sets_write_them():

@@ -68,9 +68,11 @@ def test_one_class_missing_captions_and_named_emotions_are_all_listed_at_once(go
     assert "rows without a caption" in failures and "'happy'" in failures
 
 
-def test_a_split_without_any_caption_is_found(good, tmp_path):
+def test_a_split_without_any_text_is_a_warning_and_one_with_empty_promises_a_failure(good, tmp_path):
     report = validate(spoil(good, tmp_path / "x", lambda row: row.update(captions=[], caption_source="none")))
-    assert report.failures == ["test: no row has a caption; a vision-language model needs texts"]
+    assert report.failures == [] and "test: no row has a text" in report.warnings[0]
+    report = validate(spoil(good, tmp_path / "y", lambda row: row.update(captions=[])))
+    assert "test: no row has a caption; a vision-language model needs texts" in report.failures
 
 
 def test_emotion_words_are_allowed_where_they_are_declared(good, tmp_path):
