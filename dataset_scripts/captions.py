@@ -14,19 +14,25 @@ def active_units(action_units: Mapping[str, float], *, threshold: float = ACTIVE
 
 
 def captions_for(
-    action_units: Mapping[str, float], seed: int, *, count: int = 4, languages: Sequence[str] = ("en",)
+    action_units: Mapping[str, float],
+    seed: int,
+    *,
+    count: int = 4,
+    languages: Sequence[str] = ("en",),
+    threshold: float = ACTIVE,
 ) -> list[str]:
     """Describe a face: per language the canonical wording first, then varied wordings and orders.
 
     Args:
-        action_units: unit -> intensity in [0, 1]; units below `ACTIVE` are left out.
+        action_units: unit -> intensity in [0, 1]; units below `threshold` are left out.
         seed: of the varied wordings.
         count: how many captions per language at most; equal ones are dropped.
         languages: some of "en", "ja".
+        threshold: a micro-expression is told by less than `ACTIVE`.
     Returns:
         `list[str]`: captions; no emotion is ever named.
     """
-    units, rng = active_units(action_units), random.Random(seed)
+    units, rng = active_units(action_units, threshold=threshold), random.Random(seed)
     captions = []
     for language in languages:
         captions.append(describe_actions(units, language=language))

@@ -110,13 +110,13 @@ def _synthetic(info: dict) -> tuple[str, str]:
     build = info["build"]
     varied = "Geometry, framing and light vary from scan to scan." if build["vary_geometry"] else "All scans are clean."
     sequences = f"sequences of {build['num_frames']} frames at {build['fps']:g} fps"
-    kind = sequences if build["kind"] == "4d" else "single scans"
+    kind = {"3d": "single scans", "4d": sequences, "micro": f"micro-expressions in {sequences}"}[build["kind"]]
     intro = f"""Synthetic faces, rendered from several angles: {kind} of people who do not exist, made from {info["source"]}
 ({info["source_url"]}, version {info["source_version"]}). Nobody's face is in it. {varied}"""
     truth = """`captions` say what the face does and never name an emotion. `expression` names the recipe that the face was made
-by and is meant for evaluation; -1 marks random combinations of actions. `action_units` are the exact intensities, also of
-actions too faint to be mentioned. Synthetic expressions are posed by rule: accuracy on them says little about accuracy
-on people."""
+by and is meant for evaluation; -1 marks random combinations of actions, or what is none of our expressions.
+`action_units` are the exact intensities, also of actions too faint to be mentioned. Synthetic expressions are posed by
+rule: accuracy on them says little about accuracy on people."""
     return intro, truth
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from processing.prompts_mvfer import EXPRESSIONS
 from processing.rendering_mvfer import BACKENDS, RenderSettings, resolve_backend
 
-from .synthesis import BuildSettings, HeadModel, Source, build_heads
+from .synthesis import KINDS, BuildSettings, HeadModel, Source, build_heads
 
 
 def arguments(description: str, subjects: Sequence[int]) -> argparse.ArgumentParser:
@@ -17,7 +17,7 @@ def arguments(description: str, subjects: Sequence[int]) -> argparse.ArgumentPar
     add = flags.add_argument
     add("--out", required=True, help="folder to write")
     add("--subjects", type=int, nargs=3, default=list(subjects), metavar=("TRAIN", "VALIDATION", "TEST"), help="people")
-    add("--kind", choices=("3d", "4d"), default=default.kind, help="scans, or sequences from onset over apex to offset")
+    add("--kind", choices=KINDS, default=default.kind, help="scans, sequences, or micro-expressions")
     add("--size_px", type=int, default=64, help="height and width of the views")
     add("--supersampling", type=int, default=2, help="samples per pixel and axis")
     add("--channels", nargs=3, default=list(default.render.channels), help="what the three channels show")
@@ -48,8 +48,8 @@ def arguments(description: str, subjects: Sequence[int]) -> argparse.ArgumentPar
     add("--variants", type=int, default=default.variants, help="with --vary_geometry: renderings per training scan")
     add("--languages", nargs="+", default=list(default.languages), choices=("en", "ja"), help="of the captions")
     add("--captions_per_row", type=int, default=default.captions_per_row, help="per language")
-    add("--num_frames", type=int, default=default.num_frames, help="4d: frames per sequence")
-    add("--fps", type=float, default=default.fps, help="4d: frames per second")
+    add("--num_frames", type=int, help=f"frames per sequence; default {default.num_frames}, of micro-expressions 32")
+    add("--fps", type=float, help=f"frames per second; default {default.fps:g}, of micro-expressions 60")
     add(
         "--intensity",
         type=float,
@@ -70,6 +70,8 @@ def run(flags: argparse.Namespace, load: Callable[[], HeadModel], source: Source
     render = {"size_px": flags.size_px, "supersampling": flags.supersampling, "channels": tuple(flags.channels)}
     if flags.view_angles_deg:
         render["view_angles_deg"] = tuple((yaw, 0.0) for yaw in flags.view_angles_deg)
+    default = (32, 60.0) if flags.kind == "micro" else (BuildSettings.num_frames, BuildSettings.fps)
+    flags.num_frames, flags.fps = flags.num_frames or default[0], flags.fps or default[1]
     names = set(BuildSettings.__dataclass_fields__) - {"render"}
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(flags).items() if k in names}
     settings = BuildSettings(render=RenderSettings(backend=resolve_backend(flags.backend), **render), **values)

@@ -97,6 +97,20 @@ SHAPES = sorted({s for shapes in _SINGLE.values() for s in shapes}) + sorted(
 )
 SYNTHESIZED = sorted(set(_PAIRED) | set(_SINGLE), key=action_order)
 
+# Micro-expressions by the categories of 4DME; which units belong to which is ours, the sizes and times are those that the
+# literature gives: 0.04 to 0.5 s long, onset within 0.26 s, a fraction of a full expression.
+MICRO: dict[str, tuple[tuple[str, ...], ...]] = {
+    "neutral": ((),),
+    "positive": (("12",), ("6", "12")),
+    "negative": (("4",), ("4", "7"), ("9",), ("10",), ("15",), ("1", "4")),
+    "surprise": (("1", "2"), ("5",), ("1", "2", "25")),
+    "repression": (("14",), ("17",), ("24",), ("12", "24"), ("12", "15")),
+    "others": (("45",), ("18",), ("28",)),
+}
+MICRO_PEAK = (0.10, 0.35)
+MICRO_DURATION_S = (0.04, 0.5)
+MICRO_LONGEST_ONSET_S, MICRO_LONGEST_HOLD_S = 0.26, 0.08
+
 # Actions that exclude each other in random combinations: opposite, or one hides the other.
 _EXCLUSIVE = [
     {"25", "26", "27", "24", "28", "23", "33"},
@@ -161,6 +175,29 @@ def sample_combination(rng: np.random.Generator, *, most: int = 4) -> dict[str, 
         if not _excludes(unit, units):
             units[unit] = float(rng.uniform(0.4, 1.0)) if number(unit) != "45" else float(rng.uniform(0.85, 1.0))
     return _in_order(units)
+
+
+def sample_micro(rng: np.random.Generator, category: str) -> tuple[dict[str, float], float]:
+    """Draw a micro-expression of a category: (units with intensities at the apex, the strength)."""
+    variants = MICRO[category]
+    units = variants[int(rng.integers(len(variants)))]
+    strength = float(rng.uniform(*MICRO_PEAK))
+    return _in_order({unit: strength * float(rng.uniform(0.8, 1.2)) for unit in units}), strength if units else 0.0
+
+
+def micro_curve(rng: np.random.Generator, num_frames: int, fps: float) -> np.ndarray:
+    """Rest, a short rise and fall somewhere in the window, rest: `(num_frames,)` in [0, 1], 1 at the frame of the apex."""
+    duration = min(float(rng.uniform(*MICRO_DURATION_S)), 0.8 * num_frames / fps)
+    hold = min(float(rng.uniform(0, MICRO_LONGEST_HOLD_S)), duration / 3)
+    onset = min(float(rng.uniform(0.3, 0.6)) * duration, MICRO_LONGEST_ONSET_S)
+    start = float(rng.uniform(0, max(num_frames / fps - duration, 0)))
+    time = np.arange(num_frames) / fps - start
+    apex = np.argmin(np.abs(time - onset - hold / 2))
+    rise = np.clip(time / onset, 0, 1)
+    fall = np.clip((time - onset - hold) / max(duration - onset - hold, 1 / fps), 0, 1)
+    curve = rise * rise * (3 - 2 * rise) * (1 - fall * fall * (3 - 2 * fall))
+    curve[apex] = max(curve[apex], curve.max(), 1e-6)
+    return curve / curve.max()
 
 
 def _in_order(units: Mapping[str, float]) -> dict[str, float]:

@@ -22,11 +22,13 @@ from processing.rendering_mvfer import RenderSettings, render_scan
 
 from . import card, schema
 from .building import Shard, build, cut
-from .captions import captions_for
-from .recipes import sample_combination, sample_expression, shape_weights
+from .captions import ACTIVE, captions_for
+from .recipes import MICRO, micro_curve, sample_combination, sample_expression, sample_micro, shape_weights
 from .variation import GeometryVariation, reframe, rotation
 
 BASIC = tuple(name for name in EXPRESSIONS if name != "contempt")
+KINDS = ("3d", "4d", "micro")
+MICRO_ACTIVE = 0.05  # a micro-expression is a trace of an expression, and is told all the same
 SUBJECTS_PER_SHARD = 25
 FRAMED = FaceFrame((0.0, 0.0, 0.0), 1.0)
 
@@ -84,8 +86,8 @@ class BuildSettings:
     def __post_init__(self):
         if len(self.subjects) != 3 or any(n < 0 for n in self.subjects) or not any(self.subjects):
             raise ValueError(f"expected three numbers of subjects (train, validation, test), got {self.subjects}")
-        if self.kind not in ("3d", "4d"):
-            raise ValueError(f"expected kind 3d or 4d, got {self.kind!r}")
+        if self.kind not in KINDS:
+            raise ValueError(f"expected kind {', '.join(KINDS)}, got {self.kind!r}")
         unknown = [name for name in self.expressions if name not in EXPRESSIONS]
         if unknown or not self.expressions:
             raise ValueError(f"unknown expressions {unknown}; expected some of {', '.join(EXPRESSIONS)}")
@@ -137,6 +139,9 @@ class Synthesizer:
     def _items(self, subject: str, split: str, rng: np.random.Generator):
         """What a subject does: dicts with id, expression (or None), units, intensity, and a seed for the rendering."""
         settings, train = self.settings, split == "train"
+        if settings.kind == "micro":
+            yield from self._micro_items(subject, train, rng)
+            return
         tasks: list[tuple[str | None, int]] = []
         for repeat in range(settings.expressions_per_subject if train else 2):
             tasks += [(name, repeat) for name in settings.expressions]
@@ -161,6 +166,24 @@ class Synthesizer:
                     "curve": curve,
                     "pose": pose,
                     "seed": [item_seed, variant],
+                }
+
+    def _micro_items(self, subject: str, train: bool, rng: np.random.Generator):
+        """The same of micro-expressions: every category of `MICRO`, of which only neutral and surprise are expressions."""
+        settings = self.settings
+        for repeat in range(settings.expressions_per_subject if train else 2):
+            for category in MICRO:
+                units, strength = sample_micro(rng, category)
+                yield {
+                    "id": f"{subject}-micro-{category}-{repeat}",
+                    "expression": category if category in EXPRESSIONS else None,
+                    "task": category,
+                    "units": units,
+                    "asymmetry": {unit: float(rng.uniform(-0.3, 0.3)) for unit in units},
+                    "intensity": strength,
+                    "curve": micro_curve(rng, settings.num_frames, settings.fps),
+                    "pose": rng.normal(0, (3.0, 3.0, 2.0)).clip(-8, 8),
+                    "seed": [int(rng.integers(2**63)), 0],
                 }
 
     def _render(self, item: dict, identity: Tensor, rough: FaceFrame | None = None) -> np.ndarray:
@@ -198,7 +221,11 @@ class Synthesizer:
             "id": item["id"],
             "expression": -1 if name is None else EXPRESSIONS.index(name),
             "captions": captions_for(
-                item["units"], item["seed"][0], count=settings.captions_per_row, languages=settings.languages
+                item["units"],
+                item["seed"][0],
+                count=settings.captions_per_row,
+                languages=settings.languages,
+                threshold=MICRO_ACTIVE if settings.kind == "micro" else ACTIVE,
             ),
             "caption_source": "captions",
             "action_units": schema.as_list(item["units"]),
@@ -206,7 +233,7 @@ class Synthesizer:
             "views": schema.encode_views(views, item["id"]),
             "view_angles_deg": [list(angles) for angles in settings.render.view_angles_deg],
             "frame_times_s": [t / settings.fps for t in range(len(views))],
-            "task": "random" if name is None else name,
+            "task": item.get("task") or ("random" if name is None else name),
             "pose": "frontal",
             "occlusion": "none",
         }

@@ -93,7 +93,7 @@ def _check_columns(name: str, columns: dict, report: Report) -> None:
     if rows == 0:
         report.failures.append(f"{name}: no rows")
         return
-    if len(known) == 1:
+    if len(known) == 1 and "unknown" not in count:
         report.failures.append(f"{name}: only one class, {next(iter(known))}")
     if known and max(known.values()) > LARGEST_IMBALANCE * min(known.values()):
         report.warnings.append(f"{name}: classes are uneven, {known}")

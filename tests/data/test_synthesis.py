@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dataset_scripts import build_ict_facekit, building, schema, synthesis
+from dataset_scripts import build_ict_facekit, building, recipes, schema, synthesis
 from dataset_scripts.captions import captions_for
 from dataset_scripts.recipes import shape_weights
 from dataset_scripts.variation import GeometryVariation, merge_neighbors
@@ -111,6 +111,20 @@ def test_the_card_says_source_licence_and_splits(build_faces, tmp_path):
     assert card.startswith("---\npretty_name: mvfer-ict-3d\nlicense: mit\nlanguage:\n- en\n- ja\n")
     assert "path: validation-*.parquet" in card and "ICT-FaceKit" in card
     assert any("口" in caption or "眉" in caption for caption in schema.load_splits(tmp_path)["test"][2]["captions"])
+
+
+def test_micro_expressions_are_short_faint_and_told(build_faces, tmp_path):
+    build_faces(tmp_path, kind="micro", num_frames=32, fps=60.0, captions_per_row=1)
+    rows = list(schema.load_splits(tmp_path)["train"])
+    assert [row["task"] for row in rows[:6]] == ["neutral", "positive", "negative", "surprise", "repression", "others"]
+    assert all(0.1 <= row["intensity"] <= 0.35 and row["captions"] != ["a relaxed face"] for row in rows[1:6])
+    assert rows[0]["captions"] == ["a relaxed face"] and rows[1]["expression"] == -1
+    views = schema.view_arrays(rows[3]).astype(float)
+    moved = np.abs(views - views[:1]).mean((1, 2, 3, 4))
+    assert moved.max() > 0 and (moved > 0.2 * moved.max()).sum() < 30  # not all the time
+    for seed in range(50):
+        curve = recipes.micro_curve(np.random.default_rng(seed), 32, 60.0)
+        assert curve.max() == 1 and curve.min() >= 0 and (curve > 0).sum() / 60 <= 0.55
 
 
 def test_sequences_start_at_rest_and_carry_times(build_faces, tmp_path):
