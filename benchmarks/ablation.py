@@ -1,6 +1,6 @@
 """What each part of the recipe is worth: the same data, steps and seeds, one change at a time.
 
-    python -m benchmarks.ablation --dataset data/ict --steps 500 --seeds 0 1 2 --out report/ablation
+    python -m benchmarks.ablation --dataset data/ict --steps 250 --seeds 0 1 2 --out report/ablation
 
 Goes in: a data set folder. Comes out: one run of `train.py` per arm and seed below `--out`, and a table (`ablation.md`,
 `ablation.json`) of means over seeds with 95 % intervals (Student's t over seeds). Finished runs are kept, so a stopped
@@ -72,6 +72,7 @@ def _run(args, name: str, seed: int) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     common = ["--dataset", args.dataset, "--output_dir", str(folder), "--steps", str(args.steps), "--seed", str(seed)]
+    common += ["--view_dropout", "0.6"]  # an arm may say otherwise: the last flag counts
     common += ["--eval_every", str(args.steps), "--checkpoint_every", str(args.steps), "--num_workers", "0"]
     command = [sys.executable, "train.py", *common, *ARMS[name]]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}

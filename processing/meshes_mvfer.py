@@ -1,8 +1,8 @@
 """One mesh type and the one door every scan enters by.
 
-In: a file (.obj, .ply, .off, .stl, .glb, .wrl, .bnt), arrays, or a trimesh object. Out: a checked `Mesh` in the
-package's coordinates: right-handed, y up, the face looking towards +z, x to the viewer's right. Everything that is
-wrong with a file is a ValueError `"<path>: <reason>; <remedy>"`; sizes claimed by a header are compared with the
+In: a file (.obj, .ply, .off, .stl, .glb, .wrl, .bnt, .abs, .abs.gz), arrays, or a trimesh object. Out: a checked `Mesh`
+in the package's coordinates: right-handed, y up, the face looking towards +z, x to the viewer's right. Everything that
+is wrong with a file is a ValueError `"<path>: <reason>; <remedy>"`; sizes claimed by a header are compared with the
 file's size before anything is allocated; textures are only read from the mesh's own folder.
 """
 
@@ -11,11 +11,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import stat
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from .abs_mvfer import parse_abs
 from .bnt_mvfer import parse_bnt
 from .obj_mvfer import MeshFileError, parse_obj
 from .textures_mvfer import existing_name, name_from_materials, name_of_same_base, read_texture
@@ -27,10 +29,11 @@ try:
 except ImportError:
     trimesh = None
 
-MESH_SUFFIXES = (".obj", ".ply", ".off", ".stl", ".glb", ".wrl", ".bnt")
-_PARSERS = {".obj": parse_obj, ".wrl": parse_wrl, ".bnt": parse_bnt}
+MESH_SUFFIXES = (".obj", ".ply", ".off", ".stl", ".glb", ".wrl", ".bnt", ".abs", ".abs.gz")
+_PARSERS = {".obj": parse_obj, ".wrl": parse_wrl, ".bnt": parse_bnt, ".abs": parse_abs, ".abs.gz": parse_abs}
 _MAX_COORDINATE = 1e9
 _EXPORT = "export the mesh again"
+_GZIP = b"\x1f\x8b"
 
 # Rows are our x, y, z in terms of the file's; each is a rotation. Where the face looks in the file is the usual case.
 _UP_AXES = {
@@ -73,11 +76,12 @@ def load_mesh(
 
     Args:
         path (`str` or `os.PathLike`): .obj (with .mtl and texture), .ply, .off, .stl, .glb, .wrl (VRML 2.0, as BU-3DFE
-            and BU-4DFE) or .bnt (Bosphorus). Equal vertices of .stl and .glb are merged, so that normals are smooth.
+            and BU-4DFE), .bnt (Bosphorus), .abs or .abs.gz (FRGC, UND). Equal vertices of .stl and .glb are merged, so
+            that normals are smooth.
         up_axis (`str`, defaults to "y"): the file's up axis, "y", "z", "x" or the same with "-"; "y" is ours, the face
             towards +z; "z" has the face towards -y, "-y" towards -z, "-z" towards +y, "x" and "-x" towards +z.
         geometry_only (`bool`, defaults to `False`): skip uvs, texture and colours.
-        max_bytes (`int`, defaults to 512 MiB): refuse larger files.
+        max_bytes (`int`, defaults to 512 MiB): refuse larger files, and a larger content of .abs.gz.
     Returns:
         `Mesh`: checked. A texture that is named but absent is left out, with a warning.
     Raises:
@@ -100,7 +104,7 @@ def load_mesh(
         raise ValueError(f"{path}: {error}") from error
     except Exception as error:
         detail = f"{type(error).__name__}: {error}".rstrip(": ")
-        raise ValueError(f"{path}: not readable as {path.suffix} ({detail}); {_EXPORT}") from error
+        raise ValueError(f"{path}: not readable as {_suffix(path)} ({detail}); {_EXPORT}") from error
 
 
 def as_mesh(obj) -> Mesh:
@@ -211,7 +215,7 @@ def _check_range(index: np.ndarray, count: int, name: str, of: str, remedy: str)
 
 
 def _read_bytes(path: Path, max_bytes: int) -> bytes:
-    if path.suffix.lower() not in MESH_SUFFIXES:
+    if _suffix(path) not in MESH_SUFFIXES:
         raise MeshFileError(
             f"unknown kind of file {path.suffix!r}", f"expected one of {', '.join(MESH_SUFFIXES)}: convert it to .ply"
         )
@@ -239,19 +243,46 @@ def _read_bytes(path: Path, max_bytes: int) -> bytes:
         if isinstance(error, MeshFileError):
             raise
         raise MeshFileError(f"not a path ({error})", "check the path") from error
+    is_packed = _suffix(path) == ".abs.gz"
+    if is_packed and data.startswith(_GZIP):
+        data = _unpack(data, max_bytes)
+        is_packed = False
     head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
         raise MeshFileError("a web page (HTML), not a mesh", "download the raw file instead of the page that shows it")
     if head.startswith(b"version https://git-lfs"):
         raise MeshFileError("a Git LFS pointer, not the mesh", "fetch the content with `git lfs pull`")
-    if head.startswith((b"\x1f\x8b", b"pk\x03\x04")):
+    if head.startswith((_GZIP, b"pk\x03\x04")):
         raise MeshFileError("compressed (gzip or zip)", "unpack it first")
+    if is_packed:
+        raise MeshFileError("not gzip data", "copy it again, or name it .abs if it is unpacked already")
     return data
+
+
+def _suffix(path: Path) -> str:
+    """Lower case, `.abs.gz` whole."""
+    return ".abs.gz" if path.name.lower().endswith(".abs.gz") else path.suffix.lower()
+
+
+def _unpack(data: bytes, max_bytes: int) -> bytes:
+    """The content of a gzip file, never more than max_bytes + 1 of it in memory."""
+    inflater = zlib.decompressobj(wbits=31)  # a gzip header and checksum
+    try:
+        content = inflater.decompress(data, max_bytes + 1)
+    except zlib.error as error:
+        raise MeshFileError(f"damaged gzip data ({error})", "copy or download it again") from error
+    if len(content) > max_bytes:
+        raise MeshFileError(f"unpacks to more than max_bytes={max_bytes}", "raise max_bytes if you trust the file")
+    if not inflater.eof:
+        raise MeshFileError("the gzip data is cut off", "copy or download it again")
+    if inflater.unused_data.strip(b"\0"):
+        raise MeshFileError(f"{len(inflater.unused_data)} bytes after the gzip data", "pack the .abs file again")
+    return content
 
 
 def _read(path: Path, data: bytes, geometry_only: bool) -> dict:
     """The fields of the mesh, its texture included. No parser returns uvs if `geometry_only`."""
-    suffix = path.suffix.lower()
+    suffix = _suffix(path)
     if suffix in _PARSERS:
         mesh = _PARSERS[suffix](data, geometry_only=geometry_only)
     else:

@@ -20,19 +20,22 @@ from .obj_mvfer import MeshFileError, parse_mtl
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 _IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "TGA", "WEBP", "GIF")
 _MAX_TEXTURE_PX = 2**26  # 8192 x 8192
-_MAX_MTL_BYTES = 2**24
+_MAX_MTL_BYTES = 2**22
 
 
 def name_from_materials(path: Path, material_files: list[str], materials: dict[str, int]) -> str | None:
     """The texture of most polygons, as named in the material files."""
     textures: dict[str, str] = {}
-    for name in material_files:
+    bytes_left = _MAX_MTL_BYTES  # of all: a small mesh may name one large file many times
+    for name in dict.fromkeys(material_files):
         file = _beside(path, name)
         if file is None:
             _warn_missing(path, "material file", name)
         else:
             with file.open("rb") as stream:
-                textures.update(parse_mtl(stream.read(_MAX_MTL_BYTES)))
+                text = stream.read(bytes_left)
+            bytes_left -= len(text)
+            textures.update(parse_mtl(text))
     used: dict[str, int] = {}
     for material, count in materials.items():
         if material in textures:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+from collections import Counter
 from io import BytesIO
 
 import numpy as np
@@ -23,6 +24,8 @@ except ImportError:
     trimesh = None
 
 _REMEDY = "copy or export it again"
+_EXPORT_ONE = "export one mesh without copies of it"
+_FREE_ELEMENTS, _REUSE = 2**20, 4  # arrays of a GLB without bytes of their own, and meshes that are used again
 _PLY_BYTES = {
     **dict.fromkeys(("char", "uchar", "int8", "uint8"), 1),
     **dict.fromkeys(("short", "ushort", "int16", "uint16", "float16"), 2),
@@ -64,8 +67,8 @@ def parse_with_trimesh(data: bytes, suffix: str, *, geometry_only: bool = False)
     if suffix in (".stl", ".glb"):
         mesh = _merge_equal_vertices(mesh)
     if suffix == ".ply":
-        named = re.search(rb"(?im)^comment\s+texturefile\s+(.+?)\s*$", data[: data.find(b"end_header")])
-        mesh["texture_name"] = decode(named[1]) if named else None
+        named = re.search(rb"(?im)^comment[ \t]+texturefile[ \t]+([^\r\n]+)", data[: data.find(b"end_header")])
+        mesh["texture_name"] = decode(named[1]).strip() or None if named else None
     return mesh
 
 
@@ -159,12 +162,27 @@ def _claims_glb(data: bytes) -> tuple[int, int]:
     total, json_length = struct.unpack_from("<8xII", data)
     _compare("GLB", "a file", max(total, 20 + json_length), len(data))
     try:
-        accessors = json.loads(data[20 : 20 + json_length]).get("accessors", [])
-        largest = max((int(accessor.get("count", 0)) for accessor in accessors), default=0)
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        document = json.loads(data[20 : 20 + json_length])
+        counts = [int(accessor.get("count", 0)) for accessor in document.get("accessors", [])]
+        repeated = _repeated_elements(document, counts)
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise MeshFileError(f"the GLB's JSON is damaged ({type(error).__name__})", _REMEDY) from error
+    largest = max(counts, default=0)
     _compare("GLB", f"an array of {largest} elements", largest, len(data))
+    for what, elements in (("arrays", sum(counts)), ("repeated meshes", repeated)):
+        if elements > _FREE_ELEMENTS + _REUSE * len(data):
+            raise MeshFileError(f"the GLB holds {what} of {elements} elements in {len(data)} bytes", _EXPORT_ONE)
     return 0, 0
+
+
+def _repeated_elements(document: dict, counts: list[int]) -> int:
+    """Vertices and indices of the scene, where nodes may use one mesh, and meshes one array, many times."""
+    uses = Counter(node["mesh"] for node in document.get("nodes", []) if "mesh" in node)
+    total = 0
+    for number, mesh in enumerate(document.get("meshes", [])):
+        arrays = [(part.get("attributes", {}).get("POSITION"), part.get("indices")) for part in mesh["primitives"]]
+        total += max(uses[number], 1) * sum(counts[array] for pair in arrays for array in pair if array is not None)
+    return total
 
 
 def _compare(kind: str, claim: str, least: int, there: int) -> None:

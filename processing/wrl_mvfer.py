@@ -16,6 +16,7 @@ from .obj_mvfer import MeshFileError, decode, fan_triangles, parse_numbers, to_u
 _WORD = re.compile(rb'[\s,]*("(?:[^"\\]|\\.)*"|[{}\[\]]|[^\s,{}\[\]"]+)')
 _DAMAGED = "the file looks truncated or damaged: copy or export it again"
 _MAX_DEPTH = 100
+_FREE_BYTES, _REUSE = 2 * 2**20, 8  # USE may multiply a scene to _FREE_BYTES + _REUSE x its text
 
 
 def parse_wrl(data: bytes, *, geometry_only: bool = False) -> dict:
@@ -35,13 +36,13 @@ def parse_wrl(data: bytes, *, geometry_only: bool = False) -> dict:
     if data.startswith(b"#"):  # the first line; most files have no other comment
         data = data[re.match(rb"[^\n\r]*", data).end() :]
     if b"#" in data:  # in a string it is no comment
-        data = re.sub(rb'("(?:[^"\\]|\\.)*")|#[^\n\r]*', lambda match: match[1] or b"", data)
-    shapes: list[dict] = []
+        data = re.sub(rb'("(?:[^"\\]|\\.)*"?)|#[^\n\r]*', lambda match: match[1] or b"", data)
+    scene = _Scene(geometry_only, _FREE_BYTES + _REUSE * len(data))
     for node in _Reader(data).scene():
-        _collect(node, np.eye(4), shapes, geometry_only, 0)
-    if not shapes:
+        scene.collect(node, np.eye(4), 0)
+    if not scene.shapes:
         raise MeshFileError("no IndexedFaceSet with faces in it", "export a triangle mesh as VRML 2.0, or as .ply")
-    return _join(shapes)
+    return _join(scene.shapes)
 
 
 class _Reader:
@@ -140,34 +141,50 @@ def _is_number(word: bytes) -> bool:
     return word[:1] in b"+-.0123456789" and word != b""
 
 
-def _collect(node, matrix: np.ndarray, shapes: list[dict], geometry_only: bool, depth: int) -> None:
-    """Append the face sets below a node, moved by the Transforms above them."""
-    if isinstance(node, list):
-        for item in node:
-            _collect(item, matrix, shapes, geometry_only, depth)
-        return
-    if not isinstance(node, dict):
-        return
-    if depth > _MAX_DEPTH:
-        raise MeshFileError(f"VRML nodes nested more than {_MAX_DEPTH} deep", "export plain geometry, or .ply")
-    if node[""] == "Shape":
-        faces = node.get("geometry")
+class _Scene:
+    """The face sets below nodes. Small texts hold huge scenes, since USE of USE doubles: `bytes_left` is the bound."""
+
+    def __init__(self, geometry_only: bool, bytes_left: int):
+        self.geometry_only, self.bytes_left, self.shapes = geometry_only, bytes_left, []
+
+    def collect(self, node, matrix: np.ndarray, depth: int) -> None:
+        """Append the face sets below a node, moved by the Transforms above them."""
+        if isinstance(node, list):
+            for item in node:
+                self.collect(item, matrix, depth)
+            return
+        if not isinstance(node, dict):
+            return
+        if depth > _MAX_DEPTH:
+            raise MeshFileError(f"VRML nodes nested more than {_MAX_DEPTH} deep", "export plain geometry, or .ply")
+        self._pay(node)
+        if node[""] == "Shape":
+            self._add(node.get("geometry"), matrix, node.get("appearance"))
+        elif node[""] == "IndexedFaceSet":  # not in a Shape: wrong, but its meaning is clear
+            self._add(node, matrix, None)
+        elif node[""] == "LOD":
+            levels = node.get("level")
+            self.collect(levels[:1] if isinstance(levels, list) else levels, matrix, depth + 1)
+        else:
+            matrix = matrix @ _transform(node) if node[""] == "Transform" else matrix
+            for value in (node.get("children"), node.get("choice")):
+                self.collect(value, matrix, depth + 1)
+
+    def _add(self, faces, matrix: np.ndarray, appearance) -> None:
         if isinstance(faces, dict) and faces[""] == "IndexedFaceSet":
-            shape = _face_set(faces, matrix, geometry_only)
+            self._pay(faces)
+            shape = _face_set(faces, matrix, self.geometry_only)
             if shape is not None:
-                shapes.append({**shape, "texture_name": _texture_name(node.get("appearance"))})
-        return
-    if node[""] == "IndexedFaceSet":  # not in a Shape: wrong, but its meaning is clear
-        shape = _face_set(node, matrix, geometry_only)
-        shapes.extend([shape] if shape is not None else [])
-        return
-    if node[""] == "Transform":
-        matrix = matrix @ _transform(node)
-    if node[""] == "LOD":
-        levels = node.get("level")
-        return _collect(levels[:1] if isinstance(levels, list) else levels, matrix, shapes, geometry_only, depth + 1)
-    for value in (node.get("children"), node.get("choice")):
-        _collect(value, matrix, shapes, geometry_only, depth + 1)
+                self.shapes.append({**shape, "texture_name": _texture_name(appearance)})
+
+    def _pay(self, node: dict) -> None:
+        """100 bytes for the node, and the texts of its fields and its children's, which are converted at each use."""
+        values = [*node.values()]
+        for child in node.values():
+            values += child.values() if isinstance(child, dict) else ()
+        self.bytes_left -= 100 + sum(len(value) for value in values if isinstance(value, bytes))
+        if self.bytes_left < 0:
+            raise MeshFileError("USE repeats its nodes too often", "export plain geometry, or .ply")
 
 
 def _face_set(node: dict, matrix: np.ndarray, geometry_only: bool) -> dict | None:
