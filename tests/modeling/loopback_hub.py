@@ -1,4 +1,4 @@
-"""A stand-in for the Hub on the loopback: model repositories in memory, and the few calls that push and pull make."""
+"""A stand-in for the Hub on the loopback: one repository in memory, and the few calls that push and pull make."""
 
 import base64
 import hashlib
@@ -84,9 +84,11 @@ class _Handler(BaseHTTPRequestHandler):
         if "/tree/" in path:
             entries = [{"type": "file", "path": n, "size": len(c), "oid": _sha(c)} for n, c in self.hub.files.items()]
             return self._json(entries)
-        if path.startswith("/api/models/"):
+        if path.startswith(("/api/models/", "/api/datasets/")):
             siblings = [{"rfilename": name} for name in self.hub.files]
-            return self._json({"id": "someone/model", "sha": COMMIT, "siblings": siblings, "private": True, "tags": []})
+            return self._json(
+                {"id": "someone/model", "sha": COMMIT, "siblings": siblings, "private": self.hub.private, "tags": []}
+            )
         return self._missing()
 
     do_HEAD = do_GET

@@ -1,0 +1,77 @@
+"""A data set reaches the Hub whole, and one that may not be shared does not reach it in public."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from dataset_scripts import schema
+from dataset_scripts.push import push
+
+from ..modeling.loopback_hub import LoopbackHub
+
+
+@pytest.fixture
+def folder(build_faces, tmp_path):
+    build_faces(tmp_path / "set")
+    (tmp_path / "set" / "contact_sheet.png").write_bytes(b"a picture of faces")
+    return tmp_path / "set"
+
+
+def restrict(folder):
+    info = schema.dataset_info(folder) | {
+        "may_share": False,
+        "sharing": "Neither scans nor renderings may be passed on.",
+    }
+    schema.write_json(folder / schema.INFO_FILE, info)
+
+
+def push_to(hub, folder, *flags):
+    """The command line, in a process that may reach the stand-in."""
+    environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
+    environment |= {"HF_ENDPOINT": hub.url, "HF_TOKEN": "made-up", "HF_HUB_DISABLE_XET": "1"}
+    command = [sys.executable, "-m", "dataset_scripts.push", str(folder), "--repo_id", "someone/faces", *flags]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.slow
+def test_a_free_set_is_pushed_with_its_card_and_without_what_else_lies_there(folder):
+    with LoopbackHub() as hub:
+        done = push_to(hub, folder)
+        assert done.returncode == 0, done.stderr
+        assert hub.files == {p.name: p.read_bytes() for p in folder.iterdir() if p.suffix != ".png"}
+        assert hub.files["README.md"].startswith(b"---") and not hub.private
+
+
+@pytest.mark.slow
+def test_a_restricted_set_needs_a_private_repository_and_the_users_word(folder):
+    restrict(folder)
+    with pytest.raises(ValueError, match="Neither scans nor renderings may be passed on"):
+        push(folder, "someone/faces", private=True)
+    with LoopbackHub() as hub:
+        done = push_to(hub, folder, "--my_licence_allows_this")
+        assert done.returncode == 1 and "may be passed on" in done.stderr and hub.files == {}
+        done = push_to(hub, folder, "--my_licence_allows_this", "--private")
+        assert done.returncode == 0, done.stderr
+        assert hub.private and "train-00000-of-00001.parquet" in hub.files
+
+
+def test_a_restricted_set_is_not_pushed_to_a_repository_that_is_public_already(folder):
+    restrict(folder)
+    api = SimpleNamespace(
+        create_repo=lambda *a, **k: "there",
+        repo_info=lambda *a, **k: SimpleNamespace(private=False),
+        upload_folder=lambda **k: pytest.fail("it was uploaded"),
+    )
+    with pytest.raises(ValueError, match="exists and is public"):
+        push(folder, "someone/faces", private=True, licence_allows=True, api=api)
+
+
+def test_an_incomplete_set_is_not_pushed(folder):
+    info = schema.dataset_info(folder)
+    schema.write_json(folder / schema.INFO_FILE, info | {"complete": False})
+    with pytest.raises(ValueError, match="was not finished"):
+        push(folder, "someone/faces")
