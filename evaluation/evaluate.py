@@ -222,7 +222,7 @@ def _transfer(model, processor, folder, split, train, probe, probe_names, kinds,
     normalised = match_statistics(features.image_embeds, train.image_embeds)
 
     def scored(predictions: np.ndarray, predicted_names: Sequence[str]) -> dict:
-        return _brief(_score(features, rows, predictions, predicted_names, every_name, names, seed=seed))
+        return _score(features, rows, predictions, predicted_names, every_name, names, seed=seed)
 
     scale = logit_scale(model)
     return {

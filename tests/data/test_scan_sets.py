@@ -117,6 +117,14 @@ def test_processes_parts_and_a_killed_build_give_the_same_bytes(build, tmp_path,
     assert contents[0] == contents[1] == contents[2] and len(contents[0]) == 4 + 3
 
 
+@pytest.mark.slow
+def test_two_processes_give_the_bytes_of_one(build, tmp_path, monkeypatch):
+    monkeypatch.setattr(scan_sets, "FRAMES_PER_SHARD", 5)
+    source = bu3dfe(tmp_path / "BU_3DFE")
+    one, two = build("bu3dfe", source, out="one"), build("bu3dfe", source, "--num_proc", 2, out="two")
+    assert {p.name: p.read_bytes() for p in one.iterdir()} == {p.name: p.read_bytes() for p in two.iterdir()}
+
+
 def test_unallowed_people_are_never_rendered(build, tmp_path):
     source = bu3dfe(tmp_path / "BU_3DFE")
     (source / "unallowed_subjects.txt").write_text("F0001\n")
