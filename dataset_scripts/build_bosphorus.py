@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from .facs import parse_units
-from .scan_sets import Found, ScanSet, main
+from .scan_sets import LICENSED, Found, ScanSet, main
 from .scans import Scan
 
 KINDS = ("N", "E", "LFAU", "UFAU", "CAU", "O", "YR", "PR", "CR")
@@ -88,7 +88,7 @@ BOSPHORUS = ScanSet(
     url="http://bosphorus.ee.boun.edu.tr",
     license="other",
     citation="Savran et al., Bosphorus Database for 3D Face Analysis, BIOID 2008.",
-    sharing="Licensed to the person who signed for it: neither scans nor renderings may be passed on.",
+    sharing=LICENSED,
     layout="folders such as bs000 with files such as bs000_E_HAPPY_0.bnt",
     find=find,
     add_flags=add_flags,

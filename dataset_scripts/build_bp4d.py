@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from .facs import SAME
-from .frames import numbered_frames, times_s
-from .scan_sets import Found, ScanSet, main
+from .frames import sequence_frames, timed
+from .scan_sets import LICENSED, SEXES, Found, ScanSet, main
 from .scans import Scan
 
 FPS = 25.0
@@ -71,9 +71,7 @@ def find(source: Path, flags: argparse.Namespace) -> Found:
         if person is None or task is None:
             continue
         try:
-            frames = numbered_frames(folder, ".obj")
-            if not frames:
-                raise ValueError("no numbered .obj files in it")
+            frames = sequence_frames(folder, ".obj")
             table = tables.get(f"{person[0]}_{task[0]}".upper())
             occurrence = read_occurrence(table, first_is_one=flags.plus) if table else {}
         except ValueError as error:
@@ -89,12 +87,11 @@ def find(source: Path, flags: argparse.Namespace) -> Found:
                 Scan(
                     subject=person[0].upper(),
                     name=f"T{number}-{numbers[0]:04d}",
-                    frames=tuple(path for _, path in window),
-                    times_s=times_s(numbers, FPS),
+                    **timed(window, FPS),
                     expression=TASKS.get(number),
                     action_units=units_of_window(numbers, occurrence),
                     columns={
-                        "sex": "female" if person[1].upper() == "F" else "male",
+                        "sex": SEXES[person[1].upper()],
                         "task": TASKS.get(number) or NAMES.get(number, f"T{number}"),
                     },
                 )
@@ -113,7 +110,7 @@ BP4D = ScanSet(
     url="https://www.cs.binghamton.edu/~lijun/Research/3DFE/3DFE_Analysis.html",
     license="other",
     citation="Zhang et al., BP4D-Spontaneous, Image and Vision Computing 32(10), 2014.",
-    sharing="Licensed to the person who signed for it: neither scans nor renderings may be passed on.",
+    sharing=LICENSED,
     layout="folders such as Sequences(2D+3D)/F001/T1 with files 0001.obj, and AUCoding/AU_OCC/F001_T1.csv",
     find=find,
     add_flags=add_flags,

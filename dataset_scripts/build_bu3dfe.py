@@ -10,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-from .scan_sets import Found, ScanSet, main
+from .scan_sets import LICENSED, SEXES, Found, ScanSet, main
 from .scans import Scan
 
 CODES = {"AN": "anger", "DI": "disgust", "FE": "fear", "HA": "happiness", "SA": "sadness", "SU": "surprise"}
@@ -51,7 +51,7 @@ def find(source: Path, flags: argparse.Namespace) -> Found:
                 expression=expression,
                 intensity=level / LEVELS,
                 columns={
-                    "sex": "female" if sex.upper() == "F" else "male",
+                    "sex": SEXES[sex.upper()],
                     "ancestry": ANCESTRIES.get(ancestry.upper(), "other"),
                     "task": expression,
                     "pose": "frontal",
@@ -71,7 +71,7 @@ BU3DFE = ScanSet(
     url="https://www.cs.binghamton.edu/~lijun/Research/3DFE/3DFE_Analysis.html",
     license="other",
     citation="Yin et al., A 3D Facial Expression Database For Facial Behavior Research, FG 2006.",
-    sharing="Licensed to the person who signed for it: neither scans nor renderings may be passed on.",
+    sharing=LICENSED,
     layout="folders such as F0001 with files such as F0001_AN01WH_F3D.wrl",
     find=find,
     add_flags=add_flags,

@@ -9,8 +9,8 @@ import re
 import sys
 from pathlib import Path
 
-from .frames import numbered_frames, times_s
-from .scan_sets import Found, ScanSet, main
+from .frames import sequence_frames, timed
+from .scan_sets import LICENSED, SEXES, Found, ScanSet, main
 from .scans import Scan
 
 FPS = 25.0
@@ -36,21 +36,17 @@ def find(source: Path, flags: argparse.Namespace) -> Found:
             found.rejected.append((folder, f"{folder.name} is none of {', '.join(FOLDERS)}"))
             continue
         try:
-            frames = numbered_frames(folder, ".wrl")
+            frames = sequence_frames(folder, ".wrl")
         except ValueError as error:
             found.rejected.append((folder, str(error)))
-            continue
-        if not frames:
-            found.rejected.append((folder, "no numbered .wrl files in it"))
             continue
         found.scans.append(
             Scan(
                 subject=person[0].upper(),
                 name=expression,
-                frames=tuple(path for _, path in frames),
-                times_s=times_s([number for number, _ in frames], FPS),
+                **timed(frames, FPS),
                 expression=expression,
-                columns={"sex": "female" if person[1].upper() == "F" else "male", "task": expression},
+                columns={"sex": SEXES[person[1].upper()], "task": expression},
             )
         )
     return found
@@ -62,7 +58,7 @@ BU4DFE = ScanSet(
     url="https://www.cs.binghamton.edu/~lijun/Research/3DFE/3DFE_Analysis.html",
     license="other",
     citation="Yin et al., A High-Resolution 3D Dynamic Facial Expression Database, FG 2008.",
-    sharing="Licensed to the person who signed for it: neither scans nor renderings may be passed on.",
+    sharing=LICENSED,
     layout="folders such as F001/Angry with files 000.wrl, 001.wrl and so on",
     find=find,
 )

@@ -10,8 +10,8 @@ import re
 import sys
 from pathlib import Path
 
-from .frames import numbered_frames, times_s
-from .scan_sets import Found, ScanSet, main
+from .frames import sequence_frames, timed
+from .scan_sets import LICENSED, Found, ScanSet, main
 from .scans import Scan
 
 FPS = 60.0
@@ -31,19 +31,15 @@ def find(source: Path, flags: argparse.Namespace) -> Found:
         if not SUBJECT.fullmatch(folder.parent.name):
             continue
         try:
-            frames = numbered_frames(folder, ".ply")
+            frames = sequence_frames(folder, ".ply")
         except ValueError as error:
             found.rejected.append((folder, str(error)))
-            continue
-        if not frames:
-            found.rejected.append((folder, "no numbered .ply files in it"))
             continue
         found.scans.append(
             Scan(
                 subject=folder.parent.name,
                 name=folder.name,
-                frames=tuple(path for _, path in frames),
-                times_s=times_s([number for number, _ in frames], FPS),
+                **timed(frames, FPS),
                 action_units=ACTIONS.get(folder.name),
                 columns={"task": folder.name},
             )
@@ -57,7 +53,7 @@ COMA = ScanSet(
     url="https://coma.is.tue.mpg.de",
     license="other",
     citation="Ranjan et al., Generating 3D Faces using Convolutional Mesh Autoencoders, ECCV 2018; Cudeiro et al., CVPR 2019.",
-    sharing="Licensed to the person who signed for it: neither scans nor renderings may be passed on.",
+    sharing=LICENSED,
     layout="folders such as FaceTalk_170725_00137_TA/bareteeth with files bareteeth.000001.ply and so on",
     find=find,
 )

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from .facs import parse_units
-from .frames import numbered_frames, times_s
-from .scan_sets import Found, ScanSet, main
+from .frames import numbered_frames, timed
+from .scan_sets import LICENSED, Found, ScanSet, main
 from .scans import Scan
 from .tables import need_columns, read_table
 
@@ -57,8 +57,7 @@ def _scan(folder: Path, row: dict[str, str], fps: float) -> Scan:
     return Scan(
         subject=row["sub_ID"],
         name=f"micro-{row['fold_name']}-{onset}",
-        frames=tuple(path for _, path in window),
-        times_s=times_s([number for number, _ in window], fps),
+        **timed(window, fps),
         expression="surprise" if [e.lower() for e in emotions] == ["surprise"] else None,
         action_units=parse_units(row["AUs"]) if row["AUs"] else None,
         columns={"task": "+".join(emotions)},
@@ -76,7 +75,7 @@ FOURDME = ScanSet(
     url="https://www.oulu.fi/en/university/faculties-and-units/faculty-information-technology-and-electrical-engineering",
     license="other",
     citation="Li et al., 4DME: A Spontaneous 4D Micro-Expression Dataset with Multimodalities, IEEE TAC 2022.",
-    sharing="Licensed to the person who signed for it: neither scans nor renderings may be passed on.",
+    sharing=LICENSED,
     layout="folders <sub_ID>/<fold_name> with numbered meshes, and a table with the columns " + ", ".join(COLUMNS),
     find=find,
     add_flags=add_flags,

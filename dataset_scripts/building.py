@@ -83,7 +83,7 @@ def build(
 
     Args:
         make_worker: called once per process, so it must be picklable.
-        info: what is known before the first row (`card.describe`).
+        info: what is known before the first row (`card.describe_heads`, `card.describe_scans`).
         shards: all of them, whichever machine makes which.
         folder: where the shards go.
         num_proc: processes; the result does not depend on it.

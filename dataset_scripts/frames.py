@@ -24,6 +24,18 @@ def numbered_frames(folder: Path, suffix: str) -> list[tuple[int, Path]]:
     return sorted(found.items())
 
 
-def times_s(numbers: list[int], fps: float) -> tuple[float, ...]:
-    """Seconds from the first frame; dropped frames leave a gap."""
-    return tuple((number - numbers[0]) / fps for number in numbers)
+def sequence_frames(folder: Path, suffix: str) -> list[tuple[int, Path]]:
+    """`numbered_frames` of a folder that should have some; raises a ValueError if it has none."""
+    frames = numbered_frames(folder, suffix)
+    if not frames:
+        raise ValueError(f"no numbered {suffix} files in it")
+    return frames
+
+
+def timed(frames: list[tuple[int, Path]], fps: float) -> dict[str, tuple]:
+    """`frames` and `times_s` of a `Scan`: seconds from the first frame; dropped frames leave a gap."""
+    first = frames[0][0]
+    return {
+        "frames": tuple(path for _, path in frames),
+        "times_s": tuple((number - first) / fps for number, _ in frames),
+    }

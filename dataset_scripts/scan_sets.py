@@ -26,6 +26,8 @@ from .splits import check_disjoint, split_subjects
 
 FRAMES_PER_SHARD = 2000
 RGB = ("red", "green", "blue")
+LICENSED = "Licensed to the person who signed for it: neither scans nor renderings may be passed on."
+SEXES = {"F": "female", "M": "male"}  # the first letter of a subject's name in the sets of Binghamton
 UP_AXES = ("y", "-y", "z", "-z", "x", "-x")
 
 

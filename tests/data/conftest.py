@@ -1,11 +1,12 @@
 """A made-up morphable face in the layout of ICT-FaceKit, small enough to render hundreds of times."""
 
+import contextlib
 import functools
 
 import numpy as np
 import pytest
 
-from dataset_scripts import build_ict_facekit
+from dataset_scripts import build_ict_facekit, building
 from dataset_scripts.recipes import SHAPES
 from dataset_scripts.synthesis import BuildSettings, build_heads
 from processing.rendering_mvfer import RenderSettings
@@ -25,6 +26,22 @@ def write_obj(path, vertices, polygons):
     lines = [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in vertices] + ["vt 0 0"]
     lines += ["f " + " ".join(f"{corner + 1}/1" for corner in polygon) for polygon in polygons]
     path.write_text("\n".join(lines) + "\n")
+
+
+@contextlib.contextmanager
+def killed_in_the_third_shard():
+    """A build within is interrupted after two shards; that it was is checked."""
+    original, calls = building._build_shard, []
+
+    def killed(shard, folder):
+        calls.append(shard)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(shard, folder)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(building, "_build_shard", killed)
+        yield
 
 
 def half_egg(grid=GRID):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from datasets import load_dataset
 
-from dataset_scripts import building, scan_sets, schema
+from dataset_scripts import scan_sets, schema
 from dataset_scripts.facs import describable, parse_units
 from dataset_scripts.merge import main as merge_main
 from dataset_scripts.protocols import PROTOCOLS, Protocol, folds, load_fold
@@ -17,6 +17,7 @@ from dataset_scripts.validate import validate
 from processing.meshes_mvfer import load_mesh
 from processing.prompts_mvfer import EXPRESSIONS
 
+from .conftest import killed_in_the_third_shard
 from .layouts import write_bnt, write_picture, write_plain_obj, write_ply, write_textured_obj, write_wrl
 
 
@@ -99,16 +100,7 @@ def test_processes_parts_and_a_killed_build_give_the_same_bytes(build, tmp_path,
     assert merge_main([str(tmp_path / "part0"), str(tmp_path / "part1"), "--out", str(tmp_path / "less")]) == 1
     parts = [str(tmp_path / f"part{index}") for index in range(3)]
     assert merge_main([*parts, "--out", str(tmp_path / "merged")]) == 0
-    original, calls = building._build_shard, []
-
-    def killed(shard, folder):
-        calls.append(shard)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return original(shard, folder)
-
-    monkeypatch.setattr(building, "_build_shard", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_in_the_third_shard():
         build("bu3dfe", source, out="killed")
     assert len(list((tmp_path / "killed").glob("*.parquet"))) == 2
     build("bu3dfe", source, out="killed")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dataset_scripts import build_ict_facekit, building, recipes, schema, synthesis
+from dataset_scripts import build_ict_facekit, recipes, schema, synthesis
 from dataset_scripts.captions import captions_for
 from dataset_scripts.recipes import shape_weights
 from dataset_scripts.variation import GeometryVariation, merge_neighbors
@@ -14,7 +14,7 @@ from processing.framing_mvfer import frame_face
 from processing.prompts_mvfer import EXPRESSIONS, swap_sides
 from processing.rendering_mvfer import RenderSettings, render_scan
 
-from .conftest import half_egg
+from .conftest import half_egg, killed_in_the_third_shard
 
 
 def shards(folder):
@@ -53,20 +53,10 @@ def test_the_bytes_do_not_depend_on_the_number_of_processes(build_faces, tmp_pat
 def test_a_killed_build_goes_on_where_it_stopped(build_faces, tmp_path, monkeypatch):
     monkeypatch.setattr(synthesis, "SUBJECTS_PER_SHARD", 1)
     build_faces(tmp_path / "whole")
-    original, calls = building._build_shard, []
-
-    def killed(shard, folder):
-        calls.append(shard)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return original(shard, folder)
-
-    monkeypatch.setattr(building, "_build_shard", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_in_the_third_shard():
         build_faces(tmp_path / "killed")
     with pytest.raises(ValueError, match="was not finished"):
         schema.dataset_info(tmp_path / "killed")
-    monkeypatch.setattr(building, "_build_shard", original)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("*.parquet")}
     assert len(before) == 2
     build_faces(tmp_path / "killed")
