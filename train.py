@@ -290,6 +290,8 @@ def main(argv: list[str] | None = None) -> int:
         return 143
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
+        if accelerator.device.type == "cpu":
+            torch.set_num_threads(accelerator.num_processes)  # the others only wait from here on
         model = accelerator.unwrap_model(model)
         model.load_state_dict({name: value.to(accelerator.device) for name, value in load_file(best_weights).items()})
         export(config, model.eval(), processor, infos, state, argv)

