@@ -31,6 +31,7 @@ from training.checkpoints import TrainState, find_checkpoint, save_checkpoint, s
 from training.checks import check_data
 from training.config import TrainConfig, parse_config
 from training.log import MetricsLog
+from training.muon import SharedMuon
 
 
 def build_processor(config: TrainConfig, splits: list, infos: list[dict]) -> MVFERProcessor:
@@ -92,7 +93,7 @@ def optimizers_and_schedules(model: MVFERModel, config: TrainConfig) -> tuple[li
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimizers = [torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))]
     if hidden:
-        optimizers.append(torch.optim.Muon(hidden, lr=30 * config.learning_rate, weight_decay=0.0))
+        optimizers.append(SharedMuon(hidden, lr=30 * config.learning_rate, weight_decay=0.0))
     warmup = max(1, round(config.warmup * config.steps))
 
     def rate(step: int) -> float:
@@ -104,10 +105,11 @@ def optimizers_and_schedules(model: MVFERModel, config: TrainConfig) -> tuple[li
 
 
 def fastest_precision() -> str:
-    """ "bf16" where the device that Accelerate will take has matrix units for it, else "no"."""
+    """ "bf16" where the device that Accelerate will take has instructions for it, else "no"."""
     if torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU"):
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
-    return "bf16" if torch.cpu.get_capabilities().get("amx_bf16") else "no"
+    able = torch.cpu.get_capabilities()
+    return "bf16" if able.get("amx_bf16") or able.get("avx512_bf16") else "no"
 
 
 class MovingAverage:
@@ -180,6 +182,8 @@ def main(argv: list[str] | None = None) -> int:
     check_data(config, splits)
     processor = build_processor(config, splits, infos)
     model = build_model(config, processor, infos)
+    if accelerator.device.type == "cpu" and config.model == "small":
+        model.set_attn_implementation("eager")  # for 17 tokens on a CPU faster than sdpa, in bf16 by a quarter of the step
     world = accelerator.num_processes
     augmentation = Augmentation(
         view_dropout=config.view_dropout, occlusion=config.occlusion, drop_phrases=config.drop_phrases

@@ -44,8 +44,8 @@ class TrainConfig:
         "Decay of the weights' moving average, which is what is evaluated and kept; 0: none.", 0.995
     )
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = _help(
-        "Arithmetic of the towers; the objectives stay in float32. auto: bf16 where the device has matrix units for it, "
-        "else no (on a CPU without AMX, bf16 takes half as long again as float32).",
+        "Arithmetic of the towers; the objectives stay in float32. auto: bf16 where the device computes in it "
+        "(a CPU with AVX512-BF16 or AMX takes half the time of float32), else no.",
         "auto",
     )
     seed: int = _help("Seeds weights, order and augmentation.", 0)

@@ -52,10 +52,11 @@ def test_values_without_meaning_are_refused(flag, value):
 def test_precision_is_bf16_only_where_the_device_is_fast_in_it(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": False})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True, "avx512_bf16": False})
     monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
     assert train.fastest_precision() == "bf16"
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     assert train.fastest_precision() == "no"
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
-    assert train.fastest_precision() == "bf16"
+    for name in ("amx_bf16", "avx512_bf16"):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=name: {name: True})
+        assert train.fastest_precision() == "bf16"
