@@ -38,7 +38,7 @@ def confusion_picture(confusion: np.ndarray, names: Sequence[str], path: str | P
     """Draw counts `(K, K)` (rows true) coloured by the share of each row, and save a PNG."""
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     side = 2.2 + 0.62 * len(names)
-    figure = _figure(side, side)
+    figure = new_figure(side, side)
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(confusion.shape):
@@ -57,7 +57,7 @@ def confusion_picture(confusion: np.ndarray, names: Sequence[str], path: str | P
 
 def views_picture(views: np.ndarray, view_names: Sequence[str], path: str | Path, *, title: str = "") -> None:
     """Save the views `(V, H, W, 3)` of one scan side by side, each under its name."""
-    figure = _figure(2.2 * len(views), 2.6 + 0.25 * bool(title))
+    figure = new_figure(2.2 * len(views), 2.6 + 0.25 * bool(title))
     grid = figure.subplots(1, len(views), squeeze=False)[0]
     for axes, view, name in zip(grid, views, view_names, strict=True):
         _show(axes, view, _words(name))
@@ -76,7 +76,7 @@ def predictions_picture(rows: Sequence[Prediction], path: str | Path) -> None:
         raise ValueError("expected at least one prediction to draw, got none")
     columns = max(len(row.views) for row in rows)
     height = max(2.5, 0.6 + 0.27 * max(len(row.probabilities) for row in rows))
-    figure = _figure(2.2 * columns + 3.6, height * len(rows))
+    figure = new_figure(2.2 * columns + 3.6, height * len(rows))
     grid = figure.subplots(len(rows), columns + 1, squeeze=False, width_ratios=[1] * columns + [1.5])
     for row, line in zip(rows, grid, strict=True):
         for axes in line[:columns]:
@@ -126,7 +126,8 @@ def _words(name: str) -> str:
     return name.replace("_", " ") + ("°" if name != "front" else "")
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """A white figure of so many inches that needs no display."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure

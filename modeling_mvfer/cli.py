@@ -1,4 +1,4 @@
-"""The command `mvfer`: look at a scan as the model sees it, classify scans, evaluate a run.
+"""The command `mvfer`: look at a scan as the model sees it, classify scans, evaluate a run, and decide on it.
 
 Bad input is one line on stderr and exit status 2. `predict` goes on after a scan that it cannot read: every input has
 one row in the output, in order, and the exit status is then 1.
@@ -7,6 +7,7 @@ one row in the output, in order, and the exit status is then 1.
 import argparse
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 
 EPILOG = """examples:
@@ -14,7 +15,11 @@ EPILOG = """examples:
   mvfer predict face.obj --model runs/first --labels happiness disgust --picture views.png
   mvfer predict scans/*.obj --model runs/first --json > predictions.jsonl
   mvfer evaluate --model runs/first --dataset data/anny --out report
+  mvfer poc --model runs/first --dataset data/own --cost_per_error 40 --cost_per_review 2.5 --out poc
+  mvfer check --baseline report/drift.json --model runs/first --dataset data/recent
 """
+# Commands with a parser of their own: they import scikit-learn and matplotlib, so only when asked.
+ELSEWHERE = {"evaluate": "evaluation.evaluate", "poc": "evaluation.poc", "check": "evaluation.drift"}
 UP_AXES = ("y", "z", "-y", "-z", "x", "-x")
 
 
@@ -22,10 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        if argv[:1] == ["evaluate"]:
-            from evaluation.evaluate import main as evaluate  # imports scikit-learn and matplotlib: only when asked
-
-            return evaluate(argv[1:])
+        if argv and argv[0] in ELSEWHERE:
+            return import_module(ELSEWHERE[argv[0]]).main(argv[1:])
         args = _parser().parse_args(argv)
         return args.run(args)
     except (ValueError, OSError) as error:
@@ -141,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(title="commands", required=True, metavar="{render,predict,evaluate}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="{render,predict,evaluate,poc,check}")
 
     flags = commands.add_parser("render", help="draw a scan as the model sees it", description=render.__doc__)
     flags.add_argument("mesh", help="mesh file: .obj, .ply, .off, .stl, .glb, .wrl, .bnt")
@@ -182,6 +185,8 @@ def _parser() -> argparse.ArgumentParser:
     flags.set_defaults(run=predict)
 
     commands.add_parser("evaluate", help="test a run on a data set (mvfer evaluate --help)", add_help=False)
+    commands.add_parser("poc", help="is it worth it: people needed, cost, benefit (mvfer poc --help)", add_help=False)
+    commands.add_parser("check", help="have recent data drifted (mvfer check --help)", add_help=False)
     return parser
 
 
