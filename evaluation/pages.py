@@ -19,7 +19,7 @@ p { margin: 0.5rem 0; } .muted { color: var(--muted); font-size: 0.9rem; }
 .verdict strong { display: block; font-size: 1.25rem; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 0.35rem 0.7rem 0.35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { color: var(--muted); font-weight: 600; font-size: 0.88rem; } td.number { text-align: right; white-space: nowrap; }
+th { color: var(--muted); font-weight: 600; font-size: 0.88rem; } .number { text-align: right; padding-right: 0; padding-left: 0.9rem; } td.number { white-space: nowrap; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; display: block; }
 figcaption { color: var(--muted); font-size: 0.88rem; } code { font-size: 0.86rem; overflow-wrap: anywhere; }
 @media print { body { font-size: 12px; padding: 0; max-width: none; } h2 { margin-top: 1.1rem; }
@@ -56,9 +56,9 @@ def code(text: str) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table; numbers, and texts that begin with a digit, stand to the right."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    body = "\n".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
+    """A table: the first column says what, the others hold numbers and stand to the right."""
+    head = "".join(_cells("th", header))
+    body = "\n".join(f"<tr>{''.join(_cells('td', row))}</tr>" for row in rows)
     return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>'
 
 
@@ -80,7 +80,5 @@ def interval(value: dict | None, *, digits: int = 3) -> str:
     return f"{value['mean']:.{digits}f} [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"
 
 
-def _cell(value: object) -> str:
-    text = str(value)
-    number = isinstance(value, int | float) or text[:1].isdigit()
-    return f"<td{' class=number' if number else ''}>{escape(text)}</td>"
+def _cells(tag: str, values: Sequence[object]) -> list[str]:
+    return [f"<{tag}{' class=number' * (place > 0)}>{escape(str(value))}</{tag}>" for place, value in enumerate(values)]

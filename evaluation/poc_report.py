@@ -21,7 +21,7 @@ def poc_page(found: dict) -> str:
             f"decides. The model decides where it is at least {found['benefit']['threshold']:.2f} sure, a person decides the "
             f"rest; the threshold was chosen on validation subjects, the numbers are of {data['test_subjects']} test subjects."
         ),
-        _benefit(found["benefit"]["per_1000_cases"]),
+        _benefit(found["benefit"], plan["prices"]["review_error_rate"]),
         heading("How many labelled people are needed"),
         paragraph(_need(found["learning_curve"]["subjects_needed"], data["training_subjects"], plan["target"])),
         picture(_curve(found), "Accuracy against labelled subjects, measured and foretold", "Dots: probes fitted on different "
@@ -38,15 +38,19 @@ def poc_page(found: dict) -> str:
     )  # fmt: skip
 
 
-def _benefit(costs: dict) -> str:
+def _benefit(benefit: dict, review_error_rate: float) -> str:
+    costs = benefit["per_1000_cases"]
     rows = [
-        ("people decide all", costs["all_by_people"], "-", "-"),
-        ("the model decides all", costs["all_automatic"], "-", "-"),
-        ("the model, people where it is unsure", costs["with_threshold"], costs["errors"], costs["reviews"]),
+        ("people decide all", "all_by_people", f"{1000 * review_error_rate:.0f}", "1000"),
+        ("the model decides all", "all_automatic", f"{1000 * (1 - benefit['accuracy_without_people']):.0f}", "0"),
+        (
+            "the model, people where it is unsure",
+            "with_threshold",
+            interval(costs["errors"], digits=0),
+            interval(costs["reviews"], digits=0),
+        ),
     ]
-    shown = [
-        (name, *(value if value == "-" else interval(value, digits=0) for value in values)) for name, *values in rows
-    ]
+    shown = [(name, interval(costs[policy], digits=0), errors, reviews) for name, policy, errors, reviews in rows]
     saved = paragraph(
         f"Saving per 1,000 cases: {interval(costs['saving'], digits=0)}. Errors that the threshold avoids per 1,000 cases: "
         f"{interval(costs['errors_avoided'], digits=1)}."
@@ -56,9 +60,10 @@ def _benefit(costs: dict) -> str:
 
 def _need(needed: dict, have: int, target: float) -> str:
     if needed["mean"] is None:
+        best = "" if needed["low"] is None else f" (in the best case of the interval with {needed['low']:,})"
         return (
-            f"By the curve's own law, {target:.0%} is not reached with any number of people: change the views or the model, not "
-            f"the amount of data. There are {have} labelled people now."
+            f"By the curve's own law, {target:.0%} is not reached with any number of people{best}: change the views or the "
+            f"model rather than the amount of data. There are {have} labelled people now."
         )
     edges = [f"{needed[edge]:,}" if needed[edge] is not None else "no number" for edge in ("low", "high")]
     people = f"about {needed['mean']:,} labelled people ({edges[0]} to {edges[1]}, 95 %)"
@@ -95,6 +100,7 @@ def _curve(found: dict) -> Figure:
     axes.text(curve["foretold_subjects"][0], target, f" target {target:.0%}", va="bottom", color=MUTED, fontsize=9)
     axes.axvline(curve["subjects"][-1], color=MUTED, linestyle=":", linewidth=1)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("labelled training subjects", color=MUTED)
     axes.set_ylabel("accuracy", color=MUTED)
     axes.spines[["top", "right"]].set_visible(False)
