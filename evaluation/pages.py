@@ -19,7 +19,8 @@ p { margin: 0.5rem 0; } .muted { color: var(--muted); font-size: 0.9rem; }
 .verdict strong { display: block; font-size: 1.25rem; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 0.35rem 0.7rem 0.35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { color: var(--muted); font-weight: 600; font-size: 0.88rem; } .number { text-align: right; padding-right: 0; padding-left: 0.9rem; } td.number { white-space: nowrap; }
+th { color: var(--muted); font-weight: 600; font-size: 0.88rem; } 
+.number { text-align: right; padding: 0.35rem 0 0.35rem 0.9rem; } td.number { white-space: nowrap; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; display: block; }
 figcaption { color: var(--muted); font-size: 0.88rem; } code { font-size: 0.86rem; overflow-wrap: anywhere; }
 @media print { body { font-size: 12px; padding: 0; max-width: none; } h2 { margin-top: 1.1rem; }
