@@ -52,7 +52,7 @@ def confusion_picture(confusion: np.ndarray, names: Sequence[str], path: str | P
     axes.set_ylabel("true", color=MUTED)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def views_picture(views: np.ndarray, view_names: Sequence[str], path: str | Path, *, title: str = "") -> None:
@@ -63,7 +63,7 @@ def views_picture(views: np.ndarray, view_names: Sequence[str], path: str | Path
         _show(axes, view, _words(name))
     if title:
         figure.suptitle(title, color=INK, fontsize=11)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def predictions_picture(rows: Sequence[Prediction], path: str | Path) -> None:
@@ -85,7 +85,7 @@ def predictions_picture(rows: Sequence[Prediction], path: str | Path) -> None:
             weight = "" if row.view_weights is None else f"\nweight {row.view_weights[v]:.2f}"
             _show(line[v], view, _words(row.view_names[v]) + weight)
         _bars(line[columns], row)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def displayable(views: np.ndarray, channels: Sequence[str]) -> np.ndarray:
@@ -133,7 +133,8 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _save(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a PNG, and the folder for it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130, format="png")

@@ -16,10 +16,16 @@ EPILOG = """examples:
   mvfer predict scans/*.obj --model runs/first --json > predictions.jsonl
   mvfer evaluate --model runs/first --dataset data/anny --out report
   mvfer poc --model runs/first --dataset data/own --cost_per_error 40 --cost_per_review 2.5 --out poc
-  mvfer check --baseline report/drift.json --model runs/first --dataset data/recent
+  mvfer explain face.obj --model runs/first --out explained.glb
+  mvfer check --baseline report/results.json --model runs/first --dataset data/recent
 """
 # Commands with a parser of their own: they import scikit-learn and matplotlib, so only when asked.
-ELSEWHERE = {"evaluate": "evaluation.evaluate", "poc": "evaluation.poc", "check": "evaluation.drift"}
+ELSEWHERE = {
+    "evaluate": "evaluation.evaluate",
+    "explain": "evaluation.explain",
+    "poc": "evaluation.poc",
+    "check": "evaluation.drift",
+}
 UP_AXES = ("y", "z", "-y", "-z", "x", "-x")
 
 
@@ -63,13 +69,12 @@ def predict(args: argparse.Namespace) -> int:
 
     from evaluation.zero_shot import embed_classes
     from modeling_mvfer.hub import load_run
-    from processing.prompts_mvfer import EXPRESSIONS
 
     disable_progress_bar()
     model, processor = load_run(args.model)
     if args.up_axis:
         processor.image_processor.up_axis = args.up_axis
-    labels = list(dict.fromkeys(args.labels or _tested_labels(args.model) or EXPRESSIONS))
+    labels = labels_of(args.model, args.labels)
     classes = embed_classes(model, processor.tokenizer, labels, kinds=args.prompts, language=args.language)
     drawn, failures = [], 0
     for mesh in args.meshes:
@@ -91,12 +96,16 @@ def predict(args: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def _tested_labels(model: str) -> list[str] | None:
-    """The expressions that a run was tested on, so that by default it is not asked for ones that it never met."""
+def labels_of(model: str, asked: list[str] | None) -> list[str]:
+    """The labels asked for; else the expressions that the run was tested on, so that it is not asked for ones it never met."""
+    if asked:
+        return list(dict.fromkeys(asked))
     results = Path(model) / "results.json"
-    if not results.is_file():
-        return None
-    return json.loads(results.read_text(encoding="utf-8"))["confusion_matrix"]["labels"]
+    if results.is_file():
+        return json.loads(results.read_text(encoding="utf-8"))["confusion_matrix"]["labels"]
+    from processing.prompts_mvfer import EXPRESSIONS
+
+    return list(EXPRESSIONS)
 
 
 def _predict_one(mesh: str, model, processor, classes: dict, *, draw: bool):
@@ -144,7 +153,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(title="commands", required=True, metavar="{render,predict,evaluate,poc,check}")
+    commands = parser.add_subparsers(
+        title="commands", required=True, metavar="{render,predict,explain,evaluate,poc,check}"
+    )
 
     flags = commands.add_parser("render", help="draw a scan as the model sees it", description=render.__doc__)
     flags.add_argument("mesh", help="mesh file: .obj, .ply, .off, .stl, .glb, .wrl, .bnt")
@@ -184,6 +195,7 @@ def _parser() -> argparse.ArgumentParser:
     flags.add_argument("--picture", metavar="PNG", help="also draw the views beside the probabilities")
     flags.set_defaults(run=predict)
 
+    commands.add_parser("explain", help="where on the face an answer was read (mvfer explain --help)", add_help=False)
     commands.add_parser("evaluate", help="test a run on a data set (mvfer evaluate --help)", add_help=False)
     commands.add_parser("poc", help="is it worth it: people needed, cost, benefit (mvfer poc --help)", add_help=False)
     commands.add_parser("check", help="have recent data drifted (mvfer check --help)", add_help=False)
