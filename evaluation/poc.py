@@ -17,8 +17,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from dataset_scripts.schema import load_splits
+from evaluation.benefit import Prices, choose_threshold, cost_of_policies, recommend
 from evaluation.costs import Cost, measure
-from evaluation.decision import Prices, choose_threshold, cost_of_policies, recommend
 from evaluation.evaluate import environment
 from evaluation.features import SplitFeatures, embed_split
 from evaluation.learning_curve import LearningCurve, foretell, measure_learning_curve, subjects_needed

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from evaluation import poc
-from evaluation.decision import Prices
+from evaluation.benefit import Prices
 from evaluation.pages import page, paragraph, table
 from evaluation.poc_report import poc_page
 from modeling_mvfer import cli
