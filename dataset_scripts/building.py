@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -93,7 +94,7 @@ def build(
     Returns:
         the `dataset_info`; `complete` is false while shards of other machines are missing.
     Raises:
-        ValueError: if the folder holds a build with other settings.
+        ValueError: if the folder holds a build with other settings, or a process is killed.
     """
     if num_proc < 1 or not 0 <= shard_index < num_shards:
         raise ValueError(
@@ -153,7 +154,13 @@ def _run(make_worker, folder, todo, num_proc):
     with bar, ProcessPoolExecutor(num_proc, context, _start_worker, (make_worker,)) as pool:
         futures = {pool.submit(_build_shard, shard, folder): shard for shard in todo}
         for future in as_completed(futures):
-            yield future.result()
+            try:
+                yield future.result()
+            except BrokenProcessPool as error:
+                raise ValueError(
+                    f"a process of the build was killed, most likely for memory; run the same command again with fewer than "
+                    f"--num_proc {num_proc}: finished shards are kept"
+                ) from error
             bar.update(len(futures[future].subjects))
 
 

@@ -10,7 +10,7 @@ import hashlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,11 +21,11 @@ from processing.rendering_mvfer import BACKENDS, RenderSettings, resolve_backend
 from . import card, schema
 from .building import Shard, build, cut
 from .pseudonyms import DEFAULT_KEY_FILE, Pseudonyms, write_mapping
-from .scans import PseudonymousScan, Scan, ScanRenderer, ScanSettings, without_paths
+from .scans import RGB, PseudonymousScan, Scan, ScanRenderer, ScanSettings, without_paths
 from .splits import check_disjoint, split_subjects
 
 FRAMES_PER_SHARD = 2000
-RGB = ("red", "green", "blue")
+REJECTIONS_SHOWN = 10
 LICENSED = "Licensed to the person who signed for it: neither scans nor renderings may be passed on."
 SEXES = {"F": "female", "M": "male"}  # the first letter of a subject's name in the sets of Binghamton
 UP_AXES = ("y", "-y", "z", "-z", "x", "-x")
@@ -115,8 +115,17 @@ def main(scan_set: ScanSet, argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if info.get("complete"):
-        print(f"{flags.out}: {info['rows']}, {info['bytes'] / 1e6:.1f} MB")
+    if not info.get("complete"):
+        print(
+            f"{flags.out}: shards of other machines are missing; the last machine, or dataset_scripts.merge, completes it"
+        )
+        return 0
+    if info["rejected"] and not flags.mapping:
+        print("which files these are, --mapping FILE tells, for your eyes alone")
+    if not any(info["rows"].values()):
+        print(f"error: {flags.out}: not one scan could be used; see {schema.REJECTED_FILE} in it", file=sys.stderr)
+        return 1
+    print(f"{flags.out}: {info['rows']}, {info['bytes'] / 1e6:.1f} MB")
     return 0
 
 
@@ -136,13 +145,10 @@ def run(scan_set: ScanSet, flags: argparse.Namespace) -> dict:
         reasons = "".join(f"; {path}: {reason}" for path, reason in found.rejected[:3])
         raise ValueError(f"{source}: no scans found; expected {scan_set.layout}{reasons}")
     key = Pseudonyms.from_file(flags.key_file)
-    settings = _settings(scans[0], flags)
+    settings = _settings(scans, flags)
     items = _named([scan.sampled(settings.num_frames) for scan in scans], key)
     shards = _shards(items, settings)
-    rejected = []
-    for path, reason in found.rejected:
-        print(f"{path}: {reason}", file=sys.stderr)
-        rejected.append({"id": key(str(path.relative_to(source))), "reason": without_paths(reason, [path])})
+    rejected = _rejected(source, found.rejected, key)
     if flags.mapping:
         rows = [(item.id, item.scan.subject, str(file)) for item in items for file in item.scan.files]
         rows += [(line["id"], "", str(path)) for line, (path, _) in zip(rejected, found.rejected, strict=True)]
@@ -178,22 +184,33 @@ def unallowed_subjects(source: Path, file: str | None) -> set[str]:
     return names
 
 
-def _settings(first: Scan, flags: argparse.Namespace) -> ScanSettings:
-    """Settings of a build; without `--channels`, the first scan tells whether there are colours to show."""
+def _rejected(source: Path, found: Sequence[tuple[Path, str]], key: Pseudonyms) -> list[dict]:
+    """What is written of files that are not used; the user is shown the first of them under their own names."""
+    for path, reason in found[:REJECTIONS_SHOWN]:
+        print(f"{path}: {reason}", file=sys.stderr)
+    if len(found) > REJECTIONS_SHOWN:
+        print(f"... and {len(found) - REJECTIONS_SHOWN} more", file=sys.stderr)
+    return [
+        {"id": key(os.path.relpath(path, source)), "reason": without_paths(reason, [path])} for path, reason in found
+    ]
+
+
+def _settings(scans: Sequence[Scan], flags: argparse.Namespace) -> ScanSettings:
+    """Settings of a build; without `--channels`, the first readable scan tells whether there are colours to show."""
     channels = flags.channels
-    photos = not isinstance(first.frames[0], Path)
-    if photos and (flags.geometry_only or (channels and set(channels) - set(COLOR_CHANNELS))):
-        raise ValueError(f"photos have colours and no geometry; drop --geometry_only, and --channels other than {RGB}")
+    photos = not any(isinstance(scan.frames[0], Path) for scan in scans)
+    if photos and (flags.geometry_only or tuple(channels or RGB) != RGB):
+        raise ValueError(f"photos have colours only: drop --geometry_only, and --channels other than {' '.join(RGB)}")
     if channels is None and not flags.geometry_only:
-        mesh = None if photos else load_mesh(first.frames[0], up_axis=flags.up_axis)
-        colored = photos or mesh.texture is not None or mesh.vertex_colors is not None
-        channels = RGB if colored else None
+        channels = RGB if photos or _is_colored(scans) else None
     if flags.geometry_only and set(channels or ()) & set(COLOR_CHANNELS):
         raise ValueError(f"--geometry_only leaves colours out, but --channels asks for {', '.join(channels)}")
     render = {"size_px": flags.size_px, "supersampling": flags.supersampling}
     if channels:
         render["channels"] = tuple(channels)
-    if flags.view_angles_deg:
+    if photos:
+        render["view_angles_deg"] = scans[0].view_angles_deg
+    elif flags.view_angles_deg:
         render["view_angles_deg"] = tuple((yaw, 0.0) for yaw in flags.view_angles_deg)
     names = set(ScanSettings.__dataclass_fields__) - {"render", "fractions"}
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(flags).items() if k in names}
@@ -202,6 +219,18 @@ def _settings(first: Scan, flags: argparse.Namespace) -> ScanSettings:
         fractions=tuple(flags.split),
         **values,
     )
+
+
+def _is_colored(scans: Iterable[Scan]) -> bool:
+    """Whether the first mesh that can be read has colours."""
+    for scan in scans:
+        if isinstance(scan.frames[0], Path):
+            try:
+                mesh = load_mesh(scan.frames[0])
+            except ValueError:
+                continue
+            return mesh.vertex_colors is not None or (mesh.uvs is not None and mesh.texture is not None)
+    return False
 
 
 def _named(scans: Sequence[Scan], key: Pseudonyms) -> list[PseudonymousScan]:
@@ -245,5 +274,5 @@ def _version(source: Path, scans: Sequence[Scan]) -> str:
     digest = hashlib.sha256()
     for path in sorted({file for scan in scans for file in scan.files}):
         size = path.stat().st_size if path.exists() else -1
-        digest.update(f"{path.relative_to(source).as_posix()}:{size}\n".encode())
+        digest.update(f"{path.relative_to(source).as_posix()}:{size}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:12]

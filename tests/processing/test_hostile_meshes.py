@@ -359,7 +359,7 @@ def test_ply_texture_outside_the_folder_is_forbidden(secret):
 
 def test_texture_that_is_no_image(tmp_path):
     save(tmp_path / "skin.png", "not an image")
-    with pytest.raises(ValueError, match=r"m\.obj: its texture skin\.png is not readable \(UnidentifiedImageError"):
+    with pytest.raises(ValueError, match=r"m\.obj: its texture 'skin\.png' is not readable \(UnidentifiedImageError"):
         load_mesh(textured_obj(tmp_path, "skin.png"))
 
 
@@ -374,7 +374,7 @@ def test_texture_of_absurd_size_is_refused_before_decoding(tmp_path):
 
 def test_texture_that_is_a_postscript_program_is_not_run(tmp_path):
     save(tmp_path / "skin.eps", "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
-    with pytest.raises(ValueError, match=r"its texture skin\.eps is not readable"):
+    with pytest.raises(ValueError, match=r"its texture 'skin\.eps' is not readable"):
         load_mesh(textured_obj(tmp_path, "skin.eps"))
 
 
