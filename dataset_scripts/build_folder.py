@@ -28,6 +28,8 @@ from .schema import SPLITS
 from .tables import need_columns, read_table
 
 TABLES = ("metadata.csv", "metadata.jsonl")
+COLUMNS = ("subject", "label", "caption", "action_units", "split", "moment", "camera", "frame", "time_s", "yaw_deg")
+COLUMNS += ("pitch_deg",)
 SPLIT_NAMES = {"valid": "validation", "val": "validation", "dev": "validation"}
 
 
@@ -223,7 +225,11 @@ def _number(row: dict, column: str, otherwise: float) -> float:
 
 def add_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--cameras", nargs="+", default=[], metavar="NAME=YAW", help="where cameras stand, in degrees")
-    flags.add_argument("--subject_pattern", help="regular expression that finds the person in a file's name")
+    flags.add_argument(
+        "--subject_pattern",
+        help="regular expression that finds the person in a file's name, its last group if it has groups, such as "
+        "'^([a-z]+)_'; without it, every file is a person of its own",
+    )
 
 
 FOLDER = ScanSet(
@@ -233,7 +239,8 @@ FOLDER = ScanSet(
     license="other",
     citation="",
     sharing="Whether it may be shared is for its owner, and for the people in it, to say.",
-    layout="a metadata.csv with file_name, or <split>/<label>/<file>, or <subject>/<moment>/cam0.jpg",
+    layout=f"{TABLES[0]} or {TABLES[1]} with file_name and any of {', '.join(COLUMNS)}; or <split>/<label>/<file>; or "
+    "<label>/<file>; or photos <subject>/<moment>/cam0.jpg and so on",
     find=find,
     add_flags=add_flags,
 )
