@@ -31,6 +31,7 @@ TABLES = ("metadata.csv", "metadata.jsonl")
 COLUMNS = ("subject", "label", "caption", "action_units", "split", "moment", "camera", "frame", "time_s", "yaw_deg")
 COLUMNS += ("pitch_deg",)
 SPLIT_NAMES = {"valid": "validation", "val": "validation", "dev": "validation"}
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def find(source: Path, flags: argparse.Namespace) -> Found:
@@ -123,8 +124,8 @@ def _listed(source: Path, found: Found) -> tuple[list[Path], set[Path]]:
                 found.rejected.append((path, "a link to a folder; what it leads to was not looked at, copy it here"))
         elif not _is_ours(path):
             continue
-        elif not str(path).isprintable():
-            found.rejected.append((path, "a name with characters that cannot be shown; rename the file"))
+        elif _UNWRITABLE.search(str(path.relative_to(source))):
+            found.rejected.append((path, "a name that is no UTF-8, or holds control characters; rename the file"))
         else:
             files.append(path)
     return files, {path.parent for path in files if not _is_photo(path)}

@@ -185,7 +185,7 @@ def unallowed_subjects(source: Path, file: str | None) -> set[str]:
 def _rejected(source: Path, found: Sequence[tuple[Path, str]], key: Pseudonyms) -> list[dict]:
     """What is written of files that are not used; the user is shown the first of them under their own names."""
     for path, reason in found[:REJECTIONS_SHOWN]:
-        print(f"{path}: {reason}", file=sys.stderr)
+        print(f"{path if str(path).isprintable() else ascii(str(path))}: {reason}", file=sys.stderr)
     if len(found) > REJECTIONS_SHOWN:
         print(f"... and {len(found) - REJECTIONS_SHOWN} more", file=sys.stderr)
     return [

@@ -27,7 +27,7 @@ from .facs import describable
 
 RGB = ("red", "green", "blue")
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-PHOTO_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "MPO")  # by content: others may run programs, or need them
+PHOTO_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # by content: others may run programs, or need them
 MAX_PHOTO_PX = 2**26  # of what is decoded; JPEG is decoded at a fraction of its size
 DEMOGRAPHICS = ("sex", "age_group", "ancestry")
 
@@ -144,8 +144,8 @@ class ScanRenderer:
         settings, frame = self.settings, None
         for path in scan.frames:
             mesh = load_mesh(path, up_axis=settings.up_axis, geometry_only=settings.geometry_only)
-            frame = frame or frame_face(mesh.vertices, mesh.faces)
             try:
+                frame = frame or frame_face(mesh.vertices, mesh.faces)
                 yield render_scan(
                     mesh.vertices,
                     mesh.faces,
@@ -215,7 +215,7 @@ def read_photo(path: Path, size_px: int) -> np.ndarray:
                 raise OSError(None, f"{photo.width} x {photo.height} pixels")
             photo = ImageOps.exif_transpose(photo).convert("RGB")
     except Exception as error:  # Pillow's decoders raise all kinds
-        reason = getattr(error, "strerror", None) or type(error).__name__
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".rstrip(": ")
         raise ValueError(f"{path}: not readable as a photo ({reason}); export it as a smaller PNG or JPEG") from error
     return np.asarray(ImageOps.fit(photo, (size_px, size_px), Image.Resampling.BICUBIC))
 
