@@ -288,7 +288,9 @@ def test_folds_of_a_protocol_never_share_people_and_test_everybody_once():
 
 def test_a_fold_holds_the_protocols_rows_alone(build, tmp_path, monkeypatch):
     out = build("bu3dfe", bu3dfe(tmp_path / "BU_3DFE", levels=(1, 3, 4)))
-    protocol = Protocol("mvfer-bu3dfe", 4, "a test", expressions=("anger", "happiness"), min_intensity=0.75)
+    protocol = Protocol(
+        "mvfer-bu3dfe", 4, "a test", "four folds", expressions=("anger", "happiness"), min_intensity=0.75
+    )
     monkeypatch.setitem(PROTOCOLS, "tiny", protocol)
     splits = load_fold(out, "tiny", 2)
     assert {name: len(split) for name, split in splits.items()} == {"train": 8, "validation": 4, "test": 4}
