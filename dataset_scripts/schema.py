@@ -27,6 +27,7 @@ REJECTED_FILE = "rejected.jsonl"
 ROWS_PER_GROUP = 100  # small row groups: the Hub's viewer shows pages without reading a whole shard
 BYTES_PER_GROUP = 32 * 2**20
 _REJECTED_KEY = b"mvfer_rejected"
+_PICTURES = "views.list.element.list.element.bytes"  # PNGs: neither compressed again nor looked through for repetitions
 
 
 def features() -> Features:
@@ -116,10 +117,11 @@ def write_shard(path: Path, rows: Iterable[Mapping], rejected: Sequence[Mapping]
         `int`: how many rows were written.
     """
     schema = features().arrow_schema
+    options = _column_options(schema)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     count = 0
     try:
-        with pq.ParquetWriter(temporary, schema, compression="snappy", write_page_index=True) as writer:
+        with pq.ParquetWriter(temporary, schema, write_page_index=True, **options) as writer:
             for group in _groups(rows, schema.names):
                 columns = {f.name: pa.array([row.get(f.name) for row in group], type=f.type) for f in schema}
                 writer.write_table(pa.table(columns, schema=schema), row_group_size=len(group))
@@ -130,6 +132,16 @@ def write_shard(path: Path, rows: Iterable[Mapping], rejected: Sequence[Mapping]
         temporary.unlink(missing_ok=True)
         raise
     return count
+
+
+def _column_options(schema: pa.Schema) -> dict:
+    """Compression and dictionaries for all columns but the pictures; these would cost four times their size in memory."""
+    empty = io.BytesIO()
+    pq.write_table(schema.empty_table(), empty)
+    columns = pq.ParquetFile(empty).schema
+    names = [columns.column(i).path for i in range(len(columns.names))]
+    compression = {name: "none" if name == _PICTURES else "snappy" for name in names}
+    return {"compression": compression, "use_dictionary": [name for name in names if name != _PICTURES]}
 
 
 def _groups(rows: Iterable[Mapping], names: Sequence[str]) -> Iterator[list[Mapping]]:
@@ -146,6 +158,12 @@ def _groups(rows: Iterable[Mapping], names: Sequence[str]) -> Iterator[list[Mapp
             group, size = [], 0
     if group:
         yield group
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
+    """A few columns of a shard; its pictures stay on disk."""
+    with pq.ParquetFile(path) as file:
+        return file.read(columns=list(columns))
 
 
 def read_rejected(path: Path) -> list[dict]:
