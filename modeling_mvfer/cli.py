@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         if argv[:1] == ["evaluate"]:
-            from evaluation.evaluate import main as evaluate  # imports scikit-learn and matplotlib: only when asked
+            from evaluation.command import main as evaluate  # imports scikit-learn and matplotlib: only when asked
 
             return evaluate(argv[1:])
         args = _parser().parse_args(argv)
@@ -58,8 +58,9 @@ def predict(args: argparse.Namespace) -> int:
     import torch
     from transformers.utils.logging import disable_progress_bar
 
-    from evaluation.zero_shot import embed_classes
+    from evaluation.zero_shot import class_prompts, embed_classes
     from modeling_mvfer.hub import load_run
+    from modeling_mvfer.zeroshot_mvfer import is_calibrated, why_not_calibrated
     from processing.prompts_mvfer import EXPRESSIONS
 
     disable_progress_bar()
@@ -68,11 +69,17 @@ def predict(args: argparse.Namespace) -> int:
         processor.image_processor.up_axis = args.up_axis
     labels = list(dict.fromkeys(args.labels or _tested_labels(args.model) or EXPRESSIONS))
     classes = embed_classes(model, processor.tokenizer, labels, kinds=args.prompts, language=args.language)
+    texts = class_prompts(model.config, labels, kinds=args.prompts, language=args.language)
+    calibrated = is_calibrated(model.config, texts)
+    if not calibrated:
+        print(f"mvfer: {why_not_calibrated(model.config)}", file=sys.stderr)
     drawn, failures = [], 0
     for mesh in args.meshes:
         try:
             with torch.no_grad():
-                row, drawing = _predict_one(mesh, model, processor, classes, draw=args.picture is not None)
+                row, drawing = _predict_one(
+                    mesh, model, processor, classes, calibrated=calibrated, draw=args.picture is not None
+                )
         except (ValueError, OSError) as error:
             failures += 1
             row = {"input": mesh, "error": _one_line(error)}
@@ -96,22 +103,25 @@ def _tested_labels(model: str) -> list[str] | None:
     return json.loads(results.read_text(encoding="utf-8"))["confusion_matrix"]["labels"]
 
 
-def _predict_one(mesh: str, model, processor, classes: dict, *, draw: bool):
+def _predict_one(mesh: str, model, processor, classes: dict, *, calibrated: bool, draw: bool):
     """The row of one scan, and what to draw of it if asked."""
     import torch
 
-    from modeling_mvfer.zeroshot_mvfer import class_logits
+    from modeling_mvfer.zeroshot_mvfer import class_logits, class_scores
 
     inputs = processor(meshes=[mesh], return_tensors="pt").to(model.device)
     output = model.get_image_features(**inputs)
     embeds = torch.nn.functional.normalize(output.pooler_output.float(), dim=-1)
-    logits = class_logits(embeds, classes, scale=model.logit_scale.exp())[0]
-    scores = dict(zip(classes, logits.softmax(-1).tolist(), strict=True))
+    logits = class_logits(embeds, classes, scale=model.logit_scale.exp())
+    values, (abstain,) = class_scores(logits, model.config, calibrated=calibrated)
+    scores = dict(zip(classes, values[0].tolist(), strict=True))
     ranked = sorted(scores.items(), key=lambda item: -item[1])
     row = {
         "input": mesh,
         "label": ranked[0][0],
         "score": ranked[0][1],
+        "abstain": abstain,
+        "calibrated": calibrated,
         "scores": [{"label": label, "score": score} for label, score in ranked],
     }
     if not draw:
@@ -188,7 +198,8 @@ def _parser() -> argparse.ArgumentParser:
 def _line(row: dict) -> str:
     if "error" in row:
         return f"{row['input']}\terror: {row['error']}"
-    return f"{row['input']}\t" + "  ".join(f"{item['label']} {item['score']:.3f}" for item in row["scores"])
+    scores = "  ".join(f"{item['label']} {item['score']:.3f}" for item in row["scores"])
+    return f"{row['input']}\t{'abstain: ' if row['abstain'] else ''}{scores}"
 
 
 def _one_line(error: Exception) -> str:

@@ -8,7 +8,8 @@ from PIL import Image
 
 from dataset_scripts.schema import load_splits
 from evaluation import pictures
-from evaluation.evaluate import accuracies, evaluate_run, main, table
+from evaluation.command import main
+from evaluation.evaluate import accuracies, evaluate_run, table
 from evaluation.examples import example_predictions
 from tests.train.toy import write_toy_data
 
@@ -28,6 +29,7 @@ def results(small_model, small_processor, toy):
 def test_every_score_of_the_report_has_an_interval(results):
     names = [
         "zero-shot",
+        "nearest neighbours",
         "linear probe",
         "zero-shot, half of each view covered",
         "zero-shot, the same half of all covered",
