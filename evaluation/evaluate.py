@@ -239,15 +239,12 @@ def open_splits(folder: str | Path, split: str, processor):
     """The splits of a data set that fits the model and has labels to score with.
 
     Raises:
-        ValueError: if its channels are not the model's, or a split is missing, empty or, if tested, without labels.
+        ValueError: if its channels are not the model's, or a split is missing or empty or, if tested, without labels.
     """
     check_channels(folder, processor)
     splits = load_splits(folder)
     for name in {"train", "validation", split} - set(splits):
         raise ValueError(f"{folder}: expected a split {name!r}, found {sorted(splits)}; build the data set again")
-    for name, rows in splits.items():
-        if len(rows) == 0:
-            raise ValueError(f"{folder}: split {name!r} is empty; build the data set with subjects in every split")
     if max(splits[split]["expression"]) < 0:
         raise ValueError(f"{folder}: split {split!r} has no labelled rows to score")
     return splits
