@@ -58,7 +58,15 @@ def arguments(description: str, subjects: Sequence[int]) -> argparse.ArgumentPar
         metavar=("LOW", "HIGH"),
         help="how strongly expressions are shown, of their full strength",
     )
-    add("--meshes", action="store_true", help="also write the first test subject's scans as OBJ files")
+    add(
+        "--meshes",
+        nargs="?",
+        type=int,
+        const=1,
+        default=0,
+        metavar="N",
+        help="also write the scans of the first N test subjects as OBJ files, named by their rows (N is 1 if left out)",
+    )
     add("--num_proc", type=int, default=os.cpu_count() or 1, help="processes")
     add("--num_shards", type=int, default=1, help="number of machines that share the build")
     add("--shard_index", type=int, default=0, help="which of them this is")
