@@ -19,9 +19,11 @@ from transformers import AutoTokenizer
 
 from dataset_scripts.schema import dataset_info, load_splits
 from evaluation.evaluate import evaluate_run, table
+from evaluation.leakage import load_subjects_seen, subjects_seen
+from evaluation.remarks import remarks
 from evaluation.zero_shot import zero_shot_score
 from modeling_mvfer import MVFERConfig, MVFERModel
-from modeling_mvfer.hub import save_run
+from modeling_mvfer.hub import save_run, set_calibration
 from processing import MVFERImageProcessor, MVFERProcessor
 from processing.batching import Augmentation, Collator, ViewDataset
 from processing.prompts_mvfer import EXPRESSIONS, LANGUAGES, prompts_for
@@ -298,7 +300,9 @@ def main(argv: list[str] | None = None) -> int:
             torch.set_num_threads(accelerator.num_processes)  # the others only wait from here on
         model = accelerator.unwrap_model(model)
         model.load_state_dict({name: value.to(accelerator.device) for name, value in load_file(best_weights).items()})
-        export(config, model.eval(), processor, infos, state, argv)
+        before = None if config.model == "small" else load_subjects_seen(config.model)
+        seen = subjects_seen(infos, splits, before=before)
+        export(config, model.eval(), processor, infos, state, seen, argv)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return 0
@@ -317,20 +321,30 @@ def evaluate_average(accelerator, model, average: MovingAverage, processor, vali
 
 
 def export(
-    config: TrainConfig, model: MVFERModel, processor: MVFERProcessor, infos: list[dict], state: TrainState, argv
+    config: TrainConfig,
+    model: MVFERModel,
+    processor: MVFERProcessor,
+    infos: list[dict],
+    state: TrainState,
+    seen: dict[str, list[str]],
+    argv,
 ) -> None:
-    """Test once on the first data set's held-out subjects (and on the others, as transfer), and write the model folder."""
+    """Test once on the first data set's held-out subjects (and on the others, as transfer), and write the model folder.
+
+    The temperature of the scores and the threshold of abstention come from the first data set's validation subjects.
+    """
     command = "accelerate launch train.py " + shlex.join(sys.argv[1:] if argv is None else argv)
     also = {Path(path).name: path for path in [*config.dataset[1:], *config.also_test]}
-    results = evaluate_run(model, processor, config.dataset[0], also=also, seed=config.seed, command=command)
+    results = evaluate_run(model, processor, config.dataset[0], also=also, seed=config.seed, seen=seen, command=command)
+    set_calibration(model.config, results["calibration"])
     results["training"] = {
         "steps": state.step,
         "best_step": state.best_step,
         "validation_zero_shot": state.best_score,
         "seed": config.seed,
     }
-    save_run(config.output_dir, model, processor, results=results, datasets=infos)
-    print(table(results))
+    save_run(config.output_dir, model, processor, results=results, datasets=infos, subjects_seen=seen)
+    print("\n".join([*remarks(results), "", table(results)]))
     print(f"\nmodel folder: {config.output_dir}")
 
 

@@ -43,7 +43,15 @@ def arguments(description: str, subjects: Sequence[int]) -> argparse.ArgumentPar
         metavar=("LOW", "HIGH"),
         help="how strongly expressions are shown, of their full strength",
     )
-    add("--meshes", action="store_true", help="also write the first test subject's scans as OBJ files")
+    add(
+        "--meshes",
+        nargs="?",
+        type=int,
+        const=1,
+        default=0,
+        metavar="N",
+        help="also write the scans of the first N test subjects as OBJ files, named by their rows (N is 1 if left out)",
+    )
     add_build_flags(
         flags,
         size_px=64,

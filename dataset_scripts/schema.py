@@ -227,7 +227,7 @@ def load_splits(folder: str | os.PathLike, *, decode: bool = True) -> DatasetDic
     Returns:
         `datasets.DatasetDict` with the splits that exist, of train, validation and test.
     Raises:
-        ValueError: if the folder is missing or incomplete, or a shard has the wrong columns or cannot be read.
+        ValueError: if the folder is missing or incomplete, a shard has the wrong columns or cannot be read, or a split is empty.
     """
     shards = find_shards(folder)
     expected = features()
@@ -241,7 +241,11 @@ def load_splits(folder: str | os.PathLike, *, decode: bool = True) -> DatasetDic
                 raise ValueError(
                     f"{path}: expected the columns {list(expected)}, got {schema.names}; build the data set anew"
                 )
-    files = {split: [str(path) for path in paths] for split, paths in shards.items()}
+    filled = {split: [path for path in paths if pq.read_metadata(path).num_rows] for split, paths in shards.items()}
+    for split, paths in filled.items():
+        if not paths:
+            raise ValueError(f"{folder}: split {split!r} is empty; build the data set with subjects in every split")
+    files = {split: [str(path) for path in paths] for split, paths in filled.items()}
     with _quiet():
         splits = datasets.load_dataset("parquet", data_files=files, features=expected)
         return splits if decode else splits.cast_column("views", List(List(Image(decode=False))))

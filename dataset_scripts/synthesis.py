@@ -21,7 +21,7 @@ from processing.prompts_mvfer import EXPRESSIONS
 from processing.rendering_mvfer import RenderSettings, render_scan
 
 from . import card, schema
-from .building import Shard, build, cut
+from .building import build, cut
 from .captions import ACTIVE, captions_for
 from .recipes import MICRO, micro_curve, sample_combination, sample_expression, sample_micro, shape_weights
 from .variation import GeometryVariation, reframe, rotation
@@ -198,11 +198,11 @@ class Synthesizer:
         light = (float(rng.uniform(-60, 60)), float(rng.uniform(10, 65))) if rng.random() < 0.7 else None
         return render_scan(vertices, faces, self.settings.render, frame=FRAMED, light_deg=light)
 
-    def example_scans(self, shard) -> Iterator[tuple[str, np.ndarray]]:
-        """Every first scan of an expression of the shard's first subject: its id and vertices `(N, 3)` at the apex."""
-        stream = self._rng(shard.subjects[0])
+    def example_scans(self, number: int) -> Iterator[tuple[str, np.ndarray]]:
+        """Every first scan of an expression of a test subject: its row's id, and vertices `(N, 3)` at the apex."""
+        stream = self._rng(number)
         identity = self.model.identities([stream])[0][0]
-        for item in self._items(f"{self.source.name}-{shard.subjects[0]:05d}", shard.split, stream):
+        for item in self._items(f"{self.source.name}-{number:05d}", "test", stream):
             if "-0-" in item["id"] + "-":  # the first repeat; builds with variants add "-v0"
                 apex = self._vertices(item, identity)[int(np.argmax(item["curve"]))]
                 yield item["id"], (apex @ rotation(*item["pose"]).T).numpy()
@@ -245,7 +245,7 @@ def build_heads(
     settings: BuildSettings,
     folder: str | os.PathLike,
     *,
-    meshes: bool = False,
+    meshes: int = 0,
     **parallel,
 ) -> dict:
     """Build a data set of synthetic heads.
@@ -253,7 +253,8 @@ def build_heads(
     Args:
         load: makes the head model; called once per process, so it must be picklable.
         folder: where the shards go.
-        meshes: also write the first test subject's scans as OBJ files below `meshes/`, to try predictions on.
+        meshes: also write the first scans of so many test subjects as OBJ files below `meshes/`, to try predictions and
+            robustness on.
         parallel: `num_proc`, `num_shards`, `shard_index`, as in `building.build`.
     Returns:
         the `dataset_info`.
@@ -266,7 +267,7 @@ def build_heads(
     make_worker = functools.partial(_make_synthesizer, load, source, settings)
     info = build(make_worker, card.describe_heads(source, settings), shards, folder, **parallel)
     if meshes:
-        _write_meshes(make_worker(), next(shard for shard in shards if shard.split == "test"), Path(folder))
+        _write_meshes(make_worker(), numbers["test"][:meshes], Path(folder))
     return info
 
 
@@ -274,12 +275,13 @@ def _make_synthesizer(load, source, settings) -> Synthesizer:
     return Synthesizer(load(), source, settings)
 
 
-def _write_meshes(synthesizer: Synthesizer, shard: Shard, folder: Path) -> None:
+def _write_meshes(synthesizer: Synthesizer, subjects: Sequence[int], folder: Path) -> None:
     (folder / "meshes").mkdir(exist_ok=True)
     faces = "".join("f {} {} {}\n".format(*face) for face in (synthesizer.model.faces + 1).tolist())
-    for name, vertices in synthesizer.example_scans(shard):
-        points = "".join("v {:.6f} {:.6f} {:.6f}\n".format(*point) for point in vertices.tolist())
-        (folder / "meshes" / f"{name}.obj").write_text(points + faces, encoding="utf-8")
+    for number in subjects:
+        for name, vertices in synthesizer.example_scans(number):
+            points = "".join("v {:.6f} {:.6f} {:.6f}\n".format(*point) for point in vertices.tolist())
+            (folder / "meshes" / f"{name}.obj").write_text(points + faces, encoding="utf-8")
 
 
 def activation_curve(rng: np.random.Generator, num_frames: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from evaluation.evaluate import accuracies
+from evaluation.remarks import remarks
 
 TEMPLATE = Path(__file__).parents[1] / "model_card.md"
 PERMISSIVE = {"cc0-1.0", "mit", "apache-2.0", "cc-by-4.0", "bsd-3-clause"}
@@ -52,6 +53,10 @@ def model_card(model, processor, *, results: Mapping | None = None, datasets: Se
         ],
         "supervision": [SUPERVISION.get(kind, kind) for kind in supervision],
         "results": results,
+        "temperature": model.config.score_temperature,
+        "abstain_below": model.config.abstain_below,
+        "fairness_audited": any("groups" in one for one in (results or {}).get("fairness", {}).values()),
+        "remarks": remarks(results) if results else [],
         "accuracies": accuracies(results) if results else {},
     }
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -21,7 +21,7 @@ EPILOG = """examples:
 """
 # Commands with a parser of their own: they import scikit-learn and matplotlib, so only when asked.
 ELSEWHERE = {
-    "evaluate": "evaluation.evaluate",
+    "evaluate": "evaluation.command",
     "explain": "evaluation.explain",
     "poc": "evaluation.poc",
     "check": "evaluation.drift",
@@ -67,8 +67,9 @@ def predict(args: argparse.Namespace) -> int:
     import torch
     from transformers.utils.logging import disable_progress_bar
 
-    from evaluation.zero_shot import embed_classes
+    from evaluation.zero_shot import class_prompts, embed_classes
     from modeling_mvfer.hub import load_run
+    from modeling_mvfer.zeroshot_mvfer import is_calibrated, why_not_calibrated
 
     disable_progress_bar()
     model, processor = load_run(args.model)
@@ -76,11 +77,17 @@ def predict(args: argparse.Namespace) -> int:
         processor.image_processor.up_axis = args.up_axis
     labels = labels_of(args.model, args.labels)
     classes = embed_classes(model, processor.tokenizer, labels, kinds=args.prompts, language=args.language)
+    texts = class_prompts(model.config, labels, kinds=args.prompts, language=args.language)
+    calibrated = is_calibrated(model.config, texts)
+    if not calibrated:
+        print(f"mvfer: {why_not_calibrated(model.config)}", file=sys.stderr)
     drawn, failures = [], 0
     for mesh in args.meshes:
         try:
             with torch.no_grad():
-                row, drawing = _predict_one(mesh, model, processor, classes, draw=args.picture is not None)
+                row, drawing = _predict_one(
+                    mesh, model, processor, classes, calibrated=calibrated, draw=args.picture is not None
+                )
         except (ValueError, OSError) as error:
             failures += 1
             row = {"input": mesh, "error": _one_line(error)}
@@ -108,22 +115,25 @@ def labels_of(model: str, asked: list[str] | None) -> list[str]:
     return list(EXPRESSIONS)
 
 
-def _predict_one(mesh: str, model, processor, classes: dict, *, draw: bool):
+def _predict_one(mesh: str, model, processor, classes: dict, *, calibrated: bool, draw: bool):
     """The row of one scan, and what to draw of it if asked."""
     import torch
 
-    from modeling_mvfer.zeroshot_mvfer import class_logits
+    from modeling_mvfer.zeroshot_mvfer import class_logits, class_scores
 
     inputs = processor(meshes=[mesh], return_tensors="pt").to(model.device)
     output = model.get_image_features(**inputs)
     embeds = torch.nn.functional.normalize(output.pooler_output.float(), dim=-1)
-    logits = class_logits(embeds, classes, scale=model.logit_scale.exp())[0]
-    scores = dict(zip(classes, logits.softmax(-1).tolist(), strict=True))
+    logits = class_logits(embeds, classes, scale=model.logit_scale.exp())
+    values, (abstain,) = class_scores(logits, model.config, calibrated=calibrated)
+    scores = dict(zip(classes, values[0].tolist(), strict=True))
     ranked = sorted(scores.items(), key=lambda item: -item[1])
     row = {
         "input": mesh,
         "label": ranked[0][0],
         "score": ranked[0][1],
+        "abstain": abstain,
+        "calibrated": calibrated,
         "scores": [{"label": label, "score": score} for label, score in ranked],
     }
     if not draw:
@@ -205,7 +215,8 @@ def _parser() -> argparse.ArgumentParser:
 def _line(row: dict) -> str:
     if "error" in row:
         return f"{row['input']}\terror: {row['error']}"
-    return f"{row['input']}\t" + "  ".join(f"{item['label']} {item['score']:.3f}" for item in row["scores"])
+    scores = "  ".join(f"{item['label']} {item['score']:.3f}" for item in row["scores"])
+    return f"{row['input']}\t{'abstain: ' if row['abstain'] else ''}{scores}"
 
 
 def _one_line(error: Exception) -> str:

@@ -56,9 +56,14 @@ class MVFERConfig(CLIPConfig):
         prompt_kinds (`list[str]`, defaults to both): prompts that describe a class: `"actions"` of the face, `"names"` of the
             emotion, or both. A model that never read a name knows actions only.
         prompt_wordings (`int`, *optional*): how many wordings of the actions the model knows; default all of the bank.
+        score_temperature (`float`, *optional*): divides the logits of classes before the softmax, so that scores mean what
+            they say; `None` if the model is not calibrated.
+        abstain_below (`float`, *optional*): a best score below it is better left to people; `None` if no threshold is known.
+        calibrated_prompts (`str`, *optional*): `zeroshot_mvfer.prompts_key` of the classes that both were found for.
         initializer_range (`float`, defaults to 0.02): standard deviation of the new linear layers.
     Raises:
-        ValueError: on unknown choices, negative weights, angles that are not (yaw, pitch), or a stem that does not fit.
+        ValueError: on unknown choices, negative weights, angles that are not (yaw, pitch), a stem that does not fit, or a
+            temperature or threshold out of range.
     """
 
     model_type = "mvfer"
@@ -84,6 +89,9 @@ class MVFERConfig(CLIPConfig):
     projector_size: int = 512
     prompt_kinds: list | tuple = ("actions", "names")
     prompt_wordings: int | None = None
+    score_temperature: float | int | None = None
+    abstain_below: float | int | None = None
+    calibrated_prompts: str | None = None
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -104,6 +112,10 @@ class MVFERConfig(CLIPConfig):
             if not number or (value == 0 and name in POSITIVE):
                 raise ValueError(f"{name} must be a number, {least}, got {value!r}")
         _angle_pairs(self.view_angles_deg)
+        if self.score_temperature is not None and not 0 < self.score_temperature < math.inf:
+            raise ValueError(f"score_temperature must be a positive number or None, got {self.score_temperature!r}")
+        if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
+            raise ValueError(f"abstain_below must be a number in 0..1 or None, got {self.abstain_below!r}")
         if self.vision_stem == "convolution":
             self._validate_stem()
 

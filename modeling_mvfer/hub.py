@@ -8,14 +8,16 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from huggingface_hub import HfApi
 from safetensors import SafetensorError
 from transformers.dynamic_module_utils import custom_object_save
 
+from evaluation.leakage import SEEN_FILE, load_subjects_seen
 from modeling_mvfer.card import model_card
+from modeling_mvfer.configuration_mvfer import MVFERConfig
 from modeling_mvfer.modeling_mvfer import MVFERModel
 from modeling_mvfer.pipeline_mvfer import TASK, ZeroShotMeshClassificationPipeline
 from processing.processing_mvfer import MVFERProcessor
@@ -32,6 +34,7 @@ def save_run(
     results: Mapping | None = None,
     datasets: Sequence[Mapping] = (),
     train_config: Mapping | None = None,
+    subjects_seen: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
     """Write everything that makes `folder` a model repository; other files in it are left alone.
 
@@ -44,6 +47,8 @@ def save_run(
             card.
         datasets (*optional*): the `dataset_info` of every data set that the model was trained on, for the card.
         train_config (mapping, *optional*): the recipe, written as `train_config.json`.
+        subjects_seen (mapping, *optional*): from `evaluation.leakage.subjects_seen`, so that a test on the same people is
+        noticed.
     Returns:
         `Path`: the folder.
     Raises:
@@ -58,7 +63,8 @@ def save_run(
         (staging / "README.md").write_text(
             model_card(model, processor, results=results, datasets=datasets), encoding="utf-8"
         )
-        for name, content in (("results.json", results), ("train_config.json", train_config)):
+        contents = {"results.json": results, "train_config.json": train_config, SEEN_FILE: subjects_seen}
+        for name, content in contents.items():
             if content is not None:
                 _write_json(staging / name, content)
         for file in sorted(staging.iterdir()):
@@ -73,6 +79,42 @@ def save_run(
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
     return folder
+
+
+def set_calibration(config: MVFERConfig, calibration: Mapping) -> None:
+    """Take temperature, threshold and prompts of a configuration from `results["calibration"]`: none if it has none."""
+    config.score_temperature = calibration.get("temperature")
+    config.abstain_below = calibration.get("abstain_below")
+    config.calibrated_prompts = None if config.score_temperature is None else calibration["prompts_key"]
+
+
+def store_calibration(folder: str | Path, calibration: Mapping, *, chosen_on: Iterable[str]) -> None:
+    """Write temperature and threshold into a model folder's `config.json`, and remember whom they were chosen on.
+
+    Args:
+        folder: what `save_run` wrote. Folders of earlier versions keep their code, which knows no temperature; save the
+            run again to publish it.
+        calibration: `results["calibration"]`; chosen_on: keys of the validation subjects, from `subject_keys`.
+    Raises:
+        ValueError: if there is no temperature, with the reason.
+    """
+    path = Path(folder) / "config.json"
+    if "not_calibrated" in calibration:
+        raise ValueError(f"{folder}: nothing to store; {calibration['not_calibrated']}")
+    seen = {"trained_on": [], "chosen_on": []} | (load_subjects_seen(folder) or {})
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config |= {
+        "score_temperature": calibration["temperature"],
+        "abstain_below": calibration["abstain_below"],
+        "calibrated_prompts": calibration["prompts_key"],
+    }
+    for name, content in (
+        (SEEN_FILE, seen | {"chosen_on": sorted({*seen["chosen_on"], *chosen_on})}),
+        ("config.json", config),
+    ):
+        staged = path.with_name(f".{name}.new")
+        _write_json(staged, content)
+        os.replace(staged, path.with_name(name))
 
 
 def load_run(folder: str | Path) -> tuple[MVFERModel, MVFERProcessor]:

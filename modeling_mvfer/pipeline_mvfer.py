@@ -9,8 +9,11 @@ import torch
 from PIL import Image
 from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
+from transformers.utils import logging
 
-from .zeroshot_mvfer import class_embeddings, class_logits
+from .zeroshot_mvfer import class_embeddings, class_logits, class_scores, is_calibrated, why_not_calibrated
+
+logger = logging.get_logger(__name__)
 
 TASK = "zero-shot-mesh-classification"
 INPUTS = 'a mesh (path or object), {"frames": [...], "fps": 25.0}, {"images": [one per view]}, or a photo'
@@ -22,7 +25,7 @@ class ZeroShotMeshClassificationPipeline(Pipeline):
     ```python
     classify = pipeline("zero-shot-mesh-classification", model=folder, trust_remote_code=True)
     classify("face.obj", candidate_labels=["happiness", "disgust"])
-    # [{"score": 0.93, "label": "happiness"}, {"score": 0.07, "label": "disgust"}]
+    # [{"score": 0.93, "label": "happiness", "abstain": False}, {"score": 0.07, "label": "disgust", "abstain": False}]
     ```
     """
 
@@ -47,22 +50,29 @@ class ZeroShotMeshClassificationPipeline(Pipeline):
             num_frames (`int`, *optional*): frames taken of a sequence; default the processor's.
             batch_size (`int`, *optional*): inputs of equal shape that go through the model together.
         Returns:
-            `list[dict]` with "score" (probabilities that sum to 1) and "label", best first; a list of these for a list.
+            `list[dict]` with "score" (probabilities that sum to 1), "label" and "abstain", best first; a list of these for a
+            list. "abstain", the same in all rows of an input, is true where the scan is better left to people. It is
+            `None` if the model was not calibrated for these labels and prompts; a warning then says so once.
         Raises:
             ValueError: if there are no labels, or an input cannot be understood; the message names it.
         """
         options = {name: kwargs.pop(name) for name in ("prompt_kinds", "language") if name in kwargs}
-        embeds = self._class_embeddings(candidate_labels, prompts or {}, **options)
+        texts = self._prompts(candidate_labels, prompts or {}, **options)
+        with self.device_placement():
+            embeds = class_embeddings(self.model, self.processor.tokenizer, texts)
+        calibrated = is_calibrated(self.model.config, texts)
+        if not calibrated:
+            logger.warning_once(why_not_calibrated(self.model.config))
         if isinstance(inputs, (list, tuple)):
             inputs = list(inputs)
             if not inputs:
                 return []
-        return super().__call__(inputs, class_embeds=embeds, **kwargs)
+        return super().__call__(inputs, class_embeds=embeds, calibrated=calibrated, **kwargs)
 
-    def _sanitize_parameters(self, class_embeds=None, num_frames=None):
+    def _sanitize_parameters(self, class_embeds=None, calibrated=False, num_frames=None):
         preprocess = {} if num_frames is None else {"num_frames": num_frames}
         forward = {} if class_embeds is None else {"class_embeds": class_embeds}
-        postprocess = {} if class_embeds is None else {"labels": list(class_embeds)}
+        postprocess = {} if class_embeds is None else {"labels": list(class_embeds), "calibrated": calibrated}
         return preprocess, forward, postprocess
 
     def preprocess(self, inputs, num_frames: int | None = None):
@@ -98,12 +108,12 @@ class ZeroShotMeshClassificationPipeline(Pipeline):
         image_embeds = torch.nn.functional.normalize(torch.cat(features), dim=-1)
         return {"logits": class_logits(image_embeds, class_embeds, scale=self.model.logit_scale.exp().float())}
 
-    def postprocess(self, model_outputs, labels):
-        scores = model_outputs["logits"][0].softmax(-1).tolist()
-        ranked = sorted(zip(scores, labels, strict=True), key=lambda pair: -pair[0])
-        return [{"score": score, "label": label} for score, label in ranked]
+    def postprocess(self, model_outputs, labels, calibrated):
+        scores, (abstain,) = class_scores(model_outputs["logits"], self.model.config, calibrated=calibrated)
+        ranked = sorted(zip(scores[0].tolist(), labels, strict=True), key=lambda pair: -pair[0])
+        return [{"score": score, "label": label, "abstain": abstain} for score, label in ranked]
 
-    def _class_embeddings(self, labels, own_prompts: Mapping, prompt_kinds=None, language="en"):
+    def _prompts(self, labels, own_prompts: Mapping, prompt_kinds=None, language="en") -> dict[str, list[str]]:
         if isinstance(labels, str) or not labels or len(set(labels)) != len(labels):
             raise ValueError(f"expected candidate_labels, a list of different labels, at least one; got {labels!r}")
         unknown = set(own_prompts) - set(labels)
@@ -115,9 +125,7 @@ class ZeroShotMeshClassificationPipeline(Pipeline):
         written = (
             self.processor.prompts_for(others, kinds=kinds, language=language, wordings=wordings) if others else {}
         )
-        prompts = {label: list(own_prompts[label]) if label in own_prompts else written[label] for label in labels}
-        with self.device_placement():
-            return class_embeddings(self.model, self.processor.tokenizer, prompts)
+        return {label: list(own_prompts[label]) if label in own_prompts else written[label] for label in labels}
 
 
 PIPELINE_REGISTRY.register_pipeline(

@@ -1,9 +1,11 @@
 """Zero-shot classification with prompt ensembles.
 
 A class is described by several prompts. In go the prompts of every class and the embeddings of scans; out comes one
-logit per class. A class scores by the *mean likelihood* of its prompts, so a class with many prompts has no advantage.
+logit per class. A class scores by the *mean likelihood* of its prompts, so a class with many prompts has no advantage. A
+calibrated model turns logits into scores that mean what they say, and says when to leave a scan to people.
 """
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 
@@ -80,3 +82,45 @@ def class_logits(image_embeds: Tensor, class_embeds: Mapping[str, Tensor], *, sc
         similarity = scale * image_embeds.float() @ embeds.float().to(image_embeds.device).T  # (B, P_k)
         columns.append(torch.logsumexp(similarity, dim=-1) - math.log(embeds.shape[0]))
     return torch.stack(columns, dim=-1)
+
+
+def prompts_key(prompts: Mapping[str, Sequence[str]]) -> str:
+    """Sixteen digits that name a choice of classes by their prompts, whatever their order and what they are called."""
+    classes = sorted(sorted(set(texts)) for texts in prompts.values())
+    return hashlib.sha256("\x1e".join("\x1f".join(texts) for texts in classes).encode()).hexdigest()[:16]
+
+
+def is_calibrated(config, prompts: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the model was calibrated for just these classes: a temperature holds for the choice that it was fitted on."""
+    return config.score_temperature is not None and config.calibrated_prompts == prompts_key(prompts)
+
+
+def why_not_calibrated(config) -> str:
+    """What to tell a user whose scores are not calibrated."""
+    if config.score_temperature is None:
+        return (
+            "this model is not calibrated: its scores are no probabilities of being right, and it never abstains; "
+            "calibrate it with: mvfer evaluate --calibrate"
+        )
+    return (
+        "this model is calibrated for other classes or prompts: these scores are no probabilities of being right, and it "
+        "does not abstain"
+    )
+
+
+def class_scores(logits: Tensor, config, *, calibrated: bool) -> tuple[Tensor, list[bool | None]]:
+    """Probabilities of the classes, and whether to abstain.
+
+    Args:
+        logits (`torch.Tensor` of shape `(B, K)`): from `class_logits`.
+        config (`MVFERConfig`): holds `score_temperature` and `abstain_below`.
+        calibrated (`bool`): from `is_calibrated`; if false, the plain softmax, and nothing is said of abstaining.
+    Returns:
+        scores (`(B, K)`, rows sum to 1), and per row `True` (better left to people), `False`, or `None` (not known).
+    """
+    if not calibrated:
+        return logits.softmax(-1), [None] * len(logits)
+    scores = (logits / config.score_temperature).softmax(-1)
+    if config.abstain_below is None:
+        return scores, [None] * len(logits)
+    return scores, (scores.amax(-1) < config.abstain_below).tolist()

@@ -27,7 +27,9 @@ def test_predict_prints_one_row_per_input_in_order_also_for_bad_ones(small_run, 
     assert ["error" in row for row in rows] == [False, True, True, False]
     assert sum(item["score"] for item in rows[0]["scores"]) == pytest.approx(1)
     assert rows[0]["label"] == rows[0]["scores"][0]["label"] and rows[0]["score"] == rows[3]["score"]
-    assert len(output.err.strip().splitlines()) == 2
+    assert rows[0]["calibrated"] is False and rows[0]["abstain"] is None
+    first, *errors = output.err.strip().splitlines()
+    assert "not calibrated" in first and len(errors) == 2
 
 
 def test_predict_agrees_with_the_pipeline(small_run, small_model, small_processor, face_obj, capsys):

@@ -24,6 +24,8 @@ def test_configuration_survives_saving(tiny_config, tmp_path):
         {"phrase_weight": float("nan")},
         {"contrastive_weight": "much"},
         {"projector_size": 0},
+        {"score_temperature": 0},
+        {"abstain_below": 1.5},
         {"view_angles_deg": [1, 2]},
         {"view_angles_deg": []},
         {"view_angles_deg": [(float("inf"), 0)]},
