@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy.special import softmax
 
 from dataset_scripts.schema import load_splits
 from evaluation.features import SplitFeatures, embed_split
-from evaluation.zero_shot import embed_classes, logit_scale
-from modeling_mvfer.zeroshot_mvfer import class_logits
+from evaluation.zero_shot import ZeroShot, class_prompts, embed_classes, logit_scale, logits_of
 
 LEVEL = 0.99
 BINS = 10
@@ -80,30 +80,14 @@ def compare(baseline: dict, embeds, confidence, right, subjects: Sequence[str]) 
     return {"drifted": drifted, "people": len(people["accuracy"]), "tests": tests}
 
 
-def observe(model, processor, split, labels: Sequence[str], *, kinds=None, language: str = "en") -> dict:
-    """What `describe` and `compare` take, from a zero-shot classification of a split among `labels`."""
-    features = embed_split(model, processor.image_processor, split)
-    classes = embed_classes(model, processor.tokenizer, labels, kinds=kinds, language=language)
-    return observations(features, classes, labels, split.features["expression"].names, scale=logit_scale(model))
-
-
-def observations(features: SplitFeatures, classes: dict, labels: Sequence[str], every_name, *, scale: float) -> dict:
-    """The same, from embeddings that are at hand."""
-    import torch
-
-    logits = class_logits(
-        torch.from_numpy(features.image_embeds), {k: v.cpu() for k, v in classes.items()}, scale=scale
-    )
-    probabilities = logits.softmax(-1).numpy()
-    truth = [every_name[label] if label >= 0 else None for label in features.labels]
-    guess = [labels[k] for k in probabilities.argmax(1)]
-    right = [np.nan if t not in labels else float(t == g) for t, g in zip(truth, guess, strict=True)]
-    return {
-        "embeds": features.image_embeds,
-        "confidence": probabilities.max(1),
-        "right": np.array(right),
-        "subjects": features.subjects,
-    }
+def observe(features: SplitFeatures, zero_shot: ZeroShot) -> dict:
+    """What `describe` and `compare` take, from a split's embeddings and a zero-shot classifier."""
+    logits = logits_of(features.image_embeds, zero_shot.embeds, scale=zero_shot.scale)
+    guesses = [zero_shot.names[k] for k in logits.argmax(1)]
+    truth = [zero_shot.every_name[label] if label >= 0 else None for label in features.labels]
+    right = [float(t == g) if t in zero_shot.names else np.nan for t, g in zip(truth, guesses, strict=True)]
+    confidence = softmax(logits, axis=1).max(1)
+    return {"embeds": features.image_embeds, "confidence": confidence, "right": right, "subjects": features.subjects}
 
 
 def _statistics(baseline: dict, recent: dict) -> dict[str, float]:
@@ -171,8 +155,16 @@ def main(argv: list[str] | None = None) -> int:
 
     disable_progress_bar()
     model, processor = load_run(args.model)
-    seen = observe(model, processor, splits[chosen], labels, kinds=tested["prompt_kinds"], language=tested["language"])
-    found = compare(baseline, **seen)
+    prompts = {"kinds": tested["prompt_kinds"], "language": tested["language"]}
+    zero_shot = ZeroShot(
+        names=labels,
+        every_name=splits[chosen].features["expression"].names,
+        prompts=class_prompts(model.config, labels, **prompts),
+        embeds=embed_classes(model, processor.tokenizer, labels, **prompts),
+        scale=logit_scale(model),
+    )
+    features = embed_split(model, processor.image_processor, splits[chosen])
+    found = compare(baseline, **observe(features, zero_shot))
     if args.json:
         print(json.dumps(found, indent=2))
     else:

@@ -14,6 +14,7 @@ import torch
 
 from dataset_scripts.schema import dataset_info, load_splits
 from evaluation.decisions import calibrate
+from evaluation.drift import describe, observe
 from evaluation.fairness import ATTRIBUTES, fairness_audit
 from evaluation.features import SplitFeatures, embed_split
 from evaluation.knn import fit_knn
@@ -73,8 +74,8 @@ def evaluate_run(
         `dict`, ready for JSON. Scores are `{"mean", "low", "high"}` (95 %, subjects resampled). Keys: schema_version; zero_shot,
         knn and linear_probe (`None` if the training rows are unlabelled), zero_shot_by_view, zero_shot_half_occluded
         (every view has its own half covered), zero_shot_same_half_occluded, confusion_matrix, calibration, fairness,
-        leakage (checked and found, in sentences), transfer; if asked for prompt_audit, robustness, mesh_robustness; and what made
-        them: data, supervision, prompts, seed, command, environment.
+        leakage (checked and found, in sentences), drift_baseline, transfer; if asked for prompt_audit, robustness,
+        mesh_robustness; and what made them: data, supervision, prompts, seed, command, environment.
     Raises:
         ValueError: if a split is missing or empty, the tested one shows fewer than two expressions, or the views' channels
             are not those that the model's processor renders.
@@ -118,6 +119,7 @@ def evaluate_run(
         "calibration": calibration | {"prompts_key": prompts_key(zero_shot.prompts)},
         "fairness": fairness_audit(answers.guesses == answers.labels, answers.subjects, groups, seed=seed),
         "leakage": find_leaks(info, embedded, split, seen),
+        "drift_baseline": describe(**observe(test, zero_shot), seed=seed),
     }
     for name, (classifier, setting) in classifiers.items():
         results[name] = {

@@ -1,9 +1,13 @@
 """False alarms are rare, planted shifts are found, and what cannot be told is not claimed."""
 
+import json
+
 import numpy as np
 import pytest
 
 from evaluation.drift import FEWEST_SUBJECTS, compare, describe
+from modeling_mvfer import cli
+from tests.train.toy import write_toy_data
 
 D = 16
 
@@ -67,3 +71,28 @@ def test_another_model_and_too_few_people_are_refused():
     with pytest.raises(ValueError, match="two subjects"):
         compare(baseline, **people(rng, 1))
     assert describe(**people(rng, FEWEST_SUBJECTS - 1)) is None
+
+
+def test_the_command_knows_the_tested_data_again_and_sees_other_cameras(small_run, tmp_path, capsys):
+    data = write_toy_data(tmp_path / "data", subjects=(8, 3, 12))
+    assert (
+        cli.main(["evaluate", "--model", str(small_run), "--dataset", str(data), "--out", str(tmp_path / "report")])
+        == 0
+    )
+    capsys.readouterr()
+    check = [
+        "check",
+        "--baseline",
+        str(tmp_path / "report" / "results.json"),
+        "--model",
+        str(small_run),
+        "--json",
+        "--dataset",
+    ]
+    assert cli.main([*check, str(data)]) == 0
+    assert json.loads(capsys.readouterr().out)["tests"]["embedding_shift"]["value"] == pytest.approx(0, abs=1e-9)
+    moved = write_toy_data(tmp_path / "moved", subjects=(8, 3, 12), background=(90, 140))
+    assert cli.main([*check, str(moved)]) == 1
+    assert json.loads(capsys.readouterr().out)["tests"]["embedding_shift"]["drifted"]
+    assert cli.main(["check", "--baseline", str(data), "--model", str(small_run), "--dataset", str(data)]) == 2
+    assert "give the results.json" in capsys.readouterr().err

@@ -21,7 +21,8 @@ def protocol(monkeypatch):
     """`protocol(folds)`: the name of a protocol for the toy data."""
 
     def register(folds=4, **options):
-        monkeypatch.setitem(PROTOCOLS, "toy", Protocol("toy", folds, "us", expressions=tuple(ACTIONS), **options))
+        made = Protocol("toy", folds, source="us", reading="as it says", expressions=tuple(ACTIONS), **options)
+        monkeypatch.setitem(PROTOCOLS, "toy", made)
         return "toy"
 
     return register

@@ -14,7 +14,7 @@ PATCHES = {
 ANGLES = [[-30.0, 0.0], [0.0, 0.0], [30.0, 0.0]]
 
 
-def write_toy_data(folder: Path, *, subjects=(8, 3, 3), size_px: int = 32) -> Path:
+def write_toy_data(folder: Path, *, subjects=(8, 3, 3), size_px: int = 32, background=(20, 60)) -> Path:
     """Write 3 rows per subject: 24 training, 9 validation, 9 test rows by default."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -24,7 +24,7 @@ def write_toy_data(folder: Path, *, subjects=(8, 3, 3), size_px: int = 32) -> Pa
         for _ in range(count):
             for expression, units in ACTIONS.items():
                 name = f"toy-{person:03d}-{expression}"
-                views = rng.integers(20, 60, size=(1, 3, size_px, size_px, 3), dtype=np.uint8)
+                views = rng.integers(*background, size=(1, 3, size_px, size_px, 3), dtype=np.uint8)
                 for unit in units:
                     row, column = (place * size_px // 3 for place in PATCHES[unit])
                     views[:, :, row : row + size_px // 4, column : column + size_px // 4] = 220
