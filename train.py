@@ -60,6 +60,8 @@ def build_model(config: TrainConfig, processor: MVFERProcessor, infos: list[dict
         name: getattr(config, name)
         for name in (
             "fusion",
+            "frame_fusion",
+            "temporal_layers",
             "contrastive_weight",
             "view_contrastive_weight",
             "phrase_weight",
