@@ -174,6 +174,11 @@ class MVFERModel(CLIPModel):
             frame_weights=frame_weights,
         )
 
+    def default_angles_deg(self, views: int) -> Tensor:
+        """Angles `(V, 2)` of inputs that come without: the configuration's where V is their number, else the front."""
+        known = self.config.view_angles_deg
+        return torch.tensor(known if views == len(known) else [[0.0, 0.0]] * views)
+
     @can_return_tuple
     def forward(
         self,
@@ -311,8 +316,7 @@ class MVFERModel(CLIPModel):
 
         floating = torch.promote_types(self.dtype, torch.float32)
         if angles is None:
-            known = self.config.view_angles_deg
-            angles = torch.tensor(known if views == len(known) else [[0.0, 0.0]] * views, device=device)
+            angles = self.default_angles_deg(views).to(device)
         angles = angles.expand(batch, -1, -1) if angles.ndim == 2 else angles
         _check_shape("view_angles_deg", angles, (batch, views, 2))
         if times is None:

@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .zeroshot_mvfer import class_embeddings, class_logits
+from .zeroshot_mvfer import class_embeddings, class_logits, class_prompts
 
 TASK = "zero-shot-mesh-classification"
 INPUTS = 'a mesh (path or object), {"frames": [...], "fps": 25.0}, {"images": [one per view]}, or a photo'
@@ -104,18 +104,8 @@ class ZeroShotMeshClassificationPipeline(Pipeline):
         return [{"score": score, "label": label} for score, label in ranked]
 
     def _class_embeddings(self, labels, own_prompts: Mapping, prompt_kinds=None, language="en"):
-        if isinstance(labels, str) or not labels or len(set(labels)) != len(labels):
-            raise ValueError(f"expected candidate_labels, a list of different labels, at least one; got {labels!r}")
-        unknown = set(own_prompts) - set(labels)
-        if unknown:
-            raise ValueError(f"prompts for {sorted(unknown)}, which are not among the candidate_labels {list(labels)}")
-        config = self.model.config
-        kinds, wordings = tuple(prompt_kinds or config.prompt_kinds), config.prompt_wordings
-        others = [label for label in labels if label not in own_prompts]
-        written = (
-            self.processor.prompts_for(others, kinds=kinds, language=language, wordings=wordings) if others else {}
-        )
-        prompts = {label: list(own_prompts[label]) if label in own_prompts else written[label] for label in labels}
+        options = {"prompts": own_prompts, "kinds": prompt_kinds, "language": language}
+        prompts = class_prompts(self.processor, self.model.config, labels, **options)
         with self.device_placement():
             return class_embeddings(self.model, self.processor.tokenizer, prompts)
 

@@ -130,6 +130,10 @@ class MVFERImageProcessor(PilBackend):
         """Views `(..., H, W, 3)` uint8 that are already at model size to `pixel_values (..., 3, H, W)`, all at once."""
         return _normalize(views, vars(self))
 
+    def load_frame(self, frame):
+        """A mesh read into memory, with this processor's settings, for where it is needed again; photos as they are."""
+        return frame if isinstance(frame, list | tuple) or _is_photo(frame) else _load(frame, "frame", vars(self))
+
     def __call__(self, images=None, *, meshes=None, sequences=None, **kwargs) -> BatchFeature:
         return self.preprocess(images, meshes=meshes, sequences=sequences, **kwargs)
 
