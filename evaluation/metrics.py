@@ -19,12 +19,12 @@ def accuracy(confusion: np.ndarray) -> np.ndarray:
 
 
 def balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
-    """Mean recall over the classes that occur, also called UAR. `confusion (..., K, K)`; returns `(...)`."""
+    """Mean recall over the classes that occur. `confusion (..., K, K)`; returns `(...)`."""
     return _mean_over_present(recall(confusion), confusion)
 
 
 def macro_f1(confusion: np.ndarray) -> np.ndarray:
-    """Mean F1 over the classes that occur, also called UF1. `confusion (..., K, K)`; returns `(...)`."""
+    """Mean F1 over the classes that occur. `confusion (..., K, K)`; returns `(...)`."""
     return _mean_over_present(f1(confusion), confusion)
 
 
@@ -41,16 +41,6 @@ def precision(confusion: np.ndarray) -> np.ndarray:
 def f1(confusion: np.ndarray) -> np.ndarray:
     """`confusion (..., K, K)` to `(..., K)`: 2 TP / (occurrences + predictions)."""
     return _ratio(2 * np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1) + confusion.sum(-2))
-
-
-def multilabel_f1(confusion: np.ndarray) -> np.ndarray:
-    """UF1: mean over the occurring labels of 2 TP / (2 TP + FP + FN). `confusion (..., K, 2, 2)`; returns `(...)`."""
-    return _mean_over_labels(f1(confusion)[..., 1], confusion)
-
-
-def multilabel_recall(confusion: np.ndarray) -> np.ndarray:
-    """UAR: mean over the occurring labels of TP / (TP + FN). `confusion (..., K, 2, 2)`; returns `(...)`."""
-    return _mean_over_labels(recall(confusion)[..., 1], confusion)
 
 
 METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -88,56 +78,14 @@ def subject_confusions(labels, predictions, subjects: Sequence[str], num_classes
     )
 
 
-def multilabel_score(targets, predictions, subjects: Sequence[str], names: Sequence[str], *, seed: int) -> dict:
-    """Scores where a scan may have several labels, or none, as in 4DME.
-
-    Args:
-        targets, predictions (bool of shape `(n, K)`): which labels are true, which were predicted.
-        subjects (`n` strings), names (`K` labels), seed (`int`): of the bootstrap.
-    Returns:
-        `dict`: uf1, uar (each `{"mean", "low", "high"}`), per_label (name to f1, recall, precision, count), num_scans,
-        num_subjects. Labels that never occur do not count; pool the folds of a leave-one-subject-out test before scoring.
-    Raises:
-        ValueError: if shapes do not fit, or nothing is given.
-    Source:
-        See et al., "MEGC 2019 - The Second Facial Micro-Expressions Grand Challenge": unweighted F1 and recall.
-    """
-    targets, predictions = np.asarray(targets, dtype=bool), np.asarray(predictions, dtype=bool)
-    if not targets.size or targets.shape != predictions.shape or targets.shape != (len(subjects), len(names)):
-        raise ValueError(
-            f"expected targets and predictions ({len(subjects)}, {len(names)}) for the subjects and names, at least one; "
-            f"got {targets.shape}, {predictions.shape}"
-        )
-    people = np.asarray(subjects)
-    table = np.stack(
-        [~targets & ~predictions, ~targets & predictions, targets & ~predictions, targets & predictions], -1
-    )
-    confusions = np.stack([table[people == person].sum(0) for person in np.unique(people)]).reshape(
-        -1, len(names), 2, 2
-    )
-    total = confusions.sum(0)
-    columns = {"f1": f1(total)[:, 1], "recall": recall(total)[:, 1], "precision": precision(total)[:, 1]}
-    per_label = {
-        name: {**{key: float(values[k]) for key, values in columns.items()}, "count": int(total[k, 1].sum())}
-        for k, name in enumerate(names)
-    }
-    return {
-        "uf1": bootstrap(confusions, multilabel_f1, seed=seed),
-        "uar": bootstrap(confusions, multilabel_recall, seed=seed),
-        "per_label": per_label,
-        "num_scans": len(targets),
-        "num_subjects": len(confusions),
-    }
-
-
 def bootstrap(
     confusions: np.ndarray, metric: Callable, *, seed: int, num_resamples: int = NUM_RESAMPLES
 ) -> dict[str, float]:
     """A score with its 95 % interval, by resampling subjects with replacement.
 
     Args:
-        confusions (`(S, ...)`): counts or sums per subject, such as those of `subject_confusions`.
-        metric: a function of their sum over subjects, such as `accuracy`.
+        confusions (`(S, K, K)`): from `subject_confusions`.
+        metric: a function of confusion matrices, such as `accuracy`.
     Returns:
         `{"mean", "low", "high"}`: the score on all scans, and the 2.5th and 97.5th percentile of the resamples.
         One subject gives an interval of width zero: read the number of subjects beside it.
@@ -178,11 +126,6 @@ def score(labels, predictions, subjects: Sequence[str], names: Sequence[str], *,
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return numerator / np.maximum(denominator, 1)  # counts: an empty denominator has an empty numerator
-
-
-def _mean_over_labels(values: np.ndarray, confusion: np.ndarray) -> np.ndarray:
-    present = confusion[..., 1, :].sum(-1) > 0
-    return (values * present).sum(-1) / np.maximum(present.sum(-1), 1)
 
 
 def _mean_over_present(values: np.ndarray, confusion: np.ndarray) -> np.ndarray:

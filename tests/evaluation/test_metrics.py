@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, recall_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from evaluation import metrics
 
@@ -55,42 +55,6 @@ def test_equal_seeds_give_equal_intervals_and_one_subject_gives_none():
     )
     alone = metrics.bootstrap(confusions.sum(0, keepdims=True), metrics.accuracy, seed=0)
     assert alone["low"] == alone["mean"] == alone["high"]
-
-
-def test_multilabel_scores_match_a_case_worked_by_hand():
-    targets = [[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]]
-    predictions = [[1, 0, 0], [0, 1, 0], [1, 1, 1], [0, 0, 0]]
-    scored = metrics.multilabel_score(targets, predictions, list("aabb"), ["x", "y", "z"], seed=0)
-    # x: TP 1, FP 1, FN 1; y: TP 2; z never occurs
-    assert scored["uf1"]["mean"] == pytest.approx((2 / 4 + 1) / 2)
-    assert scored["uar"]["mean"] == pytest.approx((1 / 2 + 1) / 2)
-    assert scored["per_label"]["x"] == pytest.approx({"f1": 0.5, "recall": 0.5, "precision": 0.5, "count": 2})
-    assert scored["per_label"]["z"]["count"] == 0 and (scored["num_scans"], scored["num_subjects"]) == (4, 2)
-    assert scored["uf1"]["low"] <= scored["uf1"]["mean"] <= scored["uf1"]["high"]
-
-
-def test_multilabel_scores_match_scikit_learn_and_single_labels_the_single_label_scores():
-    rng = np.random.default_rng(2)
-    targets, predictions, subjects = (
-        rng.random((50, 4)) < 0.4,
-        rng.random((50, 4)) < 0.4,
-        [str(i % 6) for i in range(50)],
-    )
-    scored = metrics.multilabel_score(targets, predictions, subjects, list("abcd"), seed=0)
-    assert scored["uf1"]["mean"] == pytest.approx(f1_score(targets, predictions, average="macro"))
-    assert scored["uar"]["mean"] == pytest.approx(recall_score(targets, predictions, average="macro"))
-    labels, guesses = rng.integers(4, size=50), rng.integers(4, size=50)
-    several = metrics.multilabel_score(np.eye(4)[labels], np.eye(4)[guesses], subjects, list("abcd"), seed=1)
-    single = metrics.score(labels, guesses, subjects, list("abcd"), seed=1)
-    assert several["uf1"] == pytest.approx(single["macro_f1"]) and several["uar"] == pytest.approx(
-        single["balanced_accuracy"]
-    )
-
-
-@pytest.mark.parametrize("targets", [[[1, 0]], [[1], [0]], []])
-def test_multilabel_tables_that_do_not_fit_are_refused(targets):
-    with pytest.raises(ValueError, match="expected targets and predictions"):
-        metrics.multilabel_score(targets, targets, ["a", "b"], ["x", "y"], seed=0)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ PATCHES = {
 ANGLES = [[-30.0, 0.0], [0.0, 0.0], [30.0, 0.0]]
 
 
-def write_toy_data(folder: Path, *, subjects=(8, 3, 3), size_px: int = 32, frames: int = 1, **info) -> Path:
+def write_toy_data(
+    folder: Path, *, subjects=(8, 3, 3), size_px: int = 32, frames: int = 1, apex_frame: int | None = None, **info
+) -> Path:
     """Write 3 rows per subject: 24 training, 9 validation, 9 test rows by default; of several frames, the first is dark."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -39,6 +41,7 @@ def write_toy_data(folder: Path, *, subjects=(8, 3, 3), size_px: int = 32, frame
                         "views": encode_views(views, name),
                         "view_angles_deg": ANGLES,
                         "frame_times_s": [t / 25 for t in range(frames)],
+                        "apex_time_s": None if apex_frame is None else apex_frame / 25,
                         "split": split,
                     }
                 )
