@@ -26,13 +26,12 @@ from dataset_scripts.schema import INFO_FILE, dataset_info, load_splits, shard_p
 from evaluation.apex import apex_errors
 from evaluation.features import embed_split
 from evaluation.leave_one_out import leave_one_subject_out
-from evaluation.metrics import score
+from evaluation.multilabel import multilabel_score, targets_of_tasks
 from evaluation.zero_shot import logit_scale, predict
 from modeling_mvfer.hub import load_run
 from modeling_mvfer.zeroshot_mvfer import class_embeddings
 from processing.prompts_mvfer import describe_actions
 
-APEX = "apex frame alone"
 ARMS = {  # name: flags
     "mean of frames": ["--frame_fusion", "mean"],
     "frames, attention": [],
@@ -51,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     flags.add_argument("--micro", nargs=2, metavar=("PLAIN", "MAGNIFIED"), help="two sets built with --kind micro")
     args, passed_on = flags.parse_known_args(argv)
     apex_set = write_apex_set(Path(args.dataset), args.out / "apex-set")
-    arms = {APEX: ["--dataset", str(apex_set)]} | ARMS
+    arms = {"apex frame alone": ["--dataset", str(apex_set)]} | ARMS
     for name in set(ARMS) - {"rank pooled"}:  # the same model, given the apex frame alone
         arms[name] = [*arms[name], "--also_test", str(apex_set)]
     folders = run_arms(args, arms, passed_on)
@@ -119,16 +118,17 @@ def _read_micro(folder: Path, dataset: str, seed: int) -> dict[str, float]:
     model, processor = load_run(folder)
     test, names = load_splits(dataset)["test"], list(MICRO)
     features = embed_split(model, processor.image_processor, test, progress=False)
-    truth = np.array([names.index(task) for task in test["task"]])
+    targets = targets_of_tasks(test["task"], names)
     prompts = {name: [describe_actions(units) for units in variants] for name, variants in MICRO.items()}
     classes = class_embeddings(model, processor.tokenizer, prompts)
     guesses = {
         "zero-shot": predict(features.image_embeds, classes, scale=logit_scale(model)),
-        "leave one out": leave_one_subject_out(features.image_embeds, truth, features.subjects, seed=seed),
+        "leave one out": leave_one_subject_out(features.image_embeds, targets.argmax(1), features.subjects, seed=seed),
     }
-    scores = {name: score(truth, guess, features.subjects, names, seed=seed) for name, guess in guesses.items()}
-    found = {f"{name}, UF1": scored["macro_f1"]["mean"] for name, scored in scores.items()}
-    found |= {f"{name}, UAR": scored["balanced_accuracy"]["mean"] for name, scored in scores.items()}
+    found = {}
+    for name, guess in guesses.items():
+        scored = multilabel_score(targets, np.eye(len(names))[guess], features.subjects, names, seed=seed)
+        found |= {f"{name}, UF1": scored["uf1"]["mean"], f"{name}, UAR": scored["uar"]["mean"]}
     return found | _apex_errors(folder, dataset)
 
 
@@ -136,7 +136,7 @@ def _apex_errors(folder: Path, dataset: str) -> dict[str, float]:
     """Mean absolute errors in frames by the names of `apex_errors`; not a number for models that see no frames."""
     model, processor = load_run(folder)
     test, names = load_splits(dataset)["test"], ("frame_weights", "onset_distance", "middle_frame")
-    if processor.image_processor.frames != "sequence" or folder.name.startswith(APEX.replace(" ", "-")):
+    if processor.image_processor.frames != "sequence":
         return {f"apex: {name}": math.nan for name in names}
     errors = apex_errors(model, processor.image_processor, test, seed=0)
     return {f"apex: {name}": errors[name]["mean"] for name in names}

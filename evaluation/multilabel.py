@@ -55,6 +55,20 @@ def multilabel_score(targets, predictions, subjects: Sequence[str], names: Seque
     }
 
 
+def targets_of_tasks(tasks: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """The labels that a data set's column `task` names, joined by "+" where there are several: `(n, K)` bool.
+
+    Raises:
+        ValueError: for a label that is not among the names (whatever their case).
+    """
+    labels = [[word.strip().lower() for word in task.split("+")] for task in tasks]
+    known = [name.lower() for name in names]
+    unknown = sorted({label for row in labels for label in row} - set(known))
+    if unknown:
+        raise ValueError(f"unknown labels {unknown}; expected some of {', '.join(names)}")
+    return np.array([[name in row for name in known] for row in labels])
+
+
 def uf1(counts: np.ndarray) -> np.ndarray:
     """Mean over the occurring labels of 2 TP / (2 TP + FP + FN). `counts (..., K, 3)` of TP, FP, FN; returns `(...)`."""
     return _mean_over_occurring(_f1(counts), counts)

@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import f1_score, recall_score
 
 from evaluation import metrics
-from evaluation.multilabel import multilabel_score
+from evaluation.multilabel import multilabel_score, targets_of_tasks
 
 
 def test_scores_match_a_case_worked_by_hand():
@@ -41,3 +41,11 @@ def test_with_one_label_each_they_are_the_single_label_scores():
 def test_tables_that_do_not_fit_are_refused(targets):
     with pytest.raises(ValueError, match="expected targets and predictions"):
         multilabel_score(targets, targets, ["a", "b"], ["x", "y"], seed=0)
+
+
+def test_joined_tasks_become_several_labels():
+    names = ["negative", "repression", "surprise"]
+    targets = targets_of_tasks(["Surprise", "Negative+Repression"], names)
+    assert targets.tolist() == [[False, False, True], [True, True, False]]
+    with pytest.raises(ValueError, match=r"unknown labels \['joy'\]"):
+        targets_of_tasks(["joy"], names)
