@@ -101,7 +101,6 @@ class BuildSettings:
                 "expected expressions_per_subject, captions_per_row, num_frames, variants >= 1, "
                 f"random_per_subject >= 0 and fps > 0, got {counts}, {self.random_per_subject}, {self.fps}"
             )
-
         check_magnification(self.magnification)
         if self.magnification != 1 and self.kind == "3d":
             raise ValueError(

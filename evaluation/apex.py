@@ -4,8 +4,6 @@ In: a model and a split of sequences whose `apex_time_s` is known. Out: the mean
 apex, neither of which was trained for it, and beside them that of always naming the middle frame.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 
@@ -38,7 +36,7 @@ def nearest_frames(times_s: np.ndarray, frame_mask: np.ndarray, apex_times_s: np
 
 
 @torch.no_grad()
-def apex_errors(model, image_processor, split, *, seed: int, num_frames: int = 300, batch_size: int = 16) -> Mapping:
+def apex_errors(model, image_processor, split, *, seed: int, num_frames: int = 300, batch_size: int = 16) -> dict:
     """How far spotted apexes are from the true ones, in frames.
 
     Args:
