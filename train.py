@@ -45,12 +45,16 @@ def build_processor(config: TrainConfig, splits: list, infos: list[dict]) -> MVF
                 raise ValueError(
                     f"{folder}: {key} is {info['render_settings'][key]}, but {render[key]} in {config.dataset[0]}; build alike"
                 )
+    magnifications = {info.get("build", {}).get("magnification", 1.0) for info in infos}
+    if len(magnifications) > 1:
+        raise ValueError(f"the data sets were built with different --magnification, {magnifications}; build alike")
+    sequences = {"num_frames": config.num_frames, "frames": config.frames, "magnification": magnifications.pop()}
     if config.model != "small":
         # The data's views are resized to what the pretrained tower takes.
         size_px = MVFERConfig.from_pretrained(config.model).vision_config.image_size
-        image_processor = MVFERImageProcessor.from_render_settings(render | {"size_px": size_px})
+        image_processor = MVFERImageProcessor.from_render_settings(render | {"size_px": size_px}, **sequences)
         return MVFERProcessor(image_processor=image_processor, tokenizer=AutoTokenizer.from_pretrained(config.model))
-    image_processor = MVFERImageProcessor.from_render_settings(render)
+    image_processor = MVFERImageProcessor.from_render_settings(render, **sequences)
     captions = sorted({caption for split in splits for row in split["train"]["captions"] for caption in row})
     bank = [prompts_for(EXPRESSIONS, language=language) for language in LANGUAGES]
     prompts = [prompt for language in bank for prompts in language.values() for prompt in prompts]
@@ -63,6 +67,8 @@ def build_model(config: TrainConfig, processor: MVFERProcessor, infos: list[dict
         name: getattr(config, name)
         for name in (
             "fusion",
+            "frame_fusion",
+            "temporal_layers",
             "contrastive_weight",
             "view_contrastive_weight",
             "phrase_weight",
@@ -196,6 +202,8 @@ def main(argv: list[str] | None = None) -> int:
         augmentation=augmentation,
         seed=config.seed,
         channels=infos[0]["render_settings"]["channels"],
+        num_frames=config.num_frames,
+        frames=config.frames,
         ramp_epochs=config.ramp * config.steps * config.gradient_accumulation * config.batch_size * world / rows,
     )
     validation = [split["validation"] for split in splits]

@@ -36,6 +36,12 @@ def arguments(description: str, subjects: Sequence[int]) -> argparse.ArgumentPar
     add("--num_frames", type=int, help=f"frames per sequence; default {default.num_frames}, of micro-expressions 32")
     add("--fps", type=float, help=f"frames per second; default {default.fps:g}, of micro-expressions 60")
     add(
+        "--magnification",
+        type=float,
+        default=default.magnification,
+        help="of the movement since a sequence's first frame, before rendering",
+    )
+    add(
         "--intensity",
         type=float,
         nargs=2,

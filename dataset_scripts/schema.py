@@ -24,6 +24,7 @@ SPLITS = ("train", "validation", "test")
 CAPTION_SOURCES = ("captions", "label_prompts", "none")
 INFO_FILE = "dataset_info.json"
 REJECTED_FILE = "rejected.jsonl"
+ADDED = ("apex_time_s",)  # columns that sets of format 1.0 lack; they are null there
 ROWS_PER_GROUP = 100  # small row groups: the Hub's viewer shows pages without reading a whole shard
 BYTES_PER_GROUP = 32 * 2**20
 _REJECTED_KEY = b"mvfer_rejected"
@@ -44,6 +45,7 @@ def features() -> Features:
             "views": List(List(Image())),  # frames x views
             "view_angles_deg": List(List(Value("float32"))),  # views x (yaw, pitch)
             "frame_times_s": List(Value("float32")),
+            "apex_time_s": Value("float32"),  # of sequences: when the expression is strongest
             "split": Value("string"),
             "sex": Value("string"),
             "age_group": Value("string"),
@@ -237,7 +239,8 @@ def load_splits(folder: str | os.PathLike, *, decode: bool = True) -> DatasetDic
                 schema = pq.read_schema(path)
             except (pa.ArrowInvalid, OSError) as error:
                 raise ValueError(f"{path} cannot be read ({error}); delete it and run the build again") from error
-            if schema.names != list(expected) or schema.types != expected.arrow_schema.types:
+            names = [name for name in expected if name in schema.names or name not in ADDED]
+            if schema.names != names or schema.types != [expected.arrow_schema.field(name).type for name in names]:
                 raise ValueError(
                     f"{path}: expected the columns {list(expected)}, got {schema.names}; build the data set anew"
                 )

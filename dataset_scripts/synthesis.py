@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from processing.framing_mvfer import FaceFrame, frame_face
+from processing.magnification_mvfer import check_magnification, magnify
 from processing.prompts_mvfer import EXPRESSIONS
 from processing.rendering_mvfer import RenderSettings, render_scan
 
@@ -81,6 +82,7 @@ class BuildSettings:
     captions_per_row: int = 4
     num_frames: int = 16
     fps: float = 10.0
+    magnification: float = 1.0
     render: RenderSettings = RenderSettings()
 
     def __post_init__(self):
@@ -98,6 +100,11 @@ class BuildSettings:
             raise ValueError(
                 "expected expressions_per_subject, captions_per_row, num_frames, variants >= 1, "
                 f"random_per_subject >= 0 and fps > 0, got {counts}, {self.random_per_subject}, {self.fps}"
+            )
+        check_magnification(self.magnification)
+        if self.magnification != 1 and self.kind == "3d":
+            raise ValueError(
+                "a single scan has no movement to magnify; drop --magnification, or build --kind 4d or micro"
             )
 
     def to_dict(self) -> dict:
@@ -189,6 +196,9 @@ class Synthesizer:
     def _render(self, item: dict, identity: Tensor, rough: FaceFrame | None = None) -> np.ndarray:
         """`(N, 3)` identity -> `(T, V, H, W, 3)` uint8. `rough`: the person's own frame, in whose units geometry varies."""
         vertices, turn = self._vertices(item, identity), rotation(*item["pose"]).T
+        if self.settings.magnification != 1:
+            moved = magnify(vertices.numpy(), vertices[0].numpy(), magnification=self.settings.magnification)
+            vertices = torch.from_numpy(moved)
         if self.variation is None:
             return render_scan(vertices @ turn, self.faces, self.settings.render)
         rng = np.random.default_rng(item["seed"])
@@ -233,6 +243,7 @@ class Synthesizer:
             "views": schema.encode_views(views, item["id"]),
             "view_angles_deg": [list(angles) for angles in settings.render.view_angles_deg],
             "frame_times_s": [t / settings.fps for t in range(len(views))],
+            "apex_time_s": int(np.argmax(item["curve"])) / settings.fps if len(views) > 1 and item["units"] else None,
             "task": item.get("task") or ("random" if name is None else name),
             "pose": "frontal",
             "occlusion": "none",

@@ -28,7 +28,9 @@ def example_predictions(
     classes = embed_classes(model, processor.tokenizer, names, kinds=kinds, language=language)
     labels, every_name = split["expression"], split.features["expression"].names
     chosen = split.select([list(labels).index(every_name.index(name)) for name in names])
-    scans, collate = ViewDataset(chosen), Collator(None, processor.image_processor, phrases=False)
+    image_processor = processor.image_processor
+    scans = ViewDataset(chosen, num_frames=image_processor.num_frames, frames=image_processor.frames)
+    collate = Collator(None, image_processor, phrases=False)
     shown = []
     for index, name in enumerate(names):
         scan = scans[index] | {"captions": [], "known_captions": []}
@@ -43,7 +45,7 @@ def example_predictions(
         shown.append(
             Prediction(
                 title=chosen["id"][index],
-                views=displayable(frames[middle], processor.image_processor.channels),
+                views=displayable(frames[middle], image_processor.channels),
                 view_names=[view_name(angles) for angles in scan["view_angles_deg"].tolist()],
                 probabilities=dict(zip(names, probabilities, strict=True)),
                 view_weights=weights[middle].tolist(),

@@ -68,7 +68,7 @@ def embed_split(
     each_view: bool = False,
     occlusion_seed: int | None = None,
     thumbnails: bool = False,
-    num_frames: int = 8,
+    num_frames: int | None = None,
     batch_size: int = 64,
     progress: bool = True,
 ) -> SplitFeatures:
@@ -81,14 +81,15 @@ def embed_split(
         each_view (`bool`): also embed every view alone (costs about as much again).
         occlusion_seed (`int`, *optional*): also embed with half of every view covered, sides drawn from this seed.
         thumbnails (`bool`): also keep a thumbnail of every scan (3 kB per view).
-        num_frames (`int`, defaults to 8): longer sequences are sampled to this many frames, uniformly in time.
+        num_frames (`int`, *optional*): longer sequences are sampled to this many frames; default the processor's number.
         batch_size (`int`, defaults to 64): scans at once.
     Raises:
         ValueError: if there are no rows.
     """
     if len(split) == 0:
         raise ValueError("expected at least one row to embed, got an empty split")
-    views = ViewDataset(split, num_frames=num_frames, memory_budget_bytes=0)
+    num_frames = image_processor.num_frames if num_frames is None else num_frames
+    views = ViewDataset(split, num_frames=num_frames, frames=image_processor.frames, memory_budget_bytes=0)
     collate = Collator(None, image_processor, phrases=False)  # without captions no tokenizer is needed
     sides = None if occlusion_seed is None else draw_sides(len(split), views.num_views, seed=occlusion_seed)
     fused, occluded, same_occluded, alone, small = [], [], [], [], []

@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForZeroShotImageClassif
 from .configuration_mvfer import MVFERConfig
 from .modeling_mvfer import MVFERImageOutput, MVFERModel, MVFEROutput
 from .pipeline_mvfer import ZeroShotMeshClassificationPipeline
+from .stream_mvfer import MVFERStream
 
 MVFERConfig.register_for_auto_class()
 MVFERModel.register_for_auto_class("AutoModel")
@@ -15,4 +16,11 @@ AutoConfig.register("mvfer", MVFERConfig, exist_ok=True)
 AutoModel.register(MVFERConfig, MVFERModel, exist_ok=True)
 AutoModelForZeroShotImageClassification.register(MVFERConfig, MVFERModel, exist_ok=True)
 
-__all__ = ["MVFERConfig", "MVFERImageOutput", "MVFERModel", "MVFEROutput", "ZeroShotMeshClassificationPipeline"]
+__all__ = [
+    "MVFERConfig",
+    "MVFERImageOutput",
+    "MVFERModel",
+    "MVFEROutput",
+    "MVFERStream",
+    "ZeroShotMeshClassificationPipeline",
+]

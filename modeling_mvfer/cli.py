@@ -1,7 +1,7 @@
-"""The command `mvfer`: look at a scan as the model sees it, classify scans, evaluate a run, and decide on it.
+"""The command `mvfer`: look at a scan as the model sees it, classify scans, follow a film, evaluate a run, decide on it.
 
-Bad input is one line on stderr and exit status 2. `predict` goes on after a scan that it cannot read: every input has
-one row in the output, in order, and the exit status is then 1.
+Bad input is one line on stderr and exit status 2. `predict` and `watch` go on after a scan that they cannot read: every
+input has one row in the output, in order, and the exit status is then 1.
 """
 
 import argparse
@@ -14,6 +14,7 @@ EPILOG = """examples:
   mvfer render face.obj --out views.png
   mvfer predict face.obj --model runs/first --labels happiness disgust --picture views.png
   mvfer predict scans/*.obj --model runs/first --json > predictions.jsonl
+  mvfer watch film/*.obj --model runs/first --fps 25
   mvfer evaluate --model runs/first --dataset data/anny --out report
   mvfer poc --model runs/first --dataset data/own --cost_per_error 40 --cost_per_review 2.5 --out poc
   mvfer explain face.obj --model runs/first --out explained.glb
@@ -103,6 +104,42 @@ def predict(args: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
+def watch(args: argparse.Namespace) -> int:
+    """`mvfer watch`: the frames of one film in order; after each, a probability per label for the last seconds."""
+    from transformers.utils.logging import disable_progress_bar
+
+    from modeling_mvfer import MVFERStream
+    from modeling_mvfer.hub import load_run
+
+    disable_progress_bar()
+    if not args.fps > 0:
+        raise ValueError(f"--fps should be positive, got {args.fps}")
+    model, processor = load_run(args.model)
+    if args.up_axis:
+        processor.image_processor.up_axis = args.up_axis
+    options = {"window_s": args.window_s, "prompt_kinds": args.prompts, "language": args.language}
+    stream, failures = MVFERStream(model, processor, labels_of(args.model, args.labels), **options), 0
+    for number, frame in enumerate(args.frames):
+        try:
+            step = stream.push(frame, number / args.fps)
+        except ValueError as error:  # a lost frame
+            failures += 1
+            row = {"input": frame, "error": _one_line(error)}
+            print(f"mvfer: {row['error']}", file=sys.stderr)
+        else:
+            when = {"time_s": step.time_s, "apex_time_s": step.apex_time_s}
+            row = _row(frame, step.probabilities) | {"abstain": step.abstain} | when
+        print(json.dumps(row, ensure_ascii=False) if args.json else _line(row), flush=True)
+    return 1 if failures else 0
+
+
+def _row(name: str, scores: dict[str, float]) -> dict:
+    """What is printed of one input: labels by probability, best first."""
+    ranked = sorted(scores.items(), key=lambda item: -item[1])
+    listed = [{"label": label, "score": score} for label, score in ranked]
+    return {"input": name, "label": ranked[0][0], "score": ranked[0][1], "scores": listed}
+
+
 def labels_of(model: str, asked: list[str] | None) -> list[str]:
     """The labels asked for; else the expressions that the run was tested on, so that it is not asked for ones it never met."""
     if asked:
@@ -127,15 +164,7 @@ def _predict_one(mesh: str, model, processor, classes: dict, *, calibrated: bool
     logits = class_logits(embeds, classes, scale=model.logit_scale.exp())
     values, (abstain,) = class_scores(logits, model.config, calibrated=calibrated)
     scores = dict(zip(classes, values[0].tolist(), strict=True))
-    ranked = sorted(scores.items(), key=lambda item: -item[1])
-    row = {
-        "input": mesh,
-        "label": ranked[0][0],
-        "score": ranked[0][1],
-        "abstain": abstain,
-        "calibrated": calibrated,
-        "scores": [{"label": label, "score": score} for label, score in ranked],
-    }
+    row = _row(mesh, scores) | {"abstain": abstain, "calibrated": calibrated}
     if not draw:
         return row, None
 
@@ -164,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(
-        title="commands", required=True, metavar="{render,predict,explain,evaluate,poc,check}"
+        title="commands", required=True, metavar="{render,predict,watch,explain,evaluate,poc,check}"
     )
 
     flags = commands.add_parser("render", help="draw a scan as the model sees it", description=render.__doc__)
@@ -194,6 +223,28 @@ def _parser() -> argparse.ArgumentParser:
 
     flags = commands.add_parser("predict", help="classify scans", description=predict.__doc__)
     flags.add_argument("meshes", nargs="+", metavar="mesh", help="mesh files; one row of output each, in order")
+    _add_model_flags(flags)
+    flags.add_argument("--picture", metavar="PNG", help="also draw the views beside the probabilities")
+    flags.set_defaults(run=predict)
+
+    flags = commands.add_parser("watch", help="follow the frames of a film", description=watch.__doc__)
+    flags.add_argument(
+        "frames", nargs="+", metavar="frame", help="mesh or photo files in order; one row of output each"
+    )
+    _add_model_flags(flags)
+    flags.add_argument("--fps", type=float, default=25.0, help="frames per second (default: 25)")
+    flags.add_argument("--window_s", type=float, default=2.0, help="how far back it looks, in seconds (default: 2)")
+    flags.set_defaults(run=watch)
+
+    commands.add_parser("explain", help="where on the face an answer was read (mvfer explain --help)", add_help=False)
+    commands.add_parser("evaluate", help="test a run on a data set (mvfer evaluate --help)", add_help=False)
+    commands.add_parser("poc", help="is it worth it: people needed, cost, benefit (mvfer poc --help)", add_help=False)
+    commands.add_parser("check", help="have recent data drifted (mvfer check --help)", add_help=False)
+    return parser
+
+
+def _add_model_flags(flags: argparse.ArgumentParser) -> None:
+    """The flags of whatever asks a model."""
     flags.add_argument("--model", required=True, metavar="DIR", help="folder of a run, or a repository on the Hub")
     flags.add_argument(
         "--labels", nargs="+", metavar="LABEL", help="any texts (default: the expressions that the model was tested on)"
@@ -202,14 +253,6 @@ def _parser() -> argparse.ArgumentParser:
     flags.add_argument("--language", default="en", choices=["en", "ja"], help="of the prompts (default: en)")
     flags.add_argument("--up_axis", choices=UP_AXES, help="the files' upward axis (default: the model's setting)")
     flags.add_argument("--json", action="store_true", help="one JSON object per line, for machines")
-    flags.add_argument("--picture", metavar="PNG", help="also draw the views beside the probabilities")
-    flags.set_defaults(run=predict)
-
-    commands.add_parser("explain", help="where on the face an answer was read (mvfer explain --help)", add_help=False)
-    commands.add_parser("evaluate", help="test a run on a data set (mvfer evaluate --help)", add_help=False)
-    commands.add_parser("poc", help="is it worth it: people needed, cost, benefit (mvfer poc --help)", add_help=False)
-    commands.add_parser("check", help="have recent data drifted (mvfer check --help)", add_help=False)
-    return parser
 
 
 def _line(row: dict) -> str:

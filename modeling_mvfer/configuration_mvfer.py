@@ -15,6 +15,7 @@ DEFAULT_VIEW_ANGLES_DEG = ((-30.0, 0.0), (0.0, 0.0), (30.0, 0.0))
 CHOICES = {
     "vision_stem": ("patch", "convolution"),
     "fusion": ("attention", "mean"),
+    "frame_fusion": ("attention", "mean", None),
     "contrastive_form": ("infonce", "sigmoid"),
     "cross_modal_form": ("off_diagonal", "full"),
 }
@@ -26,8 +27,16 @@ NOT_NEGATIVE = (
     "cross_view_lambda",
     "cross_modal_weight",
     "cross_modal_lambda",
+    "temporal_layers",
 )
-POSITIVE = ("initializer_range", "fusion_hidden_size", "fusion_frequencies", "frames_per_second", "projector_size")
+POSITIVE = (
+    "initializer_range",
+    "fusion_hidden_size",
+    "fusion_frequencies",
+    "temporal_heads",
+    "frames_per_second",
+    "projector_size",
+)
 
 
 @strict
@@ -45,6 +54,9 @@ class MVFERConfig(CLIPConfig):
             with this number of views and no angles are taken to come from these cameras.
         frames_per_second (`float`, defaults to 25): frame rate of sequences that come without times.
         fusion (`str`, defaults to `"attention"`): `"attention"`, or `"mean"` for the plain mean (no parameters).
+        frame_fusion (`str`, *optional*): the same for frames alone; default as `fusion`.
+        temporal_layers (`int`, defaults to 0): transformer layers over the frames before they are fused.
+        temporal_heads (`int`, defaults to 4): attention heads of these; `projection_dim` must be a multiple.
         fusion_hidden_size (`int`, defaults to 128): width inside the fusion.
         fusion_frequencies (`int`, defaults to 4): Fourier frequencies per angle, and for time.
         contrastive_form (`str`, defaults to `"infonce"`): `"infonce"` (multi-positive) or `"sigmoid"` (SigLIP).
@@ -75,6 +87,9 @@ class MVFERConfig(CLIPConfig):
     view_angles_deg: list | tuple = DEFAULT_VIEW_ANGLES_DEG
     frames_per_second: float | int = 25.0
     fusion: str = "attention"
+    frame_fusion: str | None = None
+    temporal_layers: int = 0
+    temporal_heads: int = 4
     fusion_hidden_size: int = 128
     fusion_frequencies: int = 4
     contrastive_form: str = "infonce"
@@ -111,6 +126,10 @@ class MVFERConfig(CLIPConfig):
             number = isinstance(value, int | float) and 0 <= value < math.inf
             if not number or (value == 0 and name in POSITIVE):
                 raise ValueError(f"{name} must be a number, {least}, got {value!r}")
+        if self.temporal_layers and self.projection_dim % self.temporal_heads:
+            raise ValueError(
+                f"projection_dim must be a multiple of temporal_heads, got {self.projection_dim} and {self.temporal_heads}"
+            )
         _angle_pairs(self.view_angles_deg)
         if self.score_temperature is not None and not 0 < self.score_temperature < math.inf:
             raise ValueError(f"score_temperature must be a positive number or None, got {self.score_temperature!r}")

@@ -20,6 +20,7 @@ from modeling_mvfer.card import model_card
 from modeling_mvfer.configuration_mvfer import MVFERConfig
 from modeling_mvfer.modeling_mvfer import MVFERModel
 from modeling_mvfer.pipeline_mvfer import TASK, ZeroShotMeshClassificationPipeline
+from modeling_mvfer.stream_mvfer import MVFERStream
 from processing.processing_mvfer import MVFERProcessor
 
 PUBLISHED = ["*.py", "*.json", "*.jsonl", "*.txt", "*.safetensors", "*.png", "README.md"]
@@ -167,7 +168,8 @@ def _write_model(folder: Path, model: MVFERModel, processor: MVFERProcessor) -> 
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     pipeline_class = ZeroShotMeshClassificationPipeline
-    custom_object_save(pipeline_class, folder)
+    for further in (pipeline_class, MVFERStream):
+        custom_object_save(further, folder)
 
     # `register_for_auto_class` knows one auto class per class; the stock pipelines ask for more.
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

@@ -23,6 +23,7 @@ from .configuration_mvfer import MVFERConfig
 from .fusion_mvfer import MaskedFusion, MeanFusion, NeutralLinear, place_angles, place_times, pool_frames
 from .objectives_mvfer import MVFERObjective, Projector
 from .stem_mvfer import StemVisionModel
+from .temporal_mvfer import TemporalTransformer
 
 
 @dataclass
@@ -30,12 +31,14 @@ class MVFERImageOutput(BaseModelOutputWithPooling):
     """What [`MVFERModel.get_image_features`] returns: `pooler_output` `(B, D)` as in CLIP, not unit length, and
 
     view_features (`(B, T, V, D)`): the projected views; zeros where absent. view_mask (`(B, T, V)`): which are present.
+    frame_features (`(B, T, D)`): each frame's views fused, before frames meet; zeros where absent.
     view_weights (`(B, T, V)`), frame_weights (`(B, T)`): the fusion's, 0 where absent.
     `last_hidden_state` and the like are the tower's, with one row per present view.
     """
 
     view_features: Tensor | None = None
     view_mask: Tensor | None = None
+    frame_features: Tensor | None = None
     view_weights: Tensor | None = None
     frame_weights: Tensor | None = None
 
@@ -72,8 +75,16 @@ class MVFERModel(CLIPModel):
             self.vision_model = StemVisionModel._from_config(
                 config.vision_config, channels=config.stem_channels, blocks=config.stem_blocks
             )
-        self.view_fusion = _fusion(config, places=2)
-        self.frame_fusion = _fusion(config, places=1)
+        self.view_fusion = _fusion(config, config.fusion, places=2)
+        self.temporal_transformer = None
+        if config.temporal_layers:
+            self.temporal_transformer = TemporalTransformer(
+                config.projection_dim,
+                layers=config.temporal_layers,
+                heads=config.temporal_heads,
+                frequencies=config.fusion_frequencies,
+            )
+        self.frame_fusion = _fusion(config, config.frame_fusion or config.fusion, places=1)
         self.objective = MVFERObjective(config)
         self.post_init()
 
@@ -131,21 +142,42 @@ class MVFERModel(CLIPModel):
         features = tower.pooler_output
         if not all_present:
             features = features.new_zeros(len(flat), features.shape[-1]).index_put((present,), features)
-        features = features.unflatten(0, mask.shape)  # (B, T, V, D)
-
-        frames_present = mask.any(dim=2)
-        frames, view_weights = self.view_fusion(features, mask, place_angles(angles).unsqueeze(1))
-        fused, frame_weights = self.frame_fusion(frames, frames_present, place_times(times, frames_present))
         return MVFERImageOutput(
             last_hidden_state=tower.last_hidden_state,
-            pooler_output=fused.to(features.dtype),
             hidden_states=tower.hidden_states,
             attentions=tower.attentions,
-            view_features=features,
-            view_mask=mask,
+            **self.fuse_views(features.unflatten(0, mask.shape), mask, angles, times),
+        )
+
+    def fuse_views(
+        self, view_features: Tensor, view_mask: Tensor, view_angles_deg: Tensor, frame_times_s: Tensor
+    ) -> MVFERImageOutput:
+        """One feature per sample from its views' features: all of `get_image_features` but the tower.
+
+        Args:
+            view_features (`torch.Tensor` of shape `(B, T, V, D)`): zeros where absent. view_mask (`(B, T, V)`, bool).
+            view_angles_deg (`(B, V, 2)`), frame_times_s (`(B, T)`).
+        Returns:
+            [`MVFERImageOutput`] without the tower's own outputs.
+        """
+        present = view_mask.any(dim=2)
+        times = place_times(frame_times_s, present)
+        frames, view_weights = self.view_fusion(view_features, view_mask, place_angles(view_angles_deg).unsqueeze(1))
+        told = frames if self.temporal_transformer is None else self.temporal_transformer(frames, present, times)
+        fused, frame_weights = self.frame_fusion(told, present, times)
+        return MVFERImageOutput(
+            pooler_output=fused.to(view_features.dtype),
+            view_features=view_features,
+            view_mask=view_mask,
+            frame_features=frames,
             view_weights=view_weights,
             frame_weights=frame_weights,
         )
+
+    def default_angles_deg(self, views: int) -> Tensor:
+        """Angles `(V, 2)` of inputs that come without: the configuration's where V is their number, else the front."""
+        known = self.config.view_angles_deg
+        return torch.tensor(known if views == len(known) else [[0.0, 0.0]] * views)
 
     @can_return_tuple
     def forward(
@@ -284,8 +316,7 @@ class MVFERModel(CLIPModel):
 
         floating = torch.promote_types(self.dtype, torch.float32)
         if angles is None:
-            known = self.config.view_angles_deg
-            angles = torch.tensor(known if views == len(known) else [[0.0, 0.0]] * views, device=device)
+            angles = self.default_angles_deg(views).to(device)
         angles = angles.expand(batch, -1, -1) if angles.ndim == 2 else angles
         _check_shape("view_angles_deg", angles, (batch, views, 2))
         if times is None:
@@ -294,8 +325,8 @@ class MVFERModel(CLIPModel):
         return pixels, mask, angles.to(floating), times.to(floating)
 
 
-def _fusion(config: MVFERConfig, *, places: int) -> torch.nn.Module:
-    if config.fusion == "mean":
+def _fusion(config: MVFERConfig, kind: str, *, places: int) -> torch.nn.Module:
+    if kind == "mean":
         return MeanFusion()
     return MaskedFusion(
         config.projection_dim,

@@ -11,7 +11,14 @@ from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils import logging
 
-from .zeroshot_mvfer import class_embeddings, class_logits, class_scores, is_calibrated, why_not_calibrated
+from .zeroshot_mvfer import (
+    class_embeddings,
+    class_logits,
+    class_prompts,
+    class_scores,
+    is_calibrated,
+    why_not_calibrated,
+)
 
 logger = logging.get_logger(__name__)
 
@@ -56,8 +63,12 @@ class ZeroShotMeshClassificationPipeline(Pipeline):
         Raises:
             ValueError: if there are no labels, or an input cannot be understood; the message names it.
         """
-        options = {name: kwargs.pop(name) for name in ("prompt_kinds", "language") if name in kwargs}
-        texts = self._prompts(candidate_labels, prompts or {}, **options)
+        options = {
+            "kinds": kwargs.pop("prompt_kinds", None),
+            "language": kwargs.pop("language", "en"),
+            "prompts": prompts,
+        }
+        texts = class_prompts(self.processor, self.model.config, candidate_labels, **options)
         with self.device_placement():
             embeds = class_embeddings(self.model, self.processor.tokenizer, texts)
         calibrated = is_calibrated(self.model.config, texts)
@@ -112,20 +123,6 @@ class ZeroShotMeshClassificationPipeline(Pipeline):
         scores, (abstain,) = class_scores(model_outputs["logits"], self.model.config, calibrated=calibrated)
         ranked = sorted(zip(scores[0].tolist(), labels, strict=True), key=lambda pair: -pair[0])
         return [{"score": score, "label": label, "abstain": abstain} for score, label in ranked]
-
-    def _prompts(self, labels, own_prompts: Mapping, prompt_kinds=None, language="en") -> dict[str, list[str]]:
-        if isinstance(labels, str) or not labels or len(set(labels)) != len(labels):
-            raise ValueError(f"expected candidate_labels, a list of different labels, at least one; got {labels!r}")
-        unknown = set(own_prompts) - set(labels)
-        if unknown:
-            raise ValueError(f"prompts for {sorted(unknown)}, which are not among the candidate_labels {list(labels)}")
-        config = self.model.config
-        kinds, wordings = tuple(prompt_kinds or config.prompt_kinds), config.prompt_wordings
-        others = [label for label in labels if label not in own_prompts]
-        written = (
-            self.processor.prompts_for(others, kinds=kinds, language=language, wordings=wordings) if others else {}
-        )
-        return {label: list(own_prompts[label]) if label in own_prompts else written[label] for label in labels}
 
 
 PIPELINE_REGISTRY.register_pipeline(

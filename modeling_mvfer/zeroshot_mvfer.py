@@ -13,6 +13,37 @@ import torch
 from torch import Tensor
 
 
+def class_prompts(
+    processor,
+    config,
+    labels: Sequence[str],
+    *,
+    prompts: Mapping[str, Sequence[str]] | None = None,
+    kinds: Sequence[str] | None = None,
+    language: str = "en",
+) -> dict[str, list[str]]:
+    """The prompts of every label: those given, else those that the processor writes and the model understands.
+
+    Args:
+        processor: has `prompts_for`. config (`MVFERConfig`): says which kinds and how many wordings the model knows.
+        labels: at least one; any texts.
+        prompts (mapping of label to prompts, *optional*): descriptions to use instead, for some or all labels.
+        kinds: overrides the configuration's `prompt_kinds`.
+    Raises:
+        ValueError: if labels are missing or repeated, or there are prompts for others.
+    """
+    if isinstance(labels, str) or not labels or len(set(labels)) != len(labels):
+        raise ValueError(f"expected candidate_labels, a list of different labels, at least one; got {labels!r}")
+    prompts = prompts or {}
+    unknown = set(prompts) - set(labels)
+    if unknown:
+        raise ValueError(f"prompts for {sorted(unknown)}, which are not among the candidate_labels {list(labels)}")
+    others, kinds = [label for label in labels if label not in prompts], tuple(kinds or config.prompt_kinds)
+    options = {"kinds": kinds, "language": language, "wordings": config.prompt_wordings}
+    written = processor.prompts_for(others, **options) if others else {}
+    return {label: list(prompts[label]) if label in prompts else written[label] for label in labels}
+
+
 @torch.no_grad()
 def class_embeddings(
     model, tokenizer, prompts: Mapping[str, Sequence[str]], *, batch_size: int = 256

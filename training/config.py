@@ -50,7 +50,17 @@ class TrainConfig:
     )
     seed: int = _help("Seeds weights, order and augmentation.", 0)
 
+    frames: Literal["sequence", "rank_pooled"] = _help(
+        "What is made of a sequence: its frames, or one image per view that holds their motion (a dynamic image).",
+        "sequence",
+    )
+    num_frames: int = _help("Longer sequences are sampled to this many frames, uniformly in time.", 8)
+
     fusion: Literal["attention", "mean"] = _help("How views become one embedding.", "attention")
+    frame_fusion: Literal["attention", "mean"] | None = _help(
+        "How frames become one embedding; default: as views do.", None
+    )
+    temporal_layers: int = _help("Transformer layers between the frames before they are fused.", 0)
     contrastive_weight: float = _help("Weight of vision-language contrast on the fused embedding.", 1.0)
     view_contrastive_weight: float = _help("Weight of vision-language contrast on every single view.", 1.0)
     phrase_weight: float = _help("Weight of the sigmoid term over single action phrases.", 1.0)
@@ -86,6 +96,7 @@ class TrainConfig:
             "steps",
             "batch_size",
             "scans_per_subject",
+            "num_frames",
             "gradient_accumulation",
             "eval_every",
             "checkpoint_every",

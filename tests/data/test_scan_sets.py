@@ -202,6 +202,7 @@ def test_fourdme_takes_the_frames_from_onset_to_offset(build, tmp_path, kind):
     rows = rows_of(out)
     assert len(rows) == 3 and schema.as_dict(rows[0]["action_units"]) == {"1": 1.0, "2": 1.0}
     assert {row["task"] for row in rows} == {"Surprise", "Negative+Repression"} and len(rows[0]["frame_times_s"]) == 4
+    assert rows[0]["apex_time_s"] == pytest.approx(1 / 60)  # one frame after the onset
     assert "not there" in schema.read_rejected_file(out)[0]["reason"]
 
 

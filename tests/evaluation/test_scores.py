@@ -96,14 +96,12 @@ def test_intervals_over_subjects_cover_at_their_nominal_rate():
     for seed in range(250):
         skill = rng.beta(6, 2, 40)  # mean 0.75
         correct = (rng.random((40, 10)) < skill[:, None]).reshape(-1)
-        for unit in covered if seed < 60 else ["subjects"]:
+        for unit in covered:
             people = np.repeat(np.arange(40), 10) if unit == "subjects" else np.arange(400)
             found = metrics.bootstrap_mean(correct, people, seed=seed, num_resamples=200)
             covered[unit].append(found["low"] <= 0.75 <= found["high"])
-    assert (
-        0.90 < np.mean(covered["subjects"]) < 0.98
-    )  # nominally 0.95; percentile intervals of 40 people are a little narrow
-    assert np.mean(covered["scans"]) < 0.88  # as if scans of one person were independent: too narrow
+    assert 0.90 < np.mean(covered["subjects"]) < 0.98  # nominally 0.95; intervals of 40 people are a little narrow
+    assert np.mean(covered["scans"]) < 0.90  # as if scans of one person were independent: 0.83 in theory
 
 
 def test_intervals_over_runs_are_students_and_cover():

@@ -156,9 +156,10 @@ def test_sixteen_bit_autocast_keeps_similarities_and_losses_in_full_precision(ti
     assert half.logits_per_image.dtype == torch.float32 and half.logits_per_image.isfinite().all()
 
 
-def test_model_exports_with_any_number_of_samples(tiny_model, tiny_batch):
-    model, batch = tiny_model(trained=True), tiny_batch()
-    pixels, ids = batch["pixel_values"][:, 0], batch["input_ids"]
+@pytest.mark.parametrize("layers", [0, 1])
+def test_model_exports_with_any_number_of_samples(tiny_model, tiny_batch, layers):
+    model, batch = tiny_model(trained=True, temporal_layers=layers), tiny_batch(frames=1 + layers)
+    pixels, ids = batch["pixel_values"], batch["input_ids"]
     size = torch.export.Dim("samples", min=2, max=64)
     program = torch.export.export(
         model,

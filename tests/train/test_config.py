@@ -16,7 +16,7 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path):
 
 
 def test_the_saved_recipe_gives_the_same_config(tmp_path):
-    config = parse_config(["--dataset", "a", "--fusion", "mean", "--seed", "3"])
+    config = parse_config(["--dataset", "a", "--fusion", "mean", "--frame_fusion", "attention", "--seed", "3"])
     config.save(tmp_path / "train_config.json")
     assert parse_config(["--config", str(tmp_path / "train_config.json")]) == config
 
@@ -42,7 +42,8 @@ def test_no_data_set_tells_how_to_build_one():
 
 
 @pytest.mark.parametrize(
-    "flag, value", [("--view_dropout", "1"), ("--steps", "0"), ("--ema_decay", "1"), ("--learning_rate", "0")]
+    "flag, value",
+    [("--view_dropout", "1"), ("--steps", "0"), ("--ema_decay", "1"), ("--learning_rate", "0"), ("--num_frames", "0")],
 )
 def test_values_without_meaning_are_refused(flag, value):
     with pytest.raises(ValueError, match=flag[2:]):
