@@ -37,11 +37,15 @@ _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 def find(source: Path, flags: argparse.Namespace) -> Found:
     """What the table lists, or what the folders hold."""
     cameras = _cameras(flags.cameras)
+    try:
+        pattern = re.compile(flags.subject_pattern) if flags.subject_pattern else None
+    except re.error as error:
+        raise ValueError(f"--subject_pattern {flags.subject_pattern!r} is no regular expression: {error}") from error
     tables = [source / name for name in TABLES if (source / name).is_file()]
     if len(tables) > 1:
         raise ValueError(f"{source}: both {' and '.join(TABLES)}; keep one")
     found = Found()
-    rows = _from_table(source, tables[0], found) if tables else _from_folders(source, flags.subject_pattern, found)
+    rows = _from_table(source, tables[0], found) if tables else _from_folders(source, pattern, found)
     unknown = sorted({row["label"] for row in rows if row.get("label") and find_expression(row["label"]) is None})
     if unknown:
         print(f"labels that are none of the expressions, kept as `task`: {', '.join(unknown[:10])}", file=sys.stderr)
@@ -81,7 +85,7 @@ def _from_table(source: Path, table: Path, found: Found) -> list[dict]:
     return kept
 
 
-def _from_folders(source: Path, subject_pattern: str | None, found: Found) -> list[dict]:
+def _from_folders(source: Path, pattern: re.Pattern | None, found: Found) -> list[dict]:
     rows, textures = [], 0
     files, with_meshes = _listed(source, found)
     for path in files:
@@ -102,12 +106,12 @@ def _from_folders(source: Path, subject_pattern: str | None, found: Found) -> li
             found.rejected.append((path, "expected <split>/<label>/<file>, <label>/<file>, or a metadata.csv"))
             continue
         subject, moment = "-".join(parts), parts[-2]
-        if subject_pattern:
-            match = re.search(subject_pattern, path.stem)
+        if pattern:
+            match = pattern.search(path.stem)
             if match is None:
-                found.rejected.append((path, f"no person's name in it, looked for with {subject_pattern!r}"))
+                found.rejected.append((path, f"no person's name in it, looked for with {pattern.pattern!r}"))
                 continue
-            subject, moment = match[match.lastindex or 0], f"{parts[-2]}-{path.name}"
+            subject, moment = match[match.lastindex or 0], f"{parts[-2]}-{path.stem}"
         split = _split(parts[0]) if len(parts) == 3 else None
         rows.append(dict(subject=subject, moment=moment, label=parts[-2], split=split, path=path))
     if textures:

@@ -264,6 +264,9 @@ def _version(source: Path, scans: Sequence[Scan]) -> str:
     """A hash of the names and sizes of all files used: another copy of the same set has the same."""
     digest = hashlib.sha256()
     for path in sorted({file for scan in scans for file in scan.files}):
-        size = path.stat().st_size if path.exists() else -1
+        try:
+            size = path.stat().st_size
+        except OSError:  # absent, a loop of links, an absurd name: the reader will say so
+            size = -1
         digest.update(f"{path.relative_to(source).as_posix()}:{size}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:12]

@@ -1,5 +1,6 @@
 """A build goes on, whatever lies in its source: each file is a row or has one reason, and memory stays small."""
 
+import json
 import os
 import weakref
 from concurrent.futures import Future
@@ -73,6 +74,30 @@ def test_files_named_after_people_do_not_name_them_in_the_data_set(build, tmp_pa
     known = rows_of(build("folder", tmp_path / "source", "--subject_pattern", ".*", out="known"))
     assert len(known) == 6 and len({row["subject"] for row in known}) == 3
     assert not any(name in row["id"] for row in (*apart, *known) for name in ("anna", "ben", "cleo"))
+
+
+def test_every_line_of_a_hostile_table_is_a_row_or_has_one_reason(build, tmp_path):
+    own = tmp_path / "own"
+    for number in range(3):
+        write_plain_obj(own / f"{number}.obj", number / 10)
+    (own / "loop.obj").symlink_to("loop.obj")
+    lines = [{"file_name": f"{number}.obj", "label": "happy"} for number in range(3)]
+    for name in ("/etc/passwd.obj", "../0.obj", "loop.obj", "a\0.obj", "gone.obj", "x" * 3000 + ".obj", "notes.txt"):
+        lines.append({"file_name": name})
+    for column, value in (("frame", "x"), ("time_s", "nan"), ("split", "all"), ("action_units", "smile")):
+        write_plain_obj(own / f"{column}.obj", 0.5)
+        lines.append({"file_name": f"{column}.obj", column: value})
+    (own / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    rows, rejected = accounts(build("folder", own))
+    assert rows == 3 and len(rejected) == 7 + 4
+    reasons = "\n".join(item["reason"] for item in rejected)
+    assert "frame is 'x', expected a number" in reasons and "time_s is 'nan'" in reasons and "no such file" in reasons
+
+
+def test_a_pattern_that_is_none_is_told(build, tmp_path, capsys):
+    write_plain_obj(tmp_path / "source" / "happy" / "a.obj")
+    build("folder", tmp_path / "source", "--subject_pattern", "([a-z", status=1)
+    assert "is no regular expression" in capsys.readouterr().err
 
 
 def test_a_sequence_is_streamed_and_never_lies_in_memory_as_meshes(build, tmp_path, monkeypatch):
