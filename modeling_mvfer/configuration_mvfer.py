@@ -14,8 +14,9 @@ from transformers import CLIPConfig
 DEFAULT_VIEW_ANGLES_DEG = ((-30.0, 0.0), (0.0, 0.0), (30.0, 0.0))
 CHOICES = {
     "vision_stem": ("patch", "convolution"),
-    "fusion": ("attention", "mean"),
+    "fusion": ("attention", "mean", "max", "text"),
     "contrastive_form": ("infonce", "sigmoid"),
+    "cross_view_form": ("barlow", "vicreg", "all_views"),
     "cross_modal_form": ("off_diagonal", "full"),
 }
 NOT_NEGATIVE = (
@@ -26,6 +27,9 @@ NOT_NEGATIVE = (
     "cross_view_lambda",
     "cross_modal_weight",
     "cross_modal_lambda",
+    "margin_contrast_weight",
+    "triplet_weight",
+    "consistency_weight",
 )
 POSITIVE = ("initializer_range", "fusion_hidden_size", "fusion_frequencies", "frames_per_second", "projector_size")
 
@@ -44,12 +48,18 @@ class MVFERConfig(CLIPConfig):
         view_angles_deg (`list`, defaults to yaw -30, 0, 30): (yaw, pitch) of the default cameras in degrees. Inputs
             with this number of views and no angles are taken to come from these cameras.
         frames_per_second (`float`, defaults to 25): frame rate of sequences that come without times.
-        fusion (`str`, defaults to `"attention"`): `"attention"`, or `"mean"` for the plain mean (no parameters).
+        fusion (`str`, defaults to `"attention"`): `"attention"`; `"mean"` or `"max"`, without parameters; `"text"`, attention
+            that also looks at prompts.
+        fusion_prompt_ids (`list[list[int]]`, *optional*): token ids, from begin to end token, of the prompts that `"text"`
+            fusion looks at; any view is fused in their light, whatever it is compared with later.
         fusion_hidden_size (`int`, defaults to 128): width inside the fusion.
         fusion_frequencies (`int`, defaults to 4): Fourier frequencies per angle, and for time.
         contrastive_form (`str`, defaults to `"infonce"`): `"infonce"` (multi-positive) or `"sigmoid"` (SigLIP).
         contrastive_weight, view_contrastive_weight, phrase_weight, cross_view_weight, cross_modal_weight (`float`):
             weights of the objectives; a term of weight zero is not computed.
+        margin_contrast_weight, triplet_weight, consistency_weight (`float`, default to 0): further terms between views.
+        cross_view_form (`str`, defaults to `"barlow"`): `"barlow"` over pairs of views, `"vicreg"` over pairs, or
+            `"all_views"`, each view against the mean of the others.
         cross_view_lambda, cross_modal_lambda (`float`, defaults to 0.01): off-diagonal weight inside these terms.
         cross_modal_form (`str`, defaults to `"off_diagonal"`): `"off_diagonal"` or `"full"`.
         projector_size (`int`, defaults to 512): width of the cross-view projector.
@@ -70,6 +80,7 @@ class MVFERConfig(CLIPConfig):
     view_angles_deg: list | tuple = DEFAULT_VIEW_ANGLES_DEG
     frames_per_second: float | int = 25.0
     fusion: str = "attention"
+    fusion_prompt_ids: list | tuple | None = None
     fusion_hidden_size: int = 128
     fusion_frequencies: int = 4
     contrastive_form: str = "infonce"
@@ -77,10 +88,14 @@ class MVFERConfig(CLIPConfig):
     view_contrastive_weight: float | int = 1.0
     phrase_weight: float | int = 1.0
     cross_view_weight: float | int = 0.5
+    cross_view_form: str = "barlow"
     cross_view_lambda: float | int = 0.01
     cross_modal_weight: float | int = 0.0
     cross_modal_lambda: float | int = 0.01
     cross_modal_form: str = "off_diagonal"
+    margin_contrast_weight: float | int = 0.0
+    triplet_weight: float | int = 0.0
+    consistency_weight: float | int = 0.0
     projector_size: int = 512
     prompt_kinds: list | tuple = ("actions", "names")
     prompt_wordings: int | None = None
@@ -104,6 +119,9 @@ class MVFERConfig(CLIPConfig):
             if not number or (value == 0 and name in POSITIVE):
                 raise ValueError(f"{name} must be a number, {least}, got {value!r}")
         _angle_pairs(self.view_angles_deg)
+        prompts = self.fusion_prompt_ids
+        if self.fusion == "text" and not (prompts and all(len(ids) for ids in prompts)):
+            raise ValueError(f"fusion 'text' needs fusion_prompt_ids, token ids of one prompt or more, got {prompts!r}")
         if self.vision_stem == "convolution":
             self._validate_stem()
 
