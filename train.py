@@ -370,7 +370,9 @@ def learnt_from(config: TrainConfig, caption_sources: list[str]) -> set[str]:
     """Every kind of text that the weights have seen: this run's, and that of the earlier run it started from."""
     ours = {"pseudo"} if config.supervision == "pseudo" else set(caption_sources)
     earlier = Path(config.model) / "results.json"
-    return ours | set(json.loads(earlier.read_text(encoding="utf-8"))["supervision"] if earlier.is_file() else ())
+    if not earlier.is_file():  # a pretrained model, whose texts were its authors'
+        return ours
+    return ours | set(json.loads(earlier.read_text(encoding="utf-8")).get("supervision", ()))
 
 
 def _report_size(model: MVFERModel, train: ViewDataset) -> None:
