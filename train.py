@@ -4,6 +4,7 @@ Goes in: folders written by `dataset_scripts.build_*`. Comes out: the run's fold
 processor, remote code, card, `train_config.json`, `metrics.jsonl`, `results.json`, and checkpoints below `checkpoints/`.
 """
 
+import json
 import math
 import shlex
 import signal
@@ -34,6 +35,7 @@ from training.checks import check_data
 from training.config import TrainConfig, parse_config
 from training.log import MetricsLog
 from training.muon import SharedMuon
+from training.teacher import Teacher, prompt_bank
 
 
 def build_processor(config: TrainConfig, splits: list, infos: list[dict]) -> MVFERProcessor:
@@ -69,16 +71,24 @@ def build_model(config: TrainConfig, processor: MVFERProcessor, infos: list[dict
             "fusion",
             "frame_fusion",
             "temporal_layers",
+            "contrastive_form",
             "contrastive_weight",
             "view_contrastive_weight",
             "phrase_weight",
             "cross_view_weight",
+            "cross_view_form",
             "cross_modal_weight",
             "cross_modal_form",
+            "margin_contrast_weight",
+            "triplet_weight",
+            "consistency_weight",
         )
     }
     wordings = {info.get("build", {}).get("captions_per_row") for info in infos}
-    objective["prompt_wordings"] = 1 if wordings == {1} else None
+    if config.supervision == "captions":  # else the model knows the wordings that it knew at the start
+        objective["prompt_wordings"] = 1 if wordings == {1} else None
+    if config.fusion == "text":
+        objective["fusion_prompt_ids"] = processor.tokenizer(prompt_bank([*EXPRESSIONS]), truncation=True)["input_ids"]
     objective["view_angles_deg"] = infos[0]["render_settings"]["view_angles_deg"]
     if config.model == "small":
         tokenizer, size = processor.tokenizer, infos[0]["render_settings"]["size_px"]
@@ -193,8 +203,11 @@ def main(argv: list[str] | None = None) -> int:
     if accelerator.device.type == "cpu" and config.model == "small":
         model.set_attn_implementation("eager")  # on a CPU, for 17 tokens, sdpa costs a quarter of the step more
     world = accelerator.num_processes
+    pseudo = config.supervision == "pseudo"
     augmentation = Augmentation(
-        view_dropout=config.view_dropout, occlusion=config.occlusion, drop_phrases=config.drop_phrases
+        view_dropout=0.0 if pseudo else config.view_dropout,  # a teacher sees all views, and leaves some out itself
+        occlusion=config.occlusion,
+        drop_phrases=config.drop_phrases,
     )
     rows = sum(len(split["train"]) for split in splits)
     train = ViewDataset(
@@ -217,12 +230,26 @@ def main(argv: list[str] | None = None) -> int:
     model, *optimizers = accelerator.prepare(model, *optimizers)
     average = MovingAverage(accelerator.unwrap_model(model), config.ema_decay)
     accelerator.register_for_checkpointing(state, average, *schedules)
+    teacher = None
+    if pseudo:
+        teacher = Teacher(
+            accelerator,
+            accelerator.unwrap_model(model),
+            average.shadow,
+            processor.tokenizer,
+            prompt_bank(config.prompt_bank),
+            confidence=config.confidence,
+            view_dropout=config.view_dropout,
+            batch_size=config.batch_size,
+            seed=config.seed,
+        )
+        accelerator.register_for_checkpointing(teacher)
     if config.resume:
         accelerator.load_state(str(find_checkpoint(checkpoints, config.resume)))
     if config.report_to != "none":
         accelerator.init_trackers(
             "mvfer",
-            config=vars(config) | {"dataset": " ".join(config.dataset), "also_test": " ".join(config.also_test)},
+            config={k: " ".join(v) if isinstance(v, list) else v for k, v in vars(config).items()},
         )
 
     batches = EpochBatches(
@@ -234,11 +261,12 @@ def main(argv: list[str] | None = None) -> int:
         world=world,
         start=state.step * config.gradient_accumulation,
     )
+    tokenizer = None if pseudo else processor.tokenizer
     loader = iter(
         DataLoader(
             train,
             batch_sampler=batches,
-            collate_fn=Collator(processor.tokenizer, processor.image_processor, phrases=config.phrase_weight > 0),
+            collate_fn=Collator(tokenizer, processor.image_processor, phrases=config.phrase_weight > 0),
             num_workers=config.num_workers,
             prefetch_factor=4 if config.num_workers else None,
         )
@@ -251,6 +279,8 @@ def main(argv: list[str] | None = None) -> int:
         model.train()
         for _ in range(config.gradient_accumulation):
             batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in next(loader).items()}
+            if teacher:
+                batch = teacher(batch)
             with accelerator.accumulate(model):
                 outputs = model(**batch, return_loss=True)
                 accelerator.backward(outputs.loss)
@@ -271,6 +301,7 @@ def main(argv: list[str] | None = None) -> int:
                 raise ValueError(
                     f"the loss is {values['loss']} at step {state.step}; lower --learning_rate, or go on from a checkpoint"
                 )
+            values |= teacher.report() if teacher else {}
             values |= {"learning_rate": schedules[0].get_last_lr()[0], "gradient_norm": float(norm)}
             log.write(state.step, values)
             if config.report_to != "none":
@@ -350,10 +381,24 @@ def export(
         "best_step": state.best_step,
         "validation_zero_shot": state.best_score,
         "seed": config.seed,
+        "preset": config.preset,
+        "supervision": config.supervision,
+        "start": config.model,
     }
+    results["data"]["caption_source"] = results["supervision"]
+    results["supervision"] = sorted(learnt_from(config, results["supervision"]))
     save_run(config.output_dir, model, processor, results=results, datasets=infos, subjects_seen=seen)
     print("\n".join([*remarks(results), "", table(results)]))
     print(f"\nmodel folder: {config.output_dir}")
+
+
+def learnt_from(config: TrainConfig, caption_sources: list[str]) -> set[str]:
+    """Every kind of text that the weights have seen: this run's, and that of the earlier run it started from."""
+    ours = {"pseudo"} if config.supervision == "pseudo" else set(caption_sources)
+    earlier = Path(config.model) / "results.json"
+    if not earlier.is_file():  # a pretrained model, whose texts were its authors'
+        return ours
+    return ours | set(json.loads(earlier.read_text(encoding="utf-8")).get("supervision", ()))
 
 
 def _report_size(model: MVFERModel, train: ViewDataset) -> None:

@@ -19,7 +19,7 @@ SUPERVISION = {
     "captions": "captions that describe what the face does (for example “brows lowered, lips pressed together”) and "
     "never name an emotion. No emotion label entered training",
     "label_prompts": "prompts that name the emotion of each scan. This is supervision by labels",
-    "pseudo": "prompts that the model assigned itself from a prompt bank. No text or label of the data was used",
+    "pseudo": "prompts that the model assigned itself to unlabelled scans; of those no text and no label was used",
     "none": "no texts: these scans took part in the cross-view objective only",
 }
 

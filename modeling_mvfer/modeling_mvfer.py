@@ -20,8 +20,18 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_mvfer import MVFERConfig
-from .fusion_mvfer import MaskedFusion, MeanFusion, NeutralLinear, place_angles, place_times, pool_frames
-from .objectives_mvfer import MVFERObjective, Projector
+from .decorrelation_mvfer import Projector
+from .fusion_mvfer import (
+    MaskedFusion,
+    MaxFusion,
+    MeanFusion,
+    NeutralLinear,
+    TextGuidedFusion,
+    place_angles,
+    place_times,
+    pool_frames,
+)
+from .objectives_mvfer import MVFERObjective
 from .stem_mvfer import StemVisionModel
 from .temporal_mvfer import TemporalTransformer
 
@@ -84,7 +94,8 @@ class MVFERModel(CLIPModel):
                 heads=config.temporal_heads,
                 frequencies=config.fusion_frequencies,
             )
-        self.frame_fusion = _fusion(config, config.frame_fusion or config.fusion, places=1)
+        kind = config.frame_fusion or ("mean" if config.fusion in ("mean", "max") else "attention")
+        self.frame_fusion = _fusion(config, kind, places=1)
         self.objective = MVFERObjective(config)
         self.post_init()
 
@@ -162,7 +173,9 @@ class MVFERModel(CLIPModel):
         """
         present = view_mask.any(dim=2)
         times = place_times(frame_times_s, present)
-        frames, view_weights = self.view_fusion(view_features, view_mask, place_angles(view_angles_deg).unsqueeze(1))
+        guide = self._fusion_prompts() if self.config.fusion == "text" else ()
+        places = place_angles(view_angles_deg).unsqueeze(1)
+        frames, view_weights = self.view_fusion(view_features, view_mask, places, *guide)
         told = frames if self.temporal_transformer is None else self.temporal_transformer(frames, present, times)
         fused, frame_weights = self.frame_fusion(told, present, times)
         return MVFERImageOutput(
@@ -193,6 +206,7 @@ class MVFERModel(CLIPModel):
         frame_mask: Tensor | None = None,
         frame_times_s: Tensor | None = None,
         text_targets: Tensor | None = None,
+        text_assignments: Tensor | None = None,
         phrase_input_ids: Tensor | None = None,
         phrase_attention_mask: Tensor | None = None,
         phrase_targets: Tensor | None = None,
@@ -205,6 +219,8 @@ class MVFERModel(CLIPModel):
             pixel_values, view_mask, view_angles_deg, frame_mask, frame_times_s: see `get_image_features`.
             return_loss (`bool`, *optional*): also compute the objective.
             text_targets (`(B, K)`, bool, *optional*): which caption describes which sample; default the identity, K = B.
+            text_assignments (`(B, K)`, *optional*): instead of `text_targets`, soft ones without captions: each row sums to
+                1, or to 0 to leave a sample out. The texts are then the same prompts on all processes.
             phrase_input_ids, phrase_attention_mask (`(P, L)`): phrases of single actions.
             phrase_targets (`(B, P)`, bool): which phrase is true of which sample; a phrase that only another process
                 lists counts as not true of the samples here.
@@ -237,6 +253,9 @@ class MVFERModel(CLIPModel):
             text_embeds = F.normalize(_precise(text_features), dim=-1)
             logits_per_text = scale * text_embeds @ image_embeds.T
         if return_loss:
+            if text_assignments is not None:
+                _check_shape("text_assignments", text_assignments, (len(image_embeds), len(text_embeds)))
+                text_assignments, text_targets = text_assignments.to(text_embeds), text_assignments > 0
             phrases = {}
             if self.config.phrase_weight > 0 and phrase_input_ids is not None:
                 phrases = self._phrases(phrase_input_ids, phrase_attention_mask, phrase_targets, len(image_embeds))
@@ -253,6 +272,7 @@ class MVFERModel(CLIPModel):
                     text_features=_precise(text_features),
                     text_keys=text_keys,
                     text_targets=_targets(text_targets, len(image_embeds), len(text_embeds), "text_targets", device),
+                    text_assignments=text_assignments,
                     **phrases,
                 )
         return MVFEROutput(
@@ -266,6 +286,16 @@ class MVFERModel(CLIPModel):
             view_weights=vision.view_weights,
             frame_weights=vision.frame_weights,
         )
+
+    @torch.no_grad()
+    def _fusion_prompts(self) -> tuple[Tensor, Tensor]:
+        """What text-guided fusion looks at: embeddings of its prompts `(K, D)` and the scale of cosines; it moves neither."""
+        prompts = self.config.fusion_prompt_ids
+        length = max(map(len, prompts))
+        ids = torch.tensor([[*row, *row[-1:] * (length - len(row))] for row in prompts], device=self.device)
+        present = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in prompts], device=self.device)
+        features = self.get_text_features(ids, attention_mask=present, return_dict=True).pooler_output
+        return F.normalize(_precise(features), dim=-1), _precise(self.logit_scale).exp()
 
     def _phrases(self, input_ids, attention_mask, targets, samples: int) -> dict[str, Tensor]:
         if targets is None:
@@ -326,9 +356,12 @@ class MVFERModel(CLIPModel):
 
 
 def _fusion(config: MVFERConfig, kind: str, *, places: int) -> torch.nn.Module:
+    if kind == "max":
+        return MaxFusion()
     if kind == "mean":
         return MeanFusion()
-    return MaskedFusion(
+    fusion = TextGuidedFusion if kind == "text" else MaskedFusion
+    return fusion(
         config.projection_dim,
         places=places,
         hidden_size=config.fusion_hidden_size,

@@ -152,7 +152,7 @@ class Collator:
     """Make a batch of samples.
 
     Args:
-        tokenizer: any tokenizer with a padding token.
+        tokenizer: any tokenizer with a padding token; `None` leaves all texts out.
         image_processor: `MVFERImageProcessor`; its normalisation and size are the model's.
         phrases: also give the captions' single phrases, for the sigmoid term.
 
@@ -179,6 +179,8 @@ class Collator:
             frame_times_s=[sample.get("frame_times_s") for sample in samples],
         )
         batch["pixel_values"] = self._pixels(batch.pop("views"))
+        if self.tokenizer is None:
+            return batch
         captions = [list(sample.get("captions") or []) for sample in samples]
         known = [own + list(sample.get("known_captions") or []) for own, sample in zip(captions, samples, strict=True)]
         batch |= self._texts(captions, known, names=("input_ids", "attention_mask", "text_targets"))

@@ -5,6 +5,7 @@ import torch
 
 import train
 from training.config import TrainConfig, parse_config
+from training.presets import PRESETS
 
 
 def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path):
@@ -19,6 +20,46 @@ def test_the_saved_recipe_gives_the_same_config(tmp_path):
     config = parse_config(["--dataset", "a", "--fusion", "mean", "--frame_fusion", "attention", "--seed", "3"])
     config.save(tmp_path / "train_config.json")
     assert parse_config(["--config", str(tmp_path / "train_config.json")]) == config
+
+
+def test_flags_win_over_the_preset_and_the_preset_over_an_earlier_recipe(tmp_path):
+    config = parse_config(["--dataset", "a", "--preset", "facetvlm", "--consistency_weight", "0.2"])
+    assert (config.fusion, config.phrase_weight, config.consistency_weight) == ("text", 0.0, 0.2)
+    config.save(tmp_path / "train_config.json")
+    again = ["--config", str(tmp_path / "train_config.json")]
+    assert parse_config(again) == config
+    assert parse_config([*again, "--preset", "mvcnn"]).fusion == "max"
+    part = tmp_path / "part.json"
+    part.write_text('{"dataset": ["a"], "preset": "affectvlm", "triplet_weight": 2}')
+    config = parse_config(["--config", str(part)])
+    assert (config.triplet_weight, config.margin_contrast_weight, config.fusion) == (2, 0.5, "mean")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_a_recipe(name, tmp_path):
+    config = parse_config(["--dataset", "a", "--preset", name, "--model", "runs/first"])
+    assert {key: getattr(config, key) for key in PRESETS[name]} == PRESETS[name]
+    assert config.preset == name and config.phrase_weight == 0
+
+
+def test_pseudo_prompts_bring_view_dropout_unless_something_else_is_said():
+    pseudo = ["--dataset", "a", "--supervision", "pseudo", "--model", "runs/first"]
+    assert parse_config(pseudo).view_dropout == 0.5
+    assert parse_config([*pseudo, "--view_dropout", "0"]).view_dropout == 0
+    assert parse_config(pseudo[:2]).view_dropout == 0
+
+
+@pytest.mark.parametrize(
+    "flags, remedy",
+    [
+        (["--preset", "multiviewvlm"], "--model runs/first"),
+        (["--supervision", "pseudo", "--model", "clip", "--contrastive_form", "sigmoid"], "infonce"),
+        (["--supervision", "pseudo", "--model", "clip", "--confidence", "2"], "confidence"),
+    ],
+)
+def test_pseudo_prompts_that_cannot_work_are_refused_with_the_remedy(flags, remedy):
+    with pytest.raises(ValueError, match=remedy):
+        parse_config(["--dataset", "a", *flags])
 
 
 def test_an_unknown_key_fails_and_names_the_nearest(tmp_path):

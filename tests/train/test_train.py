@@ -142,7 +142,13 @@ def test_two_ranks_see_the_batch_and_the_loss_of_one(toy_data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [("--mixed_precision", "bf16"), ("--gradient_accumulation", 2), ("--fusion", "mean")]
+    "options",
+    [
+        ("--mixed_precision", "bf16"),
+        ("--gradient_accumulation", 2),
+        ("--preset", "affectvlm", "--cross_view_weight", 0.5, "--cross_view_form", "vicreg"),
+        ("--preset", "facetvlm", "--contrastive_form", "sigmoid"),
+    ],
 )
 def test_variants_of_the_recipe_run(toy_data, tmp_path, options):
     assert train.main(arguments(toy_data, tmp_path / "run", "--steps", 2, *options)) == 0
