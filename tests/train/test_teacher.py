@@ -132,7 +132,10 @@ def test_data_without_a_word_trains_and_the_results_say_what_was_learnt_from(sta
 
 def test_captions_of_the_data_do_not_reach_a_label_free_run(start, toy_data, tmp_path):
     logs = []
-    for name, data in (("told", toy_data), ("untold", rewritten(tmp_path, set_all("captions", ["eyes closed, jaw dropped"])))):
+    for name, data in (
+        ("told", toy_data),
+        ("untold", rewritten(tmp_path, set_all("captions", ["eyes closed, jaw dropped"]))),
+    ):
         train.main(arguments(data, tmp_path / name, "--steps", 2, "--model", start, *PSEUDO))
         logs.append(log_of(tmp_path / name))
     assert logs[0] == logs[1]
