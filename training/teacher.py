@@ -65,7 +65,7 @@ class Teacher:
         self.model.load_state_dict(weights, assign=True)
         tokens = tokenizer(bank, padding=True, truncation=True, return_tensors="pt").to(accelerator.device)
         self.prompts = {name: tokens[name] for name in ("input_ids", "attention_mask")}
-        self.scale = float(student.logit_scale.detach().exp())  # these three are kept in checkpoints
+        self.scale = float(student.logit_scale.detach().exp())
         self.batches, self.first_rank = 0, 0.0
 
     @torch.no_grad()
