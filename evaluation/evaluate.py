@@ -85,6 +85,8 @@ def evaluate_run(
         raise ValueError(
             f"{dataset_dir}: split {split!r} shows one expression only; a test needs two or more to tell apart"
         )
+    ids, labelled = list(splits[split]["id"]), np.flatnonzero(np.array(splits[split]["expression"]) >= 0)
+    files = None if meshes is None else find_meshes(meshes, [ids[row] for row in labelled])
     options = {"batch_size": batch_size, "progress": progress}
     compare_scans = max(len(rows) for rows in splits.values()) <= MOST_ROWS
     embedded = {}
@@ -133,8 +135,7 @@ def evaluate_run(
         results["robustness"] = view_robustness(
             model, processor.image_processor, splits[split].select(rows), zero_shot, seed=seed, **options
         )
-    if meshes is not None:
-        files = find_meshes(meshes, [test.ids[row] for row in answers.rows])
+    if files is not None:
         results["mesh_robustness"] = mesh_robustness(
             model, processor, files, test, zero_shot, seed=seed, progress=progress
         )
