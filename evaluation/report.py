@@ -1,0 +1,222 @@
+"""The report of an evaluation as one page. In: the results of `evaluate_run`, and pictures. Out: HTML that needs nothing else.
+
+Every section appears only if it was tested. The first lines are those that a reader must not miss (`remarks`).
+"""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+from evaluation.evaluate import accuracies
+from evaluation.pages import code, heading, interval, page, paragraph, picture, table, verdict
+from evaluation.pictures import ACCENT, INK, MUTED, QUIET, new_figure
+from evaluation.remarks import remarks
+
+LEGAL = (
+    "A face does not tell what a person feels. Inferring emotions of people at work or in education is prohibited in the EU "
+    "(Regulation 2024/1689, Art. 5(1)(f)), except for medical or safety reasons; other emotion recognition there is high-risk."
+)
+SHOWN_WORDS = 8
+
+
+def report_page(results: Mapping, *, pictures: Sequence[tuple[bytes, str]] = ()) -> str:
+    """The whole report.
+
+    Args:
+        results: of `evaluate_run`.
+        pictures: PNG files with a caption each; leave out those of faces where these must not be shown.
+    Returns:
+        `str`: a self-contained HTML document.
+    """
+    first, *others = remarks(results) or ["No remark."]
+    title = f"{results['data']['name']}: can these scores be trusted?"
+    parts = [
+        verdict(f"Zero-shot accuracy {interval(results['zero_shot']['accuracy'])}", first),
+        *(paragraph(line) for line in others),
+        paragraph(LEGAL, muted=True),
+        heading("Accuracy"),
+        paragraph(_setting(results), muted=True),
+        table(("test", "accuracy, 95 %"), [(name, interval(value)) for name, value in accuracies(results).items()]),
+        heading("Each class"),
+        _classes(results["zero_shot"]["per_class"]),
+    ]
+    for name, section in SECTIONS.items():
+        if results.get(name):
+            parts += section(results[name])
+    parts += [picture(data, caption, caption) for data, caption in pictures]
+    return page(title, *parts, *_making(results))
+
+
+def _setting(results: Mapping) -> str:
+    subjects, scans = results["zero_shot"]["num_subjects"], results["zero_shot"]["num_scans"]
+    text = ", ".join(source.replace("_", " ") for source in results["supervision"])
+    return (
+        f"{scans} scans of {subjects} people, split {results['split']!r}; intervals resample people. Chance is "
+        f"{results['chance']:.3f}. Text supervision: {text}."
+    )
+
+
+def _classes(per_class: Mapping) -> str:
+    rows = [
+        (name, f"{v['recall']:.3f}", f"{v['precision']:.3f}", f"{v['f1']:.3f}", v["count"])
+        for name, v in per_class.items()
+    ]
+    return table(("class", "recall", "precision", "F1", "scans"), rows)
+
+
+def _calibration(found: Mapping) -> list[str]:
+    if "not_calibrated" in found:
+        return [heading("Calibration"), paragraph(f"Not calibrated: {found['not_calibrated']}")]
+    before, after, sets = found["uncalibrated"], found["calibrated"], found["conformal"]
+    names = {"ece": "ECE", "ece_adaptive": "ECE, equally filled bins", "brier": "Brier score", "log_loss": "log loss"}
+    rows = [(names[key], f"{before[key]:.4f}", f"{after[key]:.4f}") for key in names]
+    fitted = found["fitted_on"]
+    return [
+        heading("Calibration and abstention"),
+        paragraph(
+            f"Temperature {found['temperature']:.3f} and thresholds come from {fitted['num_subjects']} validation people; the "
+            "numbers are of the tested ones."
+        ),
+        table(("lower is better", "as it was", "calibrated"), rows),
+        paragraph(
+            f"Sets of classes that shall miss the truth in {sets['error_rate']:.0%} of cases hold it in "
+            f"{interval(sets['coverage'])}, with {interval(sets['size'], digits=2)} classes each."
+        ),
+        picture(
+            _calibration_figure(found),
+            "Reliability, and risk against coverage",
+            "Left: how often it is right, of answers that are so sure. Right: share of wrong answers if it answers only so many.",
+        ),
+    ]
+
+
+def _calibration_figure(found: Mapping) -> Figure:
+    figure = new_figure(7.2, 3.2)
+    left, right = figure.subplots(1, 2)
+    rows = [row for row in found["reliability"] if row["count"]]
+    left.plot([0, 1], [0, 1], color=QUIET, linewidth=1)
+    left.plot([row["confidence"] for row in rows], [row["accuracy"] for row in rows], "o-", color=ACCENT, markersize=4)
+    left.set(xlim=(0, 1), ylim=(0, 1), xlabel="how sure", ylabel="how often right")
+    curve = found["risk_coverage"]
+    right.plot(curve["coverage"], curve["risk"], color=ACCENT)
+    right.set(xlim=(0, 1), ylim=(0, None), xlabel="share answered", ylabel="share wrong")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.label.set_color(MUTED)
+        axes.yaxis.label.set_color(MUTED)
+    return figure
+
+
+def _fairness(audit: Mapping) -> list[str]:
+    rows = [
+        (
+            f"{attribute.replace('_', ' ')}: {group}" + (" (worse beyond chance)" if group in found["flagged"] else ""),
+            interval(values["accuracy"]),
+            interval(values["gap"]),
+            values["num_subjects"],
+        )
+        for attribute, found in audit.items()
+        for group, values in found.get("groups", {}).items()
+    ]
+    if not rows:
+        return []
+    note = (
+        "The gap is to the best group of the same kind. A group is marked if random regroupings of the people rarely (1 in 20) "
+        "show a deficit like its own in any group."
+    )
+    return [
+        heading("Groups of people"),
+        table(("group", "accuracy", "gap", "people"), rows),
+        paragraph(note, muted=True),
+    ]
+
+
+def _robustness(found: Mapping) -> list[str]:
+    rows = [
+        (
+            name.replace("_", " "),
+            *(f"{grade['mean']:.2f}" for grade in values["accuracy"]),
+            interval(values["accuracy_kept"], digits=2),
+        )
+        for name, values in found["corruptions"].items()
+    ]
+    grades = max(len(values["accuracy"]) for values in found["corruptions"].values())
+    parts = [
+        heading("Robustness"),
+        paragraph(
+            f"{found['num_scans']} scans; undisturbed {interval(found['clean'])}. Accuracy by grade of the disturbance, and how "
+            f"much of the undisturbed accuracy is kept over all grades; all in all {interval(found['accuracy_kept'], digits=2)}."
+        ),
+        table(("disturbance", *map(str, range(1, grades + 1)), "kept"), rows),
+        picture(_robustness_figure(found), "Accuracy against the grade of each disturbance"),
+    ]
+    if subsets := found.get("view_subsets"):
+        rows = [(name.replace("_", " "), interval(value)) for name, value in subsets.items()]
+        parts.append(table(("these views alone", "accuracy"), rows))
+    return parts
+
+
+def _robustness_figure(found: Mapping) -> Figure:
+    names = list(found["corruptions"])
+    columns = 4
+    figure = new_figure(7.2, 1.7 * -(-len(names) // columns))
+    grid = figure.subplots(-(-len(names) // columns), columns, squeeze=False, sharey=True).flat
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, name in zip(grid, names, strict=False):
+        axes.set_axis_on()
+        curve = found["corruptions"][name]["accuracy"]
+        low, high = ([grade[edge] for grade in curve] for edge in ("low", "high"))
+        grades = range(1, len(curve) + 1)
+        axes.axhline(found["clean"]["mean"], color=QUIET, linewidth=1)
+        axes.fill_between(grades, low, high, color=QUIET, alpha=0.6, linewidth=0)
+        axes.plot(grades, [grade["mean"] for grade in curve], color=ACCENT, linewidth=1.4)
+        axes.set_title(name.replace("_", " "), fontsize=8.5, color=INK)
+        axes.set(ylim=(0, 1), xticks=list(grades))
+        axes.tick_params(labelsize=7, colors=MUTED)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _prompts(audit: Mapping) -> list[str]:
+    rows = [(name, interval(value)) for name, value in audit["sets"].items()]
+    harmful = [
+        (f"{row['class']}: {row['prompt']}", f"{row['changed']:.1%}", f"{row['accuracy_without']:+.3f}")
+        for row in audit["prompts"][:SHOWN_WORDS]
+    ]
+    words = [
+        (row["word"], row["prompts"], f"{row['changed']:.1%}", f"{row['accuracy_without']:+.3f}")
+        for row in audit["words"][:SHOWN_WORDS]
+    ]
+    parts = [
+        heading("Prompts"),
+        paragraph(f"Best and worst set differ by {interval(audit['spread'])}."),
+        table(("set of prompts", "accuracy"), rows),
+    ]
+    if harmful:
+        parts.append(table(("without this prompt", "answers changed", "accuracy"), harmful))
+    if words:
+        parts.append(table(("without this word", "prompts", "answers changed", "accuracy"), words))
+    return parts
+
+
+def _making(results: Mapping) -> list[str]:
+    prompts = [(label, "; ".join(texts)) for label, texts in results["prompts"].items()]
+    listed = "".join(paragraph(f"{label}: {texts}", muted=True) for label, texts in prompts)
+    versions = ", ".join(f"{name} {version}" for name, version in results["environment"].items())
+    return [
+        heading("How this was made"),
+        code(results["command"]),
+        paragraph(f"Seed {results['seed']}. {versions}.", muted=True),
+        paragraph("The prompts:", muted=True),
+        listed,
+    ]
+
+
+SECTIONS = {
+    "calibration": _calibration,
+    "fairness": _fairness,
+    "robustness": _robustness,
+    "mesh_robustness": _robustness,
+    "prompt_audit": _prompts,
+}

@@ -1,0 +1,55 @@
+"""The report is whole in itself, shows what was tested and nothing else, and escapes what it is given."""
+
+import pytest
+
+from evaluation.evaluate import evaluate_run
+from evaluation.report import report_page
+from tests.train.toy import write_toy_data
+
+from .test_poc import Tags
+
+
+@pytest.fixture(scope="module")
+def results(small_model, small_processor, tmp_path_factory):
+    data = write_toy_data(tmp_path_factory.mktemp("data") / "toy", subjects=(8, 6, 6))
+    options = {"robustness": True, "prompt_audit": True, "progress": False, "command": "mvfer evaluate <so>"}
+    return evaluate_run(small_model, small_processor, data, **options)
+
+
+def headings(text: str) -> list[str]:
+    return [part.split("</h2>")[0] for part in text.split("<h2>")[1:]]
+
+
+def test_a_report_needs_nothing_else_and_has_every_number(results):
+    text = report_page(results, pictures=[(b"\x89PNG", "a <confusion> matrix")])
+    links = [attrs.get("src") or attrs.get("href") for _, attrs in Tags(text).found if {"src", "href"} & set(attrs)]
+    assert len(links) >= 3 and all(link.startswith("data:image/png;base64,") for link in links)
+    assert headings(text) == [
+        "Accuracy",
+        "Each class",
+        "Calibration and abstention",
+        "Robustness",
+        "Prompts",
+        "How this was made",
+    ]
+    assert f"{results['linear_probe']['accuracy']['mean']:.3f}" in text and "lip corners pulled up" in text
+    assert "&lt;so&gt;" in text and "a &lt;confusion&gt; matrix" in text and "Art. 5(1)(f)" in text
+
+
+def test_what_was_not_tested_has_no_section_and_a_leak_comes_first(results):
+    short = {k: v for k, v in results.items() if k not in ("robustness", "prompt_audit")}
+    short["calibration"] = {"not_calibrated": "too few scans"}
+    short["leakage"] = results["leakage"] | {"found": ["2 people are in two splits"]}
+    text = report_page(short)
+    assert headings(text) == ["Accuracy", "Each class", "Calibration", "How this was made"]
+    assert "LEAK" in text.split('<div class="verdict">')[1].split("</div>")[0]
+    groups = {"accuracy": {"mean": 0.5, "low": 0.4, "high": 0.6}, "gap": {"mean": 0.1, "low": 0.0, "high": 0.2}}
+    audit = {
+        "sex": {"groups": {"male": groups | {"num_subjects": 9}}, "flagged": ["male"]},
+        "age": {"not_audited": "few"},
+    }
+    text = report_page(short | {"fairness": results["fairness"]})
+    assert "Groups of people" not in text
+    from evaluation.report import SECTIONS
+
+    assert "worse beyond chance" in "".join(SECTIONS["fairness"](audit))
