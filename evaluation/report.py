@@ -148,7 +148,7 @@ def _robustness(found: Mapping) -> list[str]:
             f"much of the undisturbed accuracy is kept over all grades; all in all {interval(found['accuracy_kept'], digits=2)}."
         ),
         table(("disturbance", *map(str, range(1, grades + 1)), "kept"), rows),
-        picture(_robustness_figure(found), "Accuracy against the grade of each disturbance"),
+        picture(robustness_figure(found), "Accuracy against the grade of each disturbance"),
     ]
     if subsets := found.get("view_subsets"):
         rows = [(name.replace("_", " "), interval(value)) for name, value in subsets.items()]
@@ -156,11 +156,12 @@ def _robustness(found: Mapping) -> list[str]:
     return parts
 
 
-def _robustness_figure(found: Mapping) -> Figure:
+def robustness_figure(found: Mapping) -> Figure:
+    """A small curve per disturbance: accuracy against its grade, beside the undisturbed accuracy."""
     names = list(found["corruptions"])
     columns = 4
     figure = new_figure(7.2, 1.7 * -(-len(names) // columns))
-    grid = figure.subplots(-(-len(names) // columns), columns, squeeze=False, sharey=True).flat
+    grid = list(figure.subplots(-(-len(names) // columns), columns, squeeze=False, sharey=True).flat)
     for axes in grid:
         axes.set_axis_off()
     for axes, name in zip(grid, names, strict=False):

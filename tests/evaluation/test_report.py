@@ -3,7 +3,7 @@
 import pytest
 
 from evaluation.evaluate import evaluate_run
-from evaluation.report import report_page
+from evaluation.report import SECTIONS, report_page, robustness_figure
 from tests.train.toy import write_toy_data
 
 from .test_poc import Tags
@@ -50,6 +50,11 @@ def test_what_was_not_tested_has_no_section_and_a_leak_comes_first(results):
     }
     text = report_page(short | {"fairness": results["fairness"]})
     assert "Groups of people" not in text
-    from evaluation.report import SECTIONS
-
     assert "worse beyond chance" in "".join(SECTIONS["fairness"](audit))
+
+
+def test_every_disturbance_has_its_curve(results):
+    drawn = [axes for axes in robustness_figure(results["robustness"]).axes if axes.axison]
+    titles = [name.replace("_", " ") for name in results["robustness"]["corruptions"]]
+    assert [axes.get_title() for axes in drawn] == titles
+    assert all(len(axes.lines[-1].get_ydata()) == 5 for axes in drawn)
