@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         for _ in tqdm(work, total=len(jobs), unit="run", desc="ablation"):
             pass
     scores = {name: [_read(_folder(args.out, name, seed)) for seed in args.seeds] for name in ARMS}
-    table = [{"arm": name} | {c: _interval([run[c] for run in runs]) for c in COLUMNS} for name, runs in scores.items()]
+    table = [{"arm": name} | {c: interval([run[c] for run in runs]) for c in COLUMNS} for name, runs in scores.items()]
     settings = {"dataset": Path(args.dataset).name, "steps": args.steps, "seeds": args.seeds}
     (args.out / "ablation.json").write_text(json.dumps(settings | {"table": table, "runs": scores}, indent=2) + "\n")
     text = markdown(table)
@@ -95,7 +95,8 @@ def _read(folder: Path) -> dict[str, float]:
     }
 
 
-def _interval(values: list[float]) -> dict[str, float]:
+def interval(values: list[float]) -> dict[str, float]:
+    """Mean and half-width of the 95 % interval over runs (Student's t); one run has no interval (nan)."""
     mean, n = statistics.mean(values), len(values)
     half = student.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n) if n > 1 else math.nan
     return {"mean": mean, "half_width": float(half)}

@@ -28,6 +28,7 @@ TRANSFER_TESTS = {
     "zero_shot": "zero-shot",
     "zero_shot_normalised": "zero-shot, normalised",
     "linear_probe": "linear probe",
+    "classification": "fine-tuned",
 }
 PACKAGES = ("torch", "transformers", "datasets", "numpy", "scikit-learn")
 
@@ -66,7 +67,7 @@ def evaluate_run(
         ValueError: if a split is missing, the tested one has no labelled rows, or the views' channels are not those
             that the model's processor renders.
     """
-    splits = _open(dataset_dir, split, processor)
+    splits = open_splits(dataset_dir, split, processor)
     options = {"batch_size": batch_size, "progress": progress}
     test = embed_split(model, processor.image_processor, splits[split], each_view=True, occlusion_seed=seed, **options)
     train = embed_split(model, processor.image_processor, splits["train"], **options)
@@ -80,23 +81,25 @@ def evaluate_run(
     def zero_shot(features: SplitFeatures, embeds: np.ndarray) -> dict:
         rows = (features.labels >= 0) & np.isfinite(embeds).all(1)
         predictions = predict(embeds[rows], classes, scale=scale)
-        return _score(features, rows, predictions, names, every_name, names, seed=seed)
+        return score_rows(features, rows, predictions, names, every_name, names, seed=seed)
 
     fused = zero_shot(test, test.image_embeds)
     results = {
-        "zero_shot": {key: value for key, value in fused.items() if key != "confusion_matrix"},
+        "zero_shot": {key: value for key, value in fused.items() if key not in ("confusion_matrix", "labels")},
         "linear_probe": None,
-        "zero_shot_by_view": {name: _brief(zero_shot(test, embeds)) for name, embeds in test.by_view.items()},
-        "zero_shot_half_occluded": _brief(zero_shot(test, test.half_occluded)),
-        "zero_shot_same_half_occluded": _brief(zero_shot(test, test.same_half_occluded)),
-        "confusion_matrix": {"labels": names, "counts": fused["confusion_matrix"]},
+        "zero_shot_by_view": {name: brief(zero_shot(test, embeds)) for name, embeds in test.by_view.items()},
+        "zero_shot_half_occluded": brief(zero_shot(test, test.half_occluded)),
+        "zero_shot_same_half_occluded": brief(zero_shot(test, test.same_half_occluded)),
+        "confusion_matrix": {"labels": fused["labels"], "counts": fused["confusion_matrix"]},
     }
     probe = None
     if len(set(train.labels[train.labels >= 0])) > 1 and (validation.labels >= 0).any():
         probe, strength = fit_linear_probe(train.image_embeds, train.labels, validation.image_embeds, validation.labels)
         rows = test.labels >= 0
-        scored = _score(test, rows, probe.predict(test.image_embeds[rows]), every_name, every_name, names, seed=seed)
-        results["linear_probe"] = {**_brief(scored), "C": strength}
+        scored = score_rows(
+            test, rows, probe.predict(test.image_embeds[rows]), every_name, every_name, names, seed=seed
+        )
+        results["linear_probe"] = {**brief(scored), "C": strength}
 
     results["transfer"] = {
         name: _transfer(
@@ -136,19 +139,21 @@ def main(argv: list[str] | None = None) -> int:
 
     disable_progress_bar()
     model, processor = load_run(args.model)
-    also = {Path(folder).name: folder for folder in args.also}
-    results = evaluate_run(
-        model,
-        processor,
-        args.dataset,
-        split=args.split,
-        seed=args.seed,
-        also=also,
-        prompt_kinds=args.prompts,
-        language=args.language,
-        batch_size=args.batch_size,
-        command="mvfer evaluate " + shlex.join(sys.argv[2:] if argv is None else argv),
-    )
+    options = {
+        "split": args.split,
+        "seed": args.seed,
+        "also": {Path(folder).name: folder for folder in args.also},
+        "batch_size": args.batch_size,
+        "command": "mvfer evaluate " + shlex.join(sys.argv[2:] if argv is None else argv),
+    }
+    if hasattr(model, "head"):
+        from evaluation.classification import evaluate_classifier  # which imports this module
+
+        results = evaluate_classifier(model, processor, args.dataset, **options)
+    else:
+        results = evaluate_run(
+            model, processor, args.dataset, prompt_kinds=args.prompts, language=args.language, **options
+        )
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "results.json").write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -200,12 +205,17 @@ def table(results: dict) -> str:
 
 def accuracies(results: dict) -> dict[str, dict[str, float]]:
     """Every accuracy of the results under a readable name, in the order of the report."""
-    found = {"zero-shot": results["zero_shot"]}
-    if results["linear_probe"]:
+    test = "zero_shot" if "zero_shot" in results else "classification"
+    words = TRANSFER_TESTS[test]
+    found = {words: results[test]}
+    if results.get("linear_probe"):
         found["linear probe"] = results["linear_probe"]
-    found["zero-shot, half of each view covered"] = results["zero_shot_half_occluded"]
-    found["zero-shot, the same half of all covered"] = results["zero_shot_same_half_occluded"]
-    found |= {f"zero-shot, {view} view only": value for view, value in results["zero_shot_by_view"].items()}
+    if "wise_ft" in results:
+        found["before fine-tuning (zero-shot)"] = results["wise_ft"]["zero_shot"]["classification"]
+        found["after fine-tuning, not mixed"] = results["wise_ft"]["fine_tuned"]["classification"]
+    found[f"{words}, half of each view covered"] = results[f"{test}_half_occluded"]
+    found[f"{words}, the same half of all covered"] = results[f"{test}_same_half_occluded"]
+    found |= {f"{words}, {view} view only": value for view, value in results[f"{test}_by_view"].items()}
     for data, tests in results["transfer"].items():
         found |= {f"{TRANSFER_TESTS[test]} on {data}": value for test, value in tests.items() if value}
     return {name: value["accuracy"] for name, value in found.items()}
@@ -213,7 +223,7 @@ def accuracies(results: dict) -> dict[str, dict[str, float]]:
 
 def _transfer(model, processor, folder, split, train, probe, probe_names, kinds, language, seed, options) -> dict:
     """Scores on a data set of another origin: no row of it is trained on, and no label of it is used but to score."""
-    splits = _open(folder, split, processor)
+    splits = open_splits(folder, split, processor)
     every_name = splits[split].features["expression"].names
     names = present_classes(*splits.values())
     features = embed_split(model, processor.image_processor, splits[split], **options)
@@ -222,7 +232,7 @@ def _transfer(model, processor, folder, split, train, probe, probe_names, kinds,
     normalised = match_statistics(features.image_embeds, train.image_embeds)
 
     def scored(predictions: np.ndarray, predicted_names: Sequence[str]) -> dict:
-        return _score(features, rows, predictions, predicted_names, every_name, names, seed=seed)
+        return score_rows(features, rows, predictions, predicted_names, every_name, names, seed=seed)
 
     scale = logit_scale(model)
     return {
@@ -232,20 +242,21 @@ def _transfer(model, processor, folder, split, train, probe, probe_names, kinds,
     }
 
 
-def _score(features, rows, predictions, predicted_names, true_names, names, *, seed: int) -> dict:
-    """Bring predictions and labels to one list of names (those of the test first), and score."""
+def score_rows(features, rows, predictions, predicted_names, true_names, names, *, seed: int) -> dict:
+    """Bring predictions and labels to one list of names (those of the test first), and score; `labels` says which they are."""
     names = list(dict.fromkeys([*names, *(predicted_names[p] for p in sorted(set(predictions)))]))
     truth = [names.index(true_names[label]) for label in features.labels[rows]]
     guess = [names.index(predicted_names[p]) for p in predictions]
     subjects = [subject for subject, keep in zip(features.subjects, rows, strict=True) if keep]
-    return score(truth, guess, subjects, names, seed=seed)
+    return score(truth, guess, subjects, names, seed=seed) | {"labels": names}
 
 
-def _brief(scored: dict) -> dict:
+def brief(scored: dict) -> dict:
+    """The scores and counts alone."""
     return {key: scored[key] for key in (*METRICS, "num_scans", "num_subjects")}
 
 
-def _open(folder: str | Path, split: str, processor):
+def open_splits(folder: str | Path, split: str, processor):
     """The splits of a data set that fits the model and has labels to score with."""
     shown = dataset_info(folder).get("render_settings", {}).get("channels")
     expected = list(processor.image_processor.channels)

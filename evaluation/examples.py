@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from evaluation.pictures import Prediction, displayable
-from evaluation.zero_shot import embed_classes, logit_scale, present_classes
-from modeling_mvfer.zeroshot_mvfer import class_logits
+from evaluation.zero_shot import logits_function, present_classes
 from processing.batching import Collator, ViewDataset
 from processing.cameras_mvfer import view_name
 
@@ -25,7 +24,7 @@ def example_predictions(
         `list[Prediction]`: of a sequence, the middle frame is shown.
     """
     names = present_classes(split)
-    classes = embed_classes(model, processor.tokenizer, names, kinds=kinds, language=language)
+    answers, classify = logits_function(model, processor.tokenizer, names, kinds=kinds, language=language)
     labels, every_name = split["expression"], split.features["expression"].names
     chosen = split.select([list(labels).index(every_name.index(name)) for name in names])
     scans, collate = ViewDataset(chosen), Collator(None, processor.image_processor, phrases=False)
@@ -36,7 +35,7 @@ def example_predictions(
         batch["pixel_values"] = batch["pixel_values"].to(model.dtype)
         output = model.get_image_features(**batch)
         embeds = torch.nn.functional.normalize(output.pooler_output.float(), dim=-1)
-        probabilities = class_logits(embeds, classes, scale=logit_scale(model))[0].softmax(-1).tolist()
+        probabilities = classify(embeds)[0].softmax(-1).tolist()
         frames, weights = scan["views"], output.view_weights[0]  # weights (T, V)
         frames = frames if frames.ndim == 5 else frames[None]
         middle = len(frames) // 2
@@ -45,7 +44,7 @@ def example_predictions(
                 title=chosen["id"][index],
                 views=displayable(frames[middle], processor.image_processor.channels),
                 view_names=[view_name(angles) for angles in scan["view_angles_deg"].tolist()],
-                probabilities=dict(zip(names, probabilities, strict=True)),
+                probabilities=dict(zip(answers, probabilities, strict=True)),
                 view_weights=weights[middle].tolist(),
                 true_label=name,
             )

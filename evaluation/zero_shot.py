@@ -3,7 +3,8 @@
 In go embeddings of scans and of the class prompts; out come predicted classes. Labels serve to score, never to predict.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -37,6 +38,20 @@ def predict(image_embeds: np.ndarray, class_embeds: Mapping[str, torch.Tensor], 
     """Predicted class of each scan, `(n, D)` to `(n,)`: indices into `class_embeds`."""
     logits = class_logits(torch.from_numpy(np.ascontiguousarray(image_embeds)), _on_cpu(class_embeds), scale=scale)
     return logits.argmax(-1).numpy()
+
+
+def logits_function(
+    model, tokenizer, labels: Sequence[str], *, kinds: Sequence[str] | None = None, language: str = "en"
+) -> tuple[list[str], Callable[[torch.Tensor], torch.Tensor]]:
+    """How a model classifies: by prompts of the labels, or, fine-tuned, by its head, which has its own labels.
+
+    Returns:
+        the labels, and a function from unit-length embeddings `(B, D)` to logits `(B, K)`.
+    """
+    if hasattr(model, "head"):
+        return list(model.config.id2label.values()), model.head
+    classes = embed_classes(model, tokenizer, labels, kinds=kinds, language=language)
+    return list(labels), partial(class_logits, class_embeds=classes, scale=logit_scale(model))
 
 
 def logit_scale(model) -> float:

@@ -58,7 +58,7 @@ def predict(args: argparse.Namespace) -> int:
     import torch
     from transformers.utils.logging import disable_progress_bar
 
-    from evaluation.zero_shot import embed_classes
+    from evaluation.zero_shot import logits_function
     from modeling_mvfer.hub import load_run
     from processing.prompts_mvfer import EXPRESSIONS
 
@@ -66,13 +66,17 @@ def predict(args: argparse.Namespace) -> int:
     model, processor = load_run(args.model)
     if args.up_axis:
         processor.image_processor.up_axis = args.up_axis
+    if args.labels and hasattr(model, "head"):
+        raise ValueError(
+            f"{args.model} was fine-tuned on {', '.join(model.config.id2label.values())}; leave out --labels"
+        )
     labels = list(dict.fromkeys(args.labels or _tested_labels(args.model) or EXPRESSIONS))
-    classes = embed_classes(model, processor.tokenizer, labels, kinds=args.prompts, language=args.language)
+    classifier = logits_function(model, processor.tokenizer, labels, kinds=args.prompts, language=args.language)
     drawn, failures = [], 0
     for mesh in args.meshes:
         try:
             with torch.no_grad():
-                row, drawing = _predict_one(mesh, model, processor, classes, draw=args.picture is not None)
+                row, drawing = _predict_one(mesh, model, processor, classifier, draw=args.picture is not None)
         except (ValueError, OSError) as error:
             failures += 1
             row = {"input": mesh, "error": _one_line(error)}
@@ -96,17 +100,15 @@ def _tested_labels(model: str) -> list[str] | None:
     return json.loads(results.read_text(encoding="utf-8"))["confusion_matrix"]["labels"]
 
 
-def _predict_one(mesh: str, model, processor, classes: dict, *, draw: bool):
+def _predict_one(mesh: str, model, processor, classifier: tuple, *, draw: bool):
     """The row of one scan, and what to draw of it if asked."""
     import torch
 
-    from modeling_mvfer.zeroshot_mvfer import class_logits
-
+    labels, classify = classifier
     inputs = processor(meshes=[mesh], return_tensors="pt").to(model.device)
     output = model.get_image_features(**inputs)
     embeds = torch.nn.functional.normalize(output.pooler_output.float(), dim=-1)
-    logits = class_logits(embeds, classes, scale=model.logit_scale.exp())[0]
-    scores = dict(zip(classes, logits.softmax(-1).tolist(), strict=True))
+    scores = dict(zip(labels, classify(embeds)[0].softmax(-1).tolist(), strict=True))
     ranked = sorted(scores.items(), key=lambda item: -item[1])
     row = {
         "input": mesh,

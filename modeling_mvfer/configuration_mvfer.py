@@ -56,6 +56,8 @@ class MVFERConfig(CLIPConfig):
         prompt_kinds (`list[str]`, defaults to both): prompts that describe a class: `"actions"` of the face, `"names"` of the
             emotion, or both. A model that never read a name knows actions only.
         prompt_wordings (`int`, *optional*): how many wordings of the actions the model knows; default all of the bank.
+        rows_per_class (`list[int]`, *optional*): of a classifier, rows of its head per label; default one each.
+        class_weights (`list[float]`, *optional*): of a classifier, weights of its labels in the loss.
         initializer_range (`float`, defaults to 0.02): standard deviation of the new linear layers.
     Raises:
         ValueError: on unknown choices, negative weights, angles that are not (yaw, pitch), or a stem that does not fit.
@@ -84,6 +86,8 @@ class MVFERConfig(CLIPConfig):
     projector_size: int = 512
     prompt_kinds: list | tuple = ("actions", "names")
     prompt_wordings: int | None = None
+    rows_per_class: list | tuple | None = None
+    class_weights: list | tuple | None = None
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -103,6 +107,10 @@ class MVFERConfig(CLIPConfig):
             number = isinstance(value, int | float) and 0 <= value < math.inf
             if not number or (value == 0 and name in POSITIVE):
                 raise ValueError(f"{name} must be a number, {least}, got {value!r}")
+        for name, least in (("rows_per_class", 1), ("class_weights", 0)):
+            values = getattr(self, name)
+            if values is not None and not all(isinstance(v, int | float) and least <= v < math.inf for v in values):
+                raise ValueError(f"{name} must be numbers, at least {least}, got {values!r}")
         _angle_pairs(self.view_angles_deg)
         if self.vision_stem == "convolution":
             self._validate_stem()

@@ -16,12 +16,27 @@ from safetensors import SafetensorError
 from transformers.dynamic_module_utils import custom_object_save
 
 from modeling_mvfer.card import model_card
+from modeling_mvfer.classification_mvfer import MVFERForFaceClassification
+from modeling_mvfer.classification_pipeline_mvfer import CLASSIFICATION_TASK, MeshClassificationPipeline
+from modeling_mvfer.configuration_mvfer import MVFERConfig
 from modeling_mvfer.modeling_mvfer import MVFERModel
 from modeling_mvfer.pipeline_mvfer import TASK, ZeroShotMeshClassificationPipeline
 from processing.processing_mvfer import MVFERProcessor
 
 PUBLISHED = ["*.py", "*.json", "*.jsonl", "*.txt", "*.safetensors", "*.png", "README.md"]
 KEPT_AT_HOME = ["checkpoints/*", ".*"]
+EXPORTS = {  # model class: its auto classes, the first of which `transformers` writes itself; its pipeline
+    MVFERModel: (
+        ("AutoModel", "AutoModelForZeroShotImageClassification"),
+        TASK,
+        ZeroShotMeshClassificationPipeline,
+    ),
+    MVFERForFaceClassification: (
+        ("AutoModelForImageClassification",),
+        CLASSIFICATION_TASK,
+        MeshClassificationPipeline,
+    ),
+}
 
 
 def save_run(
@@ -78,6 +93,8 @@ def save_run(
 def load_run(folder: str | Path) -> tuple[MVFERModel, MVFERProcessor]:
     """Load what `save_run` wrote, in evaluation mode; `folder` may also be a repository on the Hub.
 
+    Returns:
+        model and processor; the model is an `MVFERForFaceClassification` if a fine-tuned one was saved.
     Raises:
         ValueError: if a local folder is named that holds no model.
     """
@@ -85,7 +102,10 @@ def load_run(folder: str | Path) -> tuple[MVFERModel, MVFERProcessor]:
     looks_local = path.exists() or len(path.parts) != 2 or path.is_absolute()
     if looks_local and not (path / "config.json").is_file():
         raise ValueError(f"{folder}: no config.json there; expected the folder of a finished run")
-    return MVFERModel.from_pretrained(folder).eval(), MVFERProcessor.from_pretrained(folder)
+    config = MVFERConfig.from_pretrained(folder)
+    is_classifier = MVFERForFaceClassification.__name__ in (config.architectures or ())
+    model_class = MVFERForFaceClassification if is_classifier else MVFERModel
+    return model_class.from_pretrained(folder, config=config).eval(), MVFERProcessor.from_pretrained(folder)
 
 
 def push_run(folder: str | Path, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
@@ -118,26 +138,25 @@ def push_run(folder: str | Path, repo_id: str, *, private: bool = True, token: s
 
 def _write_model(folder: Path, model: MVFERModel, processor: MVFERProcessor) -> None:
     model_class, processor_class, image_class = type(model), type(processor), type(processor.image_processor)
-    model_class.register_for_auto_class("AutoModel")
+    auto_classes, task, pipeline_class = EXPORTS[model_class]
+    model_class.register_for_auto_class(auto_classes[0])
     model_class.config_class.register_for_auto_class()
     processor_class.register_for_auto_class()
     image_class.register_for_auto_class()
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    pipeline_class = ZeroShotMeshClassificationPipeline
     custom_object_save(pipeline_class, folder)
 
     # `register_for_auto_class` knows one auto class per class; the stock pipelines ask for more.
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["auto_map"] = {
         "AutoConfig": _reference(model_class.config_class),
-        "AutoModel": _reference(model_class),
-        "AutoModelForZeroShotImageClassification": _reference(model_class),
+        **dict.fromkeys(auto_classes, _reference(model_class)),
         "AutoProcessor": _reference(processor_class),
         "AutoImageProcessor": _reference(image_class),
     }
     config["custom_pipelines"] = {
-        TASK: {"impl": _reference(pipeline_class), "pt": ["AutoModel"], "type": "multimodal", "default": {}}
+        task: {"impl": _reference(pipeline_class), "pt": [auto_classes[0]], "type": "multimodal", "default": {}}
     }
     _write_json(folder / "config.json", config)
 

@@ -133,9 +133,7 @@ class MVFERModel(CLIPModel):
             features = features.new_zeros(len(flat), features.shape[-1]).index_put((present,), features)
         features = features.unflatten(0, mask.shape)  # (B, T, V, D)
 
-        frames_present = mask.any(dim=2)
-        frames, view_weights = self.view_fusion(features, mask, place_angles(angles).unsqueeze(1))
-        fused, frame_weights = self.frame_fusion(frames, frames_present, place_times(times, frames_present))
+        fused, view_weights, frame_weights = self.fuse(features, mask, angles, times)
         return MVFERImageOutput(
             last_hidden_state=tower.last_hidden_state,
             pooler_output=fused.to(features.dtype),
@@ -146,6 +144,22 @@ class MVFERModel(CLIPModel):
             view_weights=view_weights,
             frame_weights=frame_weights,
         )
+
+    def fuse(
+        self, features: Tensor, mask: Tensor, angles_deg: Tensor, times_s: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Join the features of views, whose tower pass is the costly part, to one per sample.
+
+        Args:
+            features (`torch.Tensor` of shape `(B, T, V, D)`), mask (`(B, T, V)`, bool), angles_deg (`(B, V, 2)`), times_s
+                (`(B, T)`).
+        Returns:
+            fused `(B, D)`, view weights `(B, T, V)` and frame weights `(B, T)`.
+        """
+        frames_present = mask.any(dim=2)
+        frames, view_weights = self.view_fusion(features, mask, place_angles(angles_deg).unsqueeze(1))
+        fused, frame_weights = self.frame_fusion(frames, frames_present, place_times(times_s, frames_present))
+        return fused, view_weights, frame_weights
 
     @can_return_tuple
     def forward(

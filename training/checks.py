@@ -21,6 +21,7 @@ def check_data(config: TrainConfig, data_sets: list) -> None:
                     f"{folder}: split {split!r} is missing or empty; build the data set with more subjects"
                 )
         texts = config.contrastive_weight or config.view_contrastive_weight or config.phrase_weight
+        texts = texts and config.stage == "pretrain"
         silent = sum(not captions for captions in splits["train"]["captions"])
         if texts and silent == len(splits["train"]):
             raise ValueError(
@@ -31,7 +32,7 @@ def check_data(config: TrainConfig, data_sets: list) -> None:
             classes = {label for label in splits[split]["expression"] if label >= 0}
             if len(classes) < 2:
                 raise ValueError(
-                    f"{folder}: {split} rows show {len(classes)} of the expressions; zero-shot accuracy needs at least two. "
+                    f"{folder}: {split} rows show {len(classes)} of the expressions; an accuracy needs at least two. "
                     f"See python -m dataset_scripts.validate {folder}"
                 )
         subjects = {split: set(rows["subject"]) for split, rows in splits.items()}
