@@ -138,7 +138,7 @@ def push_run(folder: str | Path, repo_id: str, *, private: bool = True, token: s
 
 def _write_model(folder: Path, model: MVFERModel, processor: MVFERProcessor) -> None:
     model_class, processor_class, image_class = type(model), type(processor), type(processor.image_processor)
-    auto_classes, task, pipeline_class = EXPORTS[model_class]
+    auto_classes, task, pipeline_class = EXPORTS.get(model_class, EXPORTS[MVFERModel])
     model_class.register_for_auto_class(auto_classes[0])
     model_class.config_class.register_for_auto_class()
     processor_class.register_for_auto_class()
