@@ -14,7 +14,7 @@ import torch
 from dataset_scripts.schema import dataset_info
 from evaluation.evaluate import brief, environment, open_splits, score_rows
 from evaluation.features import embed_split
-from evaluation.zero_shot import present_classes
+from evaluation.zero_shot import check_single_label, present_classes
 
 
 def evaluate_classifier(
@@ -37,9 +37,10 @@ def evaluate_classifier(
     Returns:
         `dict`, ready for JSON. Scores are `{"mean", "low", "high"}` (95 %, subjects resampled).
     Raises:
-        ValueError: if a split is missing, the tested one has no labelled rows, or the views' channels are not those that the
-            model's processor renders.
+        ValueError: if a split is missing, the tested one has no labelled rows, the views' channels are not those that the
+            model's processor renders, or the model is a multi-label one.
     """
+    check_single_label(model)
     options = {"batch_size": batch_size, "progress": progress}
     splits = open_splits(dataset_dir, split, processor)
     tested = labelled(splits[split])

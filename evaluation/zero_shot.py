@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from evaluation.features import embed_split
+from modeling_mvfer.classification_mvfer import MULTI_LABEL
 from modeling_mvfer.zeroshot_mvfer import class_embeddings, class_logits
 from processing.prompts_mvfer import prompts_for
 
@@ -46,12 +47,23 @@ def logits_function(
     """How a model classifies: by prompts of the labels, or, fine-tuned, by its head, which has its own labels.
 
     Returns:
-        the labels, and a function from unit-length embeddings `(B, D)` to logits `(B, K)`.
+        the labels, and a function from unit-length embeddings `(B, D)` to logits `(B, K)`, of which one is true.
+    Raises:
+        ValueError: if the model is a multi-label one.
     """
     if hasattr(model, "head"):
+        check_single_label(model)
         return list(model.config.id2label.values()), model.head
     classes = embed_classes(model, tokenizer, labels, kinds=kinds, language=language)
     return list(labels), partial(class_logits, class_embeds=classes, scale=logit_scale(model))
+
+
+def check_single_label(model) -> None:
+    """Raise a ValueError if a fine-tuned model has several labels at once, to which the scores here do not apply."""
+    if model.config.problem_type == MULTI_LABEL:
+        raise ValueError(
+            "this is a multi-label model, of whose labels several may be true at once; use pipeline('mesh-classification')"
+        )
 
 
 def logit_scale(model) -> float:

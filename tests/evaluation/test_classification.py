@@ -7,7 +7,7 @@ import torch
 from dataset_scripts.schema import load_splits
 from evaluation.classification import classifier_score, evaluate_classifier
 from evaluation.evaluate import accuracies, main, table
-from evaluation.zero_shot import embed_classes, zero_shot_score
+from evaluation.zero_shot import embed_classes, logits_function, zero_shot_score
 from modeling_mvfer import MVFERForFaceClassification, cli
 from modeling_mvfer.hub import save_run
 from tests.train.toy import write_toy_data
@@ -59,6 +59,15 @@ def test_a_class_that_the_model_does_not_know_counts_as_missed(small_model, smal
     results = evaluate_classifier(two, small_processor, toy, progress=False)
     assert results["classification"]["per_class"]["surprise"]["recall"] == 0
     assert np.sum(results["confusion_matrix"]["counts"]) == 9
+
+
+def test_a_multi_label_model_is_not_scored_as_if_one_label_were_true(small_model, small_processor, toy):
+    fields = {"problem_type": "multi_label_classification"}
+    several = MVFERForFaceClassification.from_model(small_model, LABELS, **fields)
+    with pytest.raises(ValueError, match="multi-label"):
+        evaluate_classifier(several, small_processor, toy, progress=False)
+    with pytest.raises(ValueError, match="multi-label"):
+        logits_function(several, small_processor.tokenizer, LABELS)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageClassification, pipeline
 
-from modeling_mvfer import MVFERForFaceClassification
+from modeling_mvfer import MeshClassificationPipeline, MVFERForFaceClassification
 from modeling_mvfer.hub import load_run, save_run
 from modeling_mvfer.zeroshot_mvfer import class_embeddings, class_logits
 
@@ -176,6 +176,20 @@ def test_the_stock_pipeline_takes_a_photo_and_ours_a_mesh(tuned, tuned_run, smal
     one_view = classify(face_obj, adaptive_views=1.0)
     assert scores(one_view) != pytest.approx(scores_of(mesh), abs=1e-5)
     assert scores(classify(face_obj, adaptive_views=0.0)) == pytest.approx(scores_of(mesh), abs=1e-5)
+
+
+@torch.no_grad()
+def test_a_multi_label_model_gives_every_label_a_probability_of_its_own(small_model, small_processor, face_obj):
+    fields = {"problem_type": "multi_label_classification"}
+    model = MVFERForFaceClassification.from_model(small_model, LABELS, **fields)
+    classify = MeshClassificationPipeline(
+        model=model, processor=small_processor, task="mesh-classification", device="cpu"
+    )
+    expected = model(**small_processor(meshes=[face_obj], return_tensors="pt")).logits.sigmoid()[0]
+    assert scores(classify(face_obj)) == pytest.approx(scores_of(expected), abs=1e-5)
+    assert classify([]) == []
+    with pytest.raises(ValueError, match="several at once"):
+        classify(face_obj, adaptive_views=0.5)
 
 
 # Run where none of our packages can be imported: what a stranger does with the folder.
