@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks.ablation import interval
+from benchmarks.arms import interval
 
 WAYS = {  # name: flags; the model is the trained one unless a way says otherwise (the last flag counts)
     "probe": ["--method", "probe"],

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from pyarrow.csv import ParseOptions, ReadOptions, read_csv
 
-from .flags import arguments, run
+from .head_sets import arguments, run
 from .recipes import SHAPES
 from .synthesis import HeadModel, Source
 

@@ -4,7 +4,7 @@ In, one of
 - a table `metadata.csv` or `metadata.jsonl` with the column `file_name` and any of: subject, label, caption, action_units
   ("12+6"), split, moment, camera, frame, time_s, yaw_deg, pitch_deg;
 - `<split>/<label>/<file>` or `<label>/<file>`, as `imagefolder` has it; every file is then a person of its own, unless
-  `--subject_pattern` finds the person's name in the file's;
+  `--subject_pattern` finds the person's name in the file's; pictures beside meshes are taken for their textures;
 - photos of one moment, `<subject>/<moment>/cam0.jpg`, `cam1.jpg` and so on; the moment's name may be a label ("happy_1").
 
 Photos of one moment are the views of one row, so no mesh is needed. Where the cameras stand is told by yaw_deg and pitch_deg in
@@ -12,9 +12,10 @@ the table, or by `--cameras cam0=-30 cam1=0 cam2=30`.
 """
 
 import argparse
+import math
 import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from processing.meshes_mvfer import MESH_SUFFIXES
@@ -27,29 +28,46 @@ from .schema import SPLITS
 from .tables import need_columns, read_table
 
 TABLES = ("metadata.csv", "metadata.jsonl")
+COLUMNS = ("subject", "label", "caption", "action_units", "split", "moment", "camera", "frame", "time_s", "yaw_deg")
+COLUMNS += ("pitch_deg",)
 SPLIT_NAMES = {"valid": "validation", "val": "validation", "dev": "validation"}
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def find(source: Path, flags: argparse.Namespace) -> Found:
     """What the table lists, or what the folders hold."""
     cameras = _cameras(flags.cameras)
+    try:
+        pattern = re.compile(flags.subject_pattern) if flags.subject_pattern else None
+    except re.error as error:
+        raise ValueError(f"--subject_pattern {flags.subject_pattern!r} is no regular expression: {error}") from error
     tables = [source / name for name in TABLES if (source / name).is_file()]
     if len(tables) > 1:
         raise ValueError(f"{source}: both {' and '.join(TABLES)}; keep one")
     found = Found()
-    rows = _from_table(source, tables[0], found) if tables else _from_folders(source, flags.subject_pattern, found)
+    rows = _from_table(source, tables[0], found) if tables else _from_folders(source, pattern, found)
     unknown = sorted({row["label"] for row in rows if row.get("label") and find_expression(row["label"]) is None})
     if unknown:
         print(f"labels that are none of the expressions, kept as `task`: {', '.join(unknown[:10])}", file=sys.stderr)
     groups: dict[tuple, list[dict]] = defaultdict(list)
     for row in rows:
         groups[row["subject"], row["moment"]].append(row)
+    names: Counter = Counter()
     for (subject, moment), members in groups.items():
+        name = _safe_name(subject, moment)
+        names[subject, name] += 1
+        if names[subject, name] > 1:
+            name = f"{name}-{names[subject, name]}"
         try:
-            found.scans.append(_scan(subject, moment, members, cameras))
+            found.scans.append(_scan(subject, name, members, cameras))
         except ValueError as error:
-            found.rejected.append((members[0]["path"], str(error)))
+            found.rejected += [(row["path"], str(error)) for row in members]
     return found
+
+
+def _safe_name(subject: str, moment: str) -> str:
+    """The moment's name without the person's."""
+    return re.sub(r"[^\w.-]+", "-", moment.replace(subject, "")).strip("-_.") or "scan"
 
 
 def _from_table(source: Path, table: Path, found: Found) -> list[dict]:
@@ -58,7 +76,7 @@ def _from_table(source: Path, table: Path, found: Found) -> list[dict]:
     kept = []
     for number, row in enumerate(rows):
         path = source / row["file_name"]
-        if not path.resolve().is_relative_to(source.resolve()) or not _is_ours(path):
+        if not _is_inside(path, source) or not _is_ours(path):
             found.rejected.append((path, f"row {number + 1} of {table.name}: no mesh or photo inside the folder"))
             continue
         own = Path(row["file_name"]).with_suffix("").as_posix().replace("/", "-")
@@ -67,11 +85,13 @@ def _from_table(source: Path, table: Path, found: Found) -> list[dict]:
     return kept
 
 
-def _from_folders(source: Path, subject_pattern: str | None, found: Found) -> list[dict]:
-    rows = []
-    for path in sorted(p for p in source.rglob("*") if p.is_file() and _is_ours(p)):
+def _from_folders(source: Path, pattern: re.Pattern | None, found: Found) -> list[dict]:
+    rows, textures = [], 0
+    files, with_meshes = _listed(source, found)
+    for path in files:
         parts = path.relative_to(source).parts
-        if path.suffix.lower() in PHOTO_SUFFIXES and _is_texture(path):
+        if path.parent in with_meshes and _is_photo(path):
+            textures += 1
             continue
         camera = re.fullmatch(r"(cam\w*?\d+)", path.stem, re.IGNORECASE)
         if camera and len(parts) >= 3:
@@ -85,19 +105,37 @@ def _from_folders(source: Path, subject_pattern: str | None, found: Found) -> li
         if len(parts) not in (2, 3) or (len(parts) == 3 and _split(parts[0]) is None):
             found.rejected.append((path, "expected <split>/<label>/<file>, <label>/<file>, or a metadata.csv"))
             continue
-        subject = "-".join(path.relative_to(source).with_suffix("").parts)
-        if subject_pattern:
-            match = re.search(subject_pattern, path.stem)
+        subject, moment = "-".join(parts), parts[-2]
+        if pattern:
+            match = pattern.search(path.stem)
             if match is None:
-                found.rejected.append((path, f"no person's name in it, looked for with {subject_pattern!r}"))
+                found.rejected.append((path, f"no person's name in it, looked for with {pattern.pattern!r}"))
                 continue
-            subject = match[match.lastindex or 0]
+            subject, moment = match[match.lastindex or 0], f"{parts[-2]}-{path.stem}"
         split = _split(parts[0]) if len(parts) == 3 else None
-        rows.append(dict(subject=subject, moment=path.stem, label=parts[-2], split=split, path=path))
+        rows.append(dict(subject=subject, moment=moment, label=parts[-2], split=split, path=path))
+    if textures:
+        print(f"pictures beside meshes, taken for their textures: {textures}", file=sys.stderr)
     return rows
 
 
-def _scan(subject: str, moment: str, rows: list[dict], cameras: dict[str, tuple[float, float]]) -> Scan:
+def _listed(source: Path, found: Found) -> tuple[list[Path], set[Path]]:
+    """All meshes and photos in order, whatever they turn out to be, and the folders that hold meshes."""
+    files = []
+    for path in sorted(source.rglob("*")):
+        if path.is_dir():
+            if path.is_symlink():
+                found.rejected.append((path, "a link to a folder; what it leads to was not looked at, copy it here"))
+        elif not _is_ours(path):
+            continue
+        elif _UNWRITABLE.search(str(path.relative_to(source))):
+            found.rejected.append((path, "a name that is no UTF-8, or holds control characters; rename the file"))
+        else:
+            files.append(path)
+    return files, {path.parent for path in files if not _is_photo(path)}
+
+
+def _scan(subject: str, name: str, rows: list[dict], cameras: dict[str, tuple[float, float]]) -> Scan:
     """The row of one moment (or of one sequence of moments, if there are frames)."""
     first = rows[0]
     label, split = first.get("label", ""), first.get("split") or None
@@ -105,12 +143,12 @@ def _scan(subject: str, moment: str, rows: list[dict], cameras: dict[str, tuple[
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
     by_frame: dict[float, list[dict]] = defaultdict(list)
     for row in rows:
-        by_frame[float(row.get("frame") or 0)].append(row)
+        by_frame[_number(row, "frame", 0.0)].append(row)
     frames, times, angles = [], [], ()
     for number, members in sorted(by_frame.items()):
         members.sort(key=lambda row: row.get("camera") or "")
         paths = tuple(row["path"] for row in members)
-        photos = [path.suffix.lower() in PHOTO_SUFFIXES for path in paths]
+        photos = [_is_photo(path) for path in paths]
         if any(photos) and not all(photos) or (not any(photos) and len(paths) > 1):
             raise ValueError(f"{len(paths)} files for one moment, expected one mesh, or photos of several cameras")
         if all(photos):
@@ -119,12 +157,11 @@ def _scan(subject: str, moment: str, rows: list[dict], cameras: dict[str, tuple[
                 raise ValueError("the frames of one sequence have different cameras")
             angles = these
         frames.append(paths if all(photos) else paths[0])
-        times.append(float(members[0].get("time_s") or number / 25))
+        times.append(_number(members[0], "time_s", number / 25))
     expression = find_expression(label) if label else None
-    safe = re.sub(r"[^\w.-]+", "-", moment).replace(subject, "").strip("-_.") or "scan"
     return Scan(
         subject=subject,
-        name=safe,
+        name=name,
         frames=tuple(frames),
         times_s=tuple(times),
         view_angles_deg=angles,
@@ -138,7 +175,7 @@ def _scan(subject: str, moment: str, rows: list[dict], cameras: dict[str, tuple[
 
 def _angle(row: dict, cameras: dict[str, tuple[float, float]], count: int) -> tuple[float, float]:
     if row.get("yaw_deg"):
-        return float(row["yaw_deg"]), float(row.get("pitch_deg") or 0)
+        return _number(row, "yaw_deg", 0.0), _number(row, "pitch_deg", 0.0)
     name = (row.get("camera") or "").lower()
     if name in cameras:
         return cameras[name]
@@ -168,14 +205,36 @@ def _is_ours(path: Path) -> bool:
     return path.name.lower().endswith((*MESH_SUFFIXES, *PHOTO_SUFFIXES))
 
 
-def _is_texture(path: Path) -> bool:
-    """Whether a picture belongs to the mesh of the same name beside it."""
-    return any(path.with_suffix(suffix).exists() for suffix in MESH_SUFFIXES)
+def _is_photo(path: Path) -> bool:
+    return path.suffix.lower() in PHOTO_SUFFIXES
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path of a table, links followed, stays in the folder."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # absurd names, loops of links
+        return False
+
+
+def _number(row: dict, column: str, otherwise: float) -> float:
+    text = row.get(column)
+    try:
+        value = float(text) if text else otherwise
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{column} is {text!r}, expected a number")
+    return value
 
 
 def add_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--cameras", nargs="+", default=[], metavar="NAME=YAW", help="where cameras stand, in degrees")
-    flags.add_argument("--subject_pattern", help="regular expression that finds the person in a file's name")
+    flags.add_argument(
+        "--subject_pattern",
+        help="regular expression that finds the person in a file's name, its last group if it has groups, such as "
+        "'^([a-z]+)_'; without it, every file is a person of its own",
+    )
 
 
 FOLDER = ScanSet(
@@ -185,7 +244,8 @@ FOLDER = ScanSet(
     license="other",
     citation="",
     sharing="Whether it may be shared is for its owner, and for the people in it, to say.",
-    layout="a metadata.csv with file_name, or <split>/<label>/<file>, or <subject>/<moment>/cam0.jpg",
+    layout=f"{TABLES[0]} or {TABLES[1]} with file_name and any of {', '.join(COLUMNS)}; or <split>/<label>/<file>; or "
+    "<label>/<file>; or photos <subject>/<moment>/cam0.jpg and so on",
     find=find,
     add_flags=add_flags,
 )

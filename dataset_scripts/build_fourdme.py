@@ -60,7 +60,7 @@ def _scan(folder: Path, row: dict[str, str], fps: float) -> Scan:
         **timed(window, fps),
         expression="surprise" if [e.lower() for e in emotions] == ["surprise"] else None,
         action_units=parse_units(row["AUs"]) if row["AUs"] else None,
-        columns={"task": "+".join(emotions)},
+        columns={"task": "+".join(emotions), "apex_time_s": (apex - window[0][0]) / fps},
     )
 
 

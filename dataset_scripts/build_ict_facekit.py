@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .flags import arguments, run
+from .head_sets import arguments, run
 from .recipes import SHAPES
 from .synthesis import HeadModel, Source
 

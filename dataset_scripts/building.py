@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -93,7 +94,7 @@ def build(
     Returns:
         the `dataset_info`; `complete` is false while shards of other machines are missing.
     Raises:
-        ValueError: if the folder holds a build with other settings.
+        ValueError: if the folder holds a build with other settings, or a process is killed.
     """
     if num_proc < 1 or not 0 <= shard_index < num_shards:
         raise ValueError(
@@ -102,9 +103,11 @@ def build(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     info = info | {"shards": {split: sum(shard.split == split for shard in shards) for split in schema.SPLITS}}
-    _claim(folder, info)
-    schema.write_rejected(folder, rejected)
-    todo = [shard for shard in shards[shard_index::num_shards] if not shard.path(folder).exists()]
+    before = _claim(folder, info)
+    if not before.get("complete"):
+        schema.write_rejected(folder, rejected)
+    mine = [shard for shard in shards[shard_index::num_shards] if not _is_empty(before, shard.split)]
+    todo = [shard for shard in mine if not shard.path(folder).exists()]
     started = time.perf_counter()
     done = sum(_run(make_worker, folder, todo, num_proc))
     if done:
@@ -115,12 +118,17 @@ def build(
 
 
 def _views_in(path: Path) -> int:
-    groups = pq.read_table(path, columns=["frame_times_s", "view_angles_deg"]).to_pylist()
+    groups = schema.read_columns(path, ["frame_times_s", "view_angles_deg"]).to_pylist()
     return sum(len(row["frame_times_s"]) * len(row["view_angles_deg"]) for row in groups)
 
 
-def _claim(folder: Path, info: dict) -> None:
-    """Write down whose folder this is, or refuse to mix two builds."""
+def _is_empty(info: dict, split: str) -> bool:
+    """Whether a complete build found nothing usable for a split that was to have rows; it then has no shards."""
+    return info.get("complete", False) and info["rows"][split] == 0
+
+
+def _claim(folder: Path, info: dict) -> dict:
+    """Write down whose folder this is, or refuse to mix two builds; what was written down there before."""
     path = folder / schema.INFO_FILE
     if path.exists():
         old = json.loads(path.read_text(encoding="utf-8"))
@@ -130,8 +138,9 @@ def _claim(folder: Path, info: dict) -> None:
                     f"{folder} holds a build with another {key} ({old.get(key)} instead of {info[key]}); "
                     "delete the folder or choose another --out"
                 )
-        return
+        return old
     schema.write_json(path, info | {"complete": False})
+    return {}
 
 
 def _run(make_worker, folder, todo, num_proc):
@@ -153,14 +162,21 @@ def _run(make_worker, folder, todo, num_proc):
     with bar, ProcessPoolExecutor(num_proc, context, _start_worker, (make_worker,)) as pool:
         futures = {pool.submit(_build_shard, shard, folder): shard for shard in todo}
         for future in as_completed(futures):
-            yield future.result()
+            try:
+                yield future.result()
+            except BrokenProcessPool as error:
+                raise ValueError(
+                    f"a process of the build was killed, most likely for memory; run the same command again with fewer than "
+                    f"--num_proc {num_proc}: finished shards are kept"
+                ) from error
             bar.update(len(futures[future].subjects))
 
 
 def finish(folder: Path) -> dict:
     """If every shard is there: count, list what was rejected, write the card; last of all, say that the folder is complete."""
     info = json.loads((folder / schema.INFO_FILE).read_text(encoding="utf-8"))
-    paths = [(split, schema.shard_path(folder, split, i, n)) for split, n in info["shards"].items() for i in range(n)]
+    planned = {split: count for split, count in info["shards"].items() if not _is_empty(info, split)}
+    paths = [(split, schema.shard_path(folder, split, i, n)) for split, n in planned.items() for i in range(n)]
     if not all(path.exists() for _, path in paths):
         return info
     counts = {split: sum(pq.read_metadata(path).num_rows for s, path in paths if s == split) for split in schema.SPLITS}
@@ -176,10 +192,13 @@ def finish(folder: Path) -> dict:
     for left in folder.glob(".*.parquet.*.tmp"):  # of killed runs
         left.unlink()
     schema.write_json(folder / schema.INFO_FILE, info)
+    for split, path in paths:  # `datasets` reads no set that has a split without rows
+        if not counts[split]:
+            path.unlink()
     if rejected:
         print(f"{len(rejected)} items could not be made; their reasons are in {folder / schema.REJECTED_FILE}")
     return info
 
 
 def _subjects(path: Path) -> set[str]:
-    return set(pq.read_table(path, columns=["subject"])["subject"].to_pylist())
+    return set(schema.read_columns(path, ["subject"])["subject"].to_pylist())

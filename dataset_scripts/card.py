@@ -4,7 +4,7 @@ from processing.prompts_mvfer import EXPRESSIONS
 
 from .schema import SPLITS
 
-FORMAT_VERSION = "1.0.0"
+FORMAT_VERSION = "1.1.0"
 RENDERER = "mvfer z-buffer 1"
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -110,6 +110,8 @@ def _synthetic(info: dict) -> tuple[str, str]:
     build = info["build"]
     varied = "Geometry, framing and light vary from scan to scan." if build["vary_geometry"] else "All scans are clean."
     sequences = f"sequences of {build['num_frames']} frames at {build['fps']:g} fps"
+    if build["magnification"] != 1:
+        sequences += f", movement since the first frame magnified {build['magnification']:g} times"
     kind = {"3d": "single scans", "4d": sequences, "micro": f"micro-expressions in {sequences}"}[build["kind"]]
     intro = f"""Synthetic faces, rendered from several angles: {kind} of people who do not exist, made from {info["source"]}
 ({info["source_url"]}, version {info["source_version"]}). Nobody's face is in it. {varied}"""

@@ -1,8 +1,9 @@
 """The field's protocols, as data: who is tested, on which rows, in which folds, and where that is written.
 
 In: a built data set and the name of a protocol. Out: folds of subjects that never overlap, and the splits of one fold. Within
-a fold, a tenth of the training subjects is set aside for validation: nothing is chosen on test subjects. The sources are cited as
-the field commonly reports them: check the paper before you quote its protocol.
+a fold, a tenth of the training subjects is set aside for validation: nothing is chosen on test subjects. The full texts of the
+papers were not at hand: `source` is where a protocol comes from, `reading` how we understand it, after later papers' accounts.
+Check the paper before you quote its protocol.
 """
 
 import hashlib
@@ -32,11 +33,13 @@ class Protocol:
         expressions: classes that are tested, and that a subject must all show to be drawn; empty: all rows.
         min_intensity: rows below are left out.
         source: who tests so.
+        reading: what that means here, and where papers differ.
     """
 
     data_set: str
     folds: int
     source: str
+    reading: str
     subjects: int | None = None
     expressions: tuple[str, ...] = ()
     min_intensity: float = 0.0
@@ -46,8 +49,11 @@ PROTOCOLS = {
     "bu3dfe-subset1": Protocol(
         "mvfer-bu3dfe",
         10,
-        "Gong et al., Automatic facial expression recognition on a single 3D face, ACM MM 2009: 60 subjects, the two highest "
-        "levels, six expressions, drawn anew for every repetition",
+        source="Gong, Wang, Liu & Tang, Automatic Facial Expression Recognition on a Single 3D Face by Exploring Shape "
+        "Deformation, ACM Multimedia 2009; called Subset I in Li, Sun, Xu & Chen, Multimodal 2D+3D Facial Expression "
+        "Recognition With Deep Fusion Convolutional Neural Network, IEEE TMM 19(12), 2017",
+        reading="60 of the 100 subjects, levels 3 and 4 of six expressions (720 scans), ten folds; papers either draw the 60 "
+        "once or anew for each of 100 to 1000 repetitions: here, `seed` draws them",
         subjects=60,
         expressions=SIX,
         min_intensity=0.75,
@@ -55,7 +61,9 @@ PROTOCOLS = {
     "bu3dfe-subset2": Protocol(
         "mvfer-bu3dfe",
         10,
-        "Li et al., Multimodal 2D+3D Facial Expression Recognition With Deep Fusion CNN, IEEE TMM 2017: all four levels",
+        source="Li, Sun, Xu & Chen, IEEE TMM 19(12), 2017, as Subset II",
+        reading="all four levels; with 60 drawn subjects, as in Subset I. A paper that takes all 100 (2,400 scans) is not the "
+        "same protocol",
         subjects=60,
         expressions=SIX,
         min_intensity=0.25,
@@ -63,18 +71,34 @@ PROTOCOLS = {
     "bosphorus-10fold": Protocol(
         "mvfer-bosphorus",
         10,
-        "Li et al., IEEE TMM 2017: 60 of the 65 subjects that show all six expressions",
+        source="Li, Sun, Xu & Chen, IEEE TMM 19(12), 2017",
+        reading="60 subjects drawn from those who show all six expressions (about 65 of 105), one scan each (360), ten folds",
         subjects=60,
         expressions=SIX,
     ),
     "bu4dfe-10fold": Protocol(
-        "mvfer-bu4dfe", 10, "Sun & Yin, ECCV 2008, and later work: ten folds, subject-independent", expressions=SIX
+        "mvfer-bu4dfe",
+        10,
+        source="Sun & Yin, Facial Expression Recognition Based on 3D Dynamic Range Model Sequences, ECCV 2008; Behzad et al., "
+        "CCDN, arXiv 1905.02319",
+        reading="ten folds of all 101 subjects, one prediction per sequence; earlier papers take 60 subjects, or windows of "
+        "some frames",
+        expressions=SIX,
     ),
-    "fourdme-loso": Protocol("mvfer-fourdme", 0, "Li et al., 4DME, IEEE TAC 2022: leave one subject out"),
+    "fourdme-loso": Protocol(
+        "mvfer-fourdme",
+        0,
+        source="Li, Cheng, Li, Behzad, Shen, Zafeiriou, Pantic & Zhao, 4DME: A Spontaneous 4D Micro-Expression Dataset With "
+        "Multimodalities, IEEE TAC 2022",
+        reading="one subject left out at a time; the set's own labels (several per row) are in `task`",
+    ),
     "bp4d-from-bu4dfe": Protocol(
         "mvfer-bp4d",
         1,
-        "cross-data-set test: trained on BU-4DFE, every BP4D subject is a test subject",
+        source="the cross-data-set test of Behzad et al., such as FACET-VLM, arXiv 2507.01673; BP4D: Zhang et al., IVC 32(10), "
+        "2014",
+        reading="trained on BU-4DFE; every BP4D subject is tested, on all tasks that were to elicit one of the six. Papers may "
+        "take fewer tasks (happiness and disgust): compare class by class",
         expressions=SIX,
     ),
 }

@@ -51,7 +51,7 @@ class Pseudonyms:
 
     def __call__(self, name: str) -> str:
         """The pseudonym of a subject, or of any name: "s" and twelve hexadecimal digits."""
-        return "s" + hmac.new(self._key, name.encode(), hashlib.sha256).hexdigest()[:12]
+        return "s" + hmac.new(self._key, name.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()[:12]
 
     @property
     def key_id(self) -> str:
@@ -69,7 +69,7 @@ def write_mapping(path: str | os.PathLike, rows: Iterable[tuple[str, str, str]],
     if path.resolve().is_relative_to(Path(data_set).resolve()):
         raise ValueError(f"{path} would lie in the data set, whose pseudonyms it resolves; put it elsewhere")
     try:
-        with path.open("w", newline="", encoding="utf-8") as stream:
+        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
             writer = csv.writer(stream)
             writer.writerow(("id", "subject", "file"))
             writer.writerows(rows)

@@ -10,22 +10,22 @@ import hashlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from processing.channels_mvfer import COLOR_CHANNELS
 from processing.meshes_mvfer import load_mesh
-from processing.rendering_mvfer import BACKENDS, RenderSettings, resolve_backend
 
 from . import card, schema
 from .building import Shard, build, cut
+from .flags import HelpFormatter, add_build_flags, parallel_options, render_settings, settings_of
 from .pseudonyms import DEFAULT_KEY_FILE, Pseudonyms, write_mapping
-from .scans import PseudonymousScan, Scan, ScanRenderer, ScanSettings, without_paths
+from .scans import RGB, PseudonymousScan, Scan, ScanRenderer, ScanSettings, without_paths
 from .splits import check_disjoint, split_subjects
 
 FRAMES_PER_SHARD = 2000
-RGB = ("red", "green", "blue")
+REJECTIONS_SHOWN = 10
 LICENSED = "Licensed to the person who signed for it: neither scans nor renderings may be passed on."
 SEXES = {"F": "female", "M": "male"}  # the first letter of a subject's name in the sets of Binghamton
 UP_AXES = ("y", "-y", "z", "-z", "x", "-x")
@@ -70,39 +70,37 @@ def arguments(scan_set: ScanSet) -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(
         description=f"Build a data set from {scan_set.title}.",
         epilog=f"Expects {scan_set.layout}. {scan_set.sharing}",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = flags.add_argument
     add("--source", required=True, help="folder of the set, as its owner gave it to you")
-    add("--out", required=True, help="folder to write")
-    add("--size_px", type=int, default=224, help="height and width of the views")
-    add("--supersampling", type=int, default=1, help="samples per pixel and axis")
-    add(
-        "--channels",
-        nargs=3,
-        default=None,
-        metavar="CHANNEL",
-        help="what the three channels show; default: the scan's colours if the first one has any, else its geometry",
+    add_build_flags(
+        flags,
+        size_px=224,
+        supersampling=1,
+        default_channels="the scan's colours if the first one has any, else its geometry",
+        languages=default.languages,
+        captions_per_row=default.captions_per_row,
+        seed=default.seed,
     )
     add("--geometry_only", action="store_true", help="leave colours out, for privacy")
-    add("--view_angles_deg", type=float, nargs="+", metavar="YAW", help="yaw of every view; default -30 0 30")
     add("--up_axis", default=scan_set.up_axis, choices=UP_AXES, help="axis of the scans that points up")
     add("--num_frames", type=int, default=default.num_frames, help="frames kept of a longer sequence; 0: all")
     add(
         "--label_prompts", action="store_true", help="also make texts of the labels; this is supervision, and marked so"
     )
     add("--keep_demographics", action="store_true", help="write sex, age group and ancestry where the set tells them")
-    add("--languages", nargs="+", default=list(default.languages), choices=("en", "ja"), help="of the captions")
-    add("--captions_per_row", type=int, default=default.captions_per_row, help="per language")
-    add("--split", type=float, nargs=3, default=list(default.fractions), metavar=("TRAIN", "VALIDATION", "TEST"))
-    add("--seed", type=int, default=default.seed, help="of splits and wordings")
-    add("--key_file", default=None, help=f"key of the pseudonyms, made if absent; default {DEFAULT_KEY_FILE}")
-    add("--mapping", default=None, help="also write a CSV that leads from rows to files, outside of the data set")
-    add("--unallowed", default=None, help="file with the names of subjects that must not be used, one per line")
-    add("--backend", choices=BACKENDS, default="auto", help="rasteriser; auto is numba where installed")
-    add("--num_proc", type=int, default=os.cpu_count() or 1, help="processes")
-    add("--num_shards", type=int, default=1, help="number of machines that share the build")
-    add("--shard_index", type=int, default=0, help="which of them this is")
+    add(
+        "--split",
+        type=float,
+        nargs=3,
+        default=list(default.fractions),
+        metavar=("TRAIN", "VALIDATION", "TEST"),
+        help="shares of the people, where the source has no splits of its own",
+    )
+    add("--key_file", help=f"key of the pseudonyms, made if absent; default: {DEFAULT_KEY_FILE}")
+    add("--mapping", help="also write a CSV that leads from rows to files, outside of the data set")
+    add("--unallowed", help="file with the names of subjects that must not be used, one per line")
     scan_set.add_flags(flags)
     return flags
 
@@ -115,8 +113,17 @@ def main(scan_set: ScanSet, argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if info.get("complete"):
-        print(f"{flags.out}: {info['rows']}, {info['bytes'] / 1e6:.1f} MB")
+    if not info.get("complete"):
+        print(
+            f"{flags.out}: shards of other machines are missing; the last machine, or dataset_scripts.merge, completes it"
+        )
+        return 0
+    if info["rejected"] and not flags.mapping:
+        print("which files these are, --mapping FILE tells, for your eyes alone")
+    if not any(info["rows"].values()):
+        print(f"error: {flags.out}: not one scan could be used; see {schema.REJECTED_FILE} in it", file=sys.stderr)
+        return 1
+    print(f"{flags.out}: {info['rows']}, {info['bytes'] / 1e6:.1f} MB")
     return 0
 
 
@@ -136,21 +143,18 @@ def run(scan_set: ScanSet, flags: argparse.Namespace) -> dict:
         reasons = "".join(f"; {path}: {reason}" for path, reason in found.rejected[:3])
         raise ValueError(f"{source}: no scans found; expected {scan_set.layout}{reasons}")
     key = Pseudonyms.from_file(flags.key_file)
-    settings = _settings(scans[0], flags)
+    settings = _settings(scans, flags)
     items = _named([scan.sampled(settings.num_frames) for scan in scans], key)
     shards = _shards(items, settings)
-    rejected = []
-    for path, reason in found.rejected:
-        print(f"{path}: {reason}", file=sys.stderr)
-        rejected.append({"id": key(str(path.relative_to(source))), "reason": without_paths(reason, [path])})
+    rejected = _rejected(source, found.rejected, key)
     if flags.mapping:
         rows = [(item.id, item.scan.subject, str(file)) for item in items for file in item.scan.files]
         rows += [(line["id"], "", str(path)) for line, (path, _) in zip(rejected, found.rejected, strict=True)]
         write_mapping(flags.mapping, rows, flags.out)
     options = _own_options(scan_set, flags) | {"key_id": key.key_id}
     info = card.describe_scans(scan_set, settings, options, _version(source, scans))
-    parallel = {name: getattr(flags, name) for name in ("num_proc", "num_shards", "shard_index")}
-    return build(functools.partial(ScanRenderer, settings), info, shards, flags.out, rejected=rejected, **parallel)
+    make_worker = functools.partial(ScanRenderer, settings)
+    return build(make_worker, info, shards, flags.out, rejected=rejected, **parallel_options(flags))
 
 
 def _own_options(scan_set: ScanSet, flags: argparse.Namespace) -> dict:
@@ -178,30 +182,46 @@ def unallowed_subjects(source: Path, file: str | None) -> set[str]:
     return names
 
 
-def _settings(first: Scan, flags: argparse.Namespace) -> ScanSettings:
-    """Settings of a build; without `--channels`, the first scan tells whether there are colours to show."""
+def _rejected(source: Path, found: Sequence[tuple[Path, str]], key: Pseudonyms) -> list[dict]:
+    """What is written of files that are not used; the user is shown the first of them under their own names."""
+    for path, reason in found[:REJECTIONS_SHOWN]:
+        print(f"{path if str(path).isprintable() else ascii(str(path))}: {reason}", file=sys.stderr)
+    if len(found) > REJECTIONS_SHOWN:
+        print(f"... and {len(found) - REJECTIONS_SHOWN} more", file=sys.stderr)
+    return [
+        {"id": key(os.path.relpath(path, source)), "reason": without_paths(reason, [path])} for path, reason in found
+    ]
+
+
+def _settings(scans: Sequence[Scan], flags: argparse.Namespace) -> ScanSettings:
+    """Settings of a build; without `--channels`, the first readable scan tells whether there are colours to show."""
     channels = flags.channels
-    photos = not isinstance(first.frames[0], Path)
-    if photos and (flags.geometry_only or (channels and set(channels) - set(COLOR_CHANNELS))):
-        raise ValueError(f"photos have colours and no geometry; drop --geometry_only, and --channels other than {RGB}")
+    photos = not any(isinstance(scan.frames[0], Path) for scan in scans)
+    if photos and (flags.geometry_only or flags.view_angles_deg or tuple(channels or RGB) != RGB):
+        raise ValueError(
+            "photos have colours only, and are as the cameras saw them: drop --geometry_only, --view_angles_deg, and "
+            f"--channels other than {' '.join(RGB)}"
+        )
     if channels is None and not flags.geometry_only:
-        mesh = None if photos else load_mesh(first.frames[0], up_axis=flags.up_axis)
-        colored = photos or mesh.texture is not None or mesh.vertex_colors is not None
-        channels = RGB if colored else None
+        channels = RGB if photos or _is_colored(scans) else None
     if flags.geometry_only and set(channels or ()) & set(COLOR_CHANNELS):
         raise ValueError(f"--geometry_only leaves colours out, but --channels asks for {', '.join(channels)}")
-    render = {"size_px": flags.size_px, "supersampling": flags.supersampling}
-    if channels:
-        render["channels"] = tuple(channels)
-    if flags.view_angles_deg:
-        render["view_angles_deg"] = tuple((yaw, 0.0) for yaw in flags.view_angles_deg)
-    names = set(ScanSettings.__dataclass_fields__) - {"render", "fractions"}
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(flags).items() if k in names}
-    return ScanSettings(
-        render=RenderSettings(backend=resolve_backend(flags.backend), **render),
-        fractions=tuple(flags.split),
-        **values,
-    )
+    decided = {"channels": tuple(channels)} if channels else {}
+    if photos:
+        decided["view_angles_deg"] = scans[0].view_angles_deg
+    return settings_of(flags, ScanSettings, render=render_settings(flags, **decided), fractions=tuple(flags.split))
+
+
+def _is_colored(scans: Iterable[Scan]) -> bool:
+    """Whether the first mesh that can be read has colours."""
+    for scan in scans:
+        if isinstance(scan.frames[0], Path):
+            try:
+                mesh = load_mesh(scan.frames[0])
+            except ValueError:
+                continue
+            return mesh.vertex_colors is not None or (mesh.uvs is not None and mesh.texture is not None)
+    return False
 
 
 def _named(scans: Sequence[Scan], key: Pseudonyms) -> list[PseudonymousScan]:
@@ -244,6 +264,9 @@ def _version(source: Path, scans: Sequence[Scan]) -> str:
     """A hash of the names and sizes of all files used: another copy of the same set has the same."""
     digest = hashlib.sha256()
     for path in sorted({file for scan in scans for file in scan.files}):
-        size = path.stat().st_size if path.exists() else -1
-        digest.update(f"{path.relative_to(source).as_posix()}:{size}\n".encode())
+        try:
+            size = path.stat().st_size
+        except OSError:  # absent, a loop of links, an absurd name: the reader will say so
+            size = -1
+        digest.update(f"{path.relative_to(source).as_posix()}:{size}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:12]

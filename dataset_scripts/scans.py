@@ -6,6 +6,8 @@ In: `Scan`s, which say where a scan, a sequence or the photos of a moment lie an
 
 import json
 import os
+import re
+import stat
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,8 +25,10 @@ from . import schema
 from .captions import captions_for
 from .facs import describable
 
+RGB = ("red", "green", "blue")
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-MAX_PHOTO_PX = 2**27  # a photo of 100 megapixels is none of a face
+PHOTO_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # by content: others may run programs, or need them
+MAX_PHOTO_PX = 2**26  # of what is decoded; JPEG is decoded at a fraction of its size
 DEMOGRAPHICS = ("sex", "age_group", "ancestry")
 
 
@@ -41,7 +45,7 @@ class Scan:
         captions: texts that come with the data (never names of emotions; those are labels).
         times_s: of the frames.
         view_angles_deg: (yaw, pitch) of the cameras; of photos only.
-        columns: further columns of the schema: task, pose, occlusion, and those of `DEMOGRAPHICS`.
+        columns: further columns of the schema: task, pose, occlusion, apex_time_s, and those of `DEMOGRAPHICS`.
         split: if the source decides it.
     """
 
@@ -54,7 +58,7 @@ class Scan:
     intensity: float | None = None
     times_s: tuple[float, ...] = (0.0,)
     view_angles_deg: tuple[tuple[float, float], ...] = ()
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str | float] = field(default_factory=dict)
     split: str | None = None
 
     def __post_init__(self):
@@ -130,7 +134,9 @@ class ScanRenderer:
         """PNGs, frames x views, and the angles of the views."""
         scan, render = item.scan, self.settings.render
         if not isinstance(scan.frames[0], Path):
-            photos = [np.stack([read_photo(path, render.size_px) for path in frame]) for frame in scan.frames]
+            if render.channels != RGB:
+                raise ValueError(f"a photo, which has colours only; this set shows {', '.join(render.channels)}")
+            photos = (np.stack([read_photo(path, render.size_px) for path in frame]) for frame in scan.frames)
             return self._encoded(photos, item.id), scan.view_angles_deg
         return self._encoded(self._rendered(scan), item.id), render.view_angles_deg
 
@@ -138,8 +144,8 @@ class ScanRenderer:
         settings, frame = self.settings, None
         for path in scan.frames:
             mesh = load_mesh(path, up_axis=settings.up_axis, geometry_only=settings.geometry_only)
-            frame = frame or frame_face(mesh.vertices, mesh.faces)
             try:
+                frame = frame or frame_face(mesh.vertices, mesh.faces)
                 yield render_scan(
                     mesh.vertices,
                     mesh.faces,
@@ -198,23 +204,28 @@ def read_photo(path: Path, size_px: int) -> np.ndarray:
     """A photo as a square `(H, W, 3)` uint8 view: turned upright, its shorter side scaled, its middle kept.
 
     Raises:
-        ValueError: `"<path>: <reason>"` if it cannot be read or is absurdly large.
+        ValueError: `"<path>: <reason>; <remedy>"` if it cannot be read or is absurdly large.
     """
     try:
-        with Image.open(path) as photo:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError(None, "not a regular file")
+        with Image.open(path, formats=PHOTO_FORMATS) as photo:
+            photo.draft("RGB", (2 * size_px, 2 * size_px))
             if photo.width * photo.height > MAX_PHOTO_PX:
-                raise ValueError(f"{path}: {photo.width} x {photo.height} pixels; make the photo smaller")
-            photo.draft("RGB", (2 * size_px, 2 * size_px))  # JPEG decodes at a fraction of its size
+                raise OSError(None, f"{photo.width} x {photo.height} pixels")
             photo = ImageOps.exif_transpose(photo).convert("RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise ValueError(f"{path}: not readable as a photo ({reason}); export it as PNG or JPEG") from error
+    except Exception as error:  # Pillow's decoders raise all kinds
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".rstrip(": ")
+        raise ValueError(f"{path}: not readable as a photo ({reason}); export it as a smaller PNG or JPEG") from error
     return np.asarray(ImageOps.fit(photo, (size_px, size_px), Image.Resampling.BICUBIC))
 
 
+_QUOTED_FILE = re.compile(r"""(['"])[^'"\n]*[./\\][^'"\n]*\1""")
+
+
 def without_paths(reason: str, files: Sequence[Path]) -> str:
-    """The reason without the names of files and folders, which name people."""
+    """The reason without the names of files and folders, which name people: its own, and quoted ones of textures."""
     for path in files:
         for form in (str(path), path.name, os.path.join(path.parent.name, path.name), str(path.parent)):
             reason = reason.replace(form, "the file")
-    return reason
+    return _QUOTED_FILE.sub("'...'", reason)

@@ -24,9 +24,11 @@ SPLITS = ("train", "validation", "test")
 CAPTION_SOURCES = ("captions", "label_prompts", "none")
 INFO_FILE = "dataset_info.json"
 REJECTED_FILE = "rejected.jsonl"
+ADDED = ("apex_time_s",)  # columns that sets of format 1.0 lack; they are null there
 ROWS_PER_GROUP = 100  # small row groups: the Hub's viewer shows pages without reading a whole shard
 BYTES_PER_GROUP = 32 * 2**20
 _REJECTED_KEY = b"mvfer_rejected"
+_PICTURES = "views.list.element.list.element.bytes"  # PNGs: neither compressed again nor looked through for repetitions
 
 
 def features() -> Features:
@@ -43,6 +45,7 @@ def features() -> Features:
             "views": List(List(Image())),  # frames x views
             "view_angles_deg": List(List(Value("float32"))),  # views x (yaw, pitch)
             "frame_times_s": List(Value("float32")),
+            "apex_time_s": Value("float32"),  # of sequences: when the expression is strongest
             "split": Value("string"),
             "sex": Value("string"),
             "age_group": Value("string"),
@@ -116,10 +119,11 @@ def write_shard(path: Path, rows: Iterable[Mapping], rejected: Sequence[Mapping]
         `int`: how many rows were written.
     """
     schema = features().arrow_schema
+    options = _column_options(schema)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     count = 0
     try:
-        with pq.ParquetWriter(temporary, schema, compression="snappy", write_page_index=True) as writer:
+        with pq.ParquetWriter(temporary, schema, write_page_index=True, **options) as writer:
             for group in _groups(rows, schema.names):
                 columns = {f.name: pa.array([row.get(f.name) for row in group], type=f.type) for f in schema}
                 writer.write_table(pa.table(columns, schema=schema), row_group_size=len(group))
@@ -130,6 +134,16 @@ def write_shard(path: Path, rows: Iterable[Mapping], rejected: Sequence[Mapping]
         temporary.unlink(missing_ok=True)
         raise
     return count
+
+
+def _column_options(schema: pa.Schema) -> dict:
+    """Compression and dictionaries for all columns but the pictures; these would cost four times their size in memory."""
+    empty = io.BytesIO()
+    pq.write_table(schema.empty_table(), empty)
+    columns = pq.ParquetFile(empty).schema
+    names = [columns.column(i).path for i in range(len(columns.names))]
+    compression = {name: "none" if name == _PICTURES else "snappy" for name in names}
+    return {"compression": compression, "use_dictionary": [name for name in names if name != _PICTURES]}
 
 
 def _groups(rows: Iterable[Mapping], names: Sequence[str]) -> Iterator[list[Mapping]]:
@@ -146,6 +160,12 @@ def _groups(rows: Iterable[Mapping], names: Sequence[str]) -> Iterator[list[Mapp
             group, size = [], 0
     if group:
         yield group
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
+    """A few columns of a shard; its pictures stay on disk."""
+    with pq.ParquetFile(path) as file:
+        return file.read(columns=list(columns))
 
 
 def read_rejected(path: Path) -> list[dict]:
@@ -209,7 +229,7 @@ def load_splits(folder: str | os.PathLike, *, decode: bool = True) -> DatasetDic
     Returns:
         `datasets.DatasetDict` with the splits that exist, of train, validation and test.
     Raises:
-        ValueError: if the folder is missing or incomplete, or a shard has the wrong columns or cannot be read.
+        ValueError: if the folder is missing or incomplete, a shard has the wrong columns or cannot be read, or a split is empty.
     """
     shards = find_shards(folder)
     expected = features()
@@ -219,11 +239,16 @@ def load_splits(folder: str | os.PathLike, *, decode: bool = True) -> DatasetDic
                 schema = pq.read_schema(path)
             except (pa.ArrowInvalid, OSError) as error:
                 raise ValueError(f"{path} cannot be read ({error}); delete it and run the build again") from error
-            if schema.names != list(expected) or schema.types != expected.arrow_schema.types:
+            names = [name for name in expected if name in schema.names or name not in ADDED]
+            if schema.names != names or schema.types != [expected.arrow_schema.field(name).type for name in names]:
                 raise ValueError(
                     f"{path}: expected the columns {list(expected)}, got {schema.names}; build the data set anew"
                 )
-    files = {split: [str(path) for path in paths] for split, paths in shards.items()}
+    filled = {split: [path for path in paths if pq.read_metadata(path).num_rows] for split, paths in shards.items()}
+    for split, paths in filled.items():
+        if not paths:
+            raise ValueError(f"{folder}: split {split!r} is empty; build the data set with subjects in every split")
+    files = {split: [str(path) for path in paths] for split, paths in filled.items()}
     with _quiet():
         splits = datasets.load_dataset("parquet", data_files=files, features=expected)
         return splits if decode else splits.cast_column("views", List(List(Image(decode=False))))

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from processing.framing_mvfer import FaceFrame, frame_face
+from processing.magnification_mvfer import check_magnification, magnify
 from processing.prompts_mvfer import EXPRESSIONS
 from processing.rendering_mvfer import RenderSettings, render_scan
 
 from . import card, schema
-from .building import Shard, build, cut
+from .building import build, cut
 from .captions import ACTIVE, captions_for
 from .recipes import MICRO, micro_curve, sample_combination, sample_expression, sample_micro, shape_weights
 from .variation import GeometryVariation, reframe, rotation
@@ -81,6 +82,7 @@ class BuildSettings:
     captions_per_row: int = 4
     num_frames: int = 16
     fps: float = 10.0
+    magnification: float = 1.0
     render: RenderSettings = RenderSettings()
 
     def __post_init__(self):
@@ -98,6 +100,11 @@ class BuildSettings:
             raise ValueError(
                 "expected expressions_per_subject, captions_per_row, num_frames, variants >= 1, "
                 f"random_per_subject >= 0 and fps > 0, got {counts}, {self.random_per_subject}, {self.fps}"
+            )
+        check_magnification(self.magnification)
+        if self.magnification != 1 and self.kind == "3d":
+            raise ValueError(
+                "a single scan has no movement to magnify; drop --magnification, or build --kind 4d or micro"
             )
 
     def to_dict(self) -> dict:
@@ -189,6 +196,9 @@ class Synthesizer:
     def _render(self, item: dict, identity: Tensor, rough: FaceFrame | None = None) -> np.ndarray:
         """`(N, 3)` identity -> `(T, V, H, W, 3)` uint8. `rough`: the person's own frame, in whose units geometry varies."""
         vertices, turn = self._vertices(item, identity), rotation(*item["pose"]).T
+        if self.settings.magnification != 1:
+            moved = magnify(vertices.numpy(), vertices[0].numpy(), magnification=self.settings.magnification)
+            vertices = torch.from_numpy(moved)
         if self.variation is None:
             return render_scan(vertices @ turn, self.faces, self.settings.render)
         rng = np.random.default_rng(item["seed"])
@@ -198,11 +208,11 @@ class Synthesizer:
         light = (float(rng.uniform(-60, 60)), float(rng.uniform(10, 65))) if rng.random() < 0.7 else None
         return render_scan(vertices, faces, self.settings.render, frame=FRAMED, light_deg=light)
 
-    def example_scans(self, shard) -> Iterator[tuple[str, np.ndarray]]:
-        """Every first scan of an expression of the shard's first subject: its id and vertices `(N, 3)` at the apex."""
-        stream = self._rng(shard.subjects[0])
+    def example_scans(self, number: int) -> Iterator[tuple[str, np.ndarray]]:
+        """Every first scan of an expression of a test subject: its row's id, and vertices `(N, 3)` at the apex."""
+        stream = self._rng(number)
         identity = self.model.identities([stream])[0][0]
-        for item in self._items(f"{self.source.name}-{shard.subjects[0]:05d}", shard.split, stream):
+        for item in self._items(f"{self.source.name}-{number:05d}", "test", stream):
             if "-0-" in item["id"] + "-":  # the first repeat; builds with variants add "-v0"
                 apex = self._vertices(item, identity)[int(np.argmax(item["curve"]))]
                 yield item["id"], (apex @ rotation(*item["pose"]).T).numpy()
@@ -233,6 +243,7 @@ class Synthesizer:
             "views": schema.encode_views(views, item["id"]),
             "view_angles_deg": [list(angles) for angles in settings.render.view_angles_deg],
             "frame_times_s": [t / settings.fps for t in range(len(views))],
+            "apex_time_s": int(np.argmax(item["curve"])) / settings.fps if len(views) > 1 and item["units"] else None,
             "task": item.get("task") or ("random" if name is None else name),
             "pose": "frontal",
             "occlusion": "none",
@@ -245,7 +256,7 @@ def build_heads(
     settings: BuildSettings,
     folder: str | os.PathLike,
     *,
-    meshes: bool = False,
+    meshes: int = 0,
     **parallel,
 ) -> dict:
     """Build a data set of synthetic heads.
@@ -253,7 +264,8 @@ def build_heads(
     Args:
         load: makes the head model; called once per process, so it must be picklable.
         folder: where the shards go.
-        meshes: also write the first test subject's scans as OBJ files below `meshes/`, to try predictions on.
+        meshes: also write the first scans of so many test subjects as OBJ files below `meshes/`, to try predictions and
+            robustness on.
         parallel: `num_proc`, `num_shards`, `shard_index`, as in `building.build`.
     Returns:
         the `dataset_info`.
@@ -266,7 +278,7 @@ def build_heads(
     make_worker = functools.partial(_make_synthesizer, load, source, settings)
     info = build(make_worker, card.describe_heads(source, settings), shards, folder, **parallel)
     if meshes:
-        _write_meshes(make_worker(), next(shard for shard in shards if shard.split == "test"), Path(folder))
+        _write_meshes(make_worker(), numbers["test"][:meshes], Path(folder))
     return info
 
 
@@ -274,12 +286,13 @@ def _make_synthesizer(load, source, settings) -> Synthesizer:
     return Synthesizer(load(), source, settings)
 
 
-def _write_meshes(synthesizer: Synthesizer, shard: Shard, folder: Path) -> None:
+def _write_meshes(synthesizer: Synthesizer, subjects: Sequence[int], folder: Path) -> None:
     (folder / "meshes").mkdir(exist_ok=True)
     faces = "".join("f {} {} {}\n".format(*face) for face in (synthesizer.model.faces + 1).tolist())
-    for name, vertices in synthesizer.example_scans(shard):
-        points = "".join("v {:.6f} {:.6f} {:.6f}\n".format(*point) for point in vertices.tolist())
-        (folder / "meshes" / f"{name}.obj").write_text(points + faces, encoding="utf-8")
+    for number in subjects:
+        for name, vertices in synthesizer.example_scans(number):
+            points = "".join("v {:.6f} {:.6f} {:.6f}\n".format(*point) for point in vertices.tolist())
+            (folder / "meshes" / f"{name}.obj").write_text(points + faces, encoding="utf-8")
 
 
 def activation_curve(rng: np.random.Generator, num_frames: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 """What reading fewer views saves: `python -m evaluation.adaptive_views --model runs/first --dataset data/anny --out report`.
 
-In: a model (zero-shot or fine-tuned) and a data set. Out: `adaptive_views.json` with temperature and threshold for
-`adaptive_views` in the pipelines, both chosen on validation subjects; accuracy and mean number of views on the test subjects,
+In: a model (zero-shot or fine-tuned) and a data set. Out: `adaptive_views.json` with the threshold for `adaptive_views` in the
+pipelines, chosen on validation subjects, and the temperature that belongs to it: that of a calibrated model, else one that is
+fitted on these subjects and to be passed along; accuracy and mean number of views on the test subjects,
 and the curve of the one against the other over all thresholds, which `adaptive_views.png` shows.
 """
 
@@ -12,14 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
 from tqdm.auto import tqdm
 
-from evaluation.command import run_test
+from evaluation.calibration import fit_temperature
+from evaluation.classifiers import classifier_of
 from evaluation.evaluate import open_splits
 from evaluation.metrics import score
 from evaluation.pictures import curve_picture
-from evaluation.zero_shot import logits_function, present_classes
+from evaluation.single_test import run_test
+from evaluation.zero_shot import present_classes
 from modeling_mvfer.adaptive_views_mvfer import ViewStages, share_of_entropy
 from processing.batching import Collator, ViewDataset
 
@@ -39,29 +41,33 @@ class StagedLogits:
 
 
 def evaluate_adaptive_views(model, processor, dataset_dir: str | Path, *, seed: int = 0, batch_size: int = 64) -> dict:
-    """Choose temperature and threshold on validation subjects, and measure on test subjects.
+    """Choose the threshold on validation subjects, and measure on test subjects.
 
     Args:
         model (`MVFERModel` or `MVFERForFaceClassification`), processor (`MVFERProcessor`).
     Returns:
-        `dict`, ready for JSON: temperature, threshold, tolerance; validation and test, each with `all_views` and `adaptive`
+        `dict`, ready for JSON: temperature, calibrated (whether it is the model's own), threshold, tolerance; validation
+        and test, each with `all_views` and `adaptive`
         (`score` of `evaluation.metrics`), mean_views and share_of_views; curve, a list of threshold, accuracy, mean_views.
     Raises:
         ValueError: if a split is missing or has no labels, or every scan has one view.
     """
     splits = open_splits(dataset_dir, "test", processor)
     names = present_classes(*splits.values())
-    answers, classify = logits_function(model, processor.tokenizer, names)
+    classifier = classifier_of(model, processor.tokenizer, names)
+    answers = classifier.labels
     model.eval()
     staged = {
-        name: staged_logits(model, processor, classify, splits[name], answers, batch_size=batch_size)
+        name: staged_logits(model, processor, classifier.logits, splits[name], answers, batch_size=batch_size)
         for name in ("validation", "test")
     }
     if max(data.num_views.max() for data in staged.values()) < 2:
         raise ValueError(f"{dataset_dir}: every scan has one view, there is nothing to leave out")
-    temperature = fit_temperature(staged["validation"])
+    calibrated = classifier.calibrated
+    temperature = model.config.score_temperature if calibrated else fit_over_stages(staged["validation"])
     threshold = choose_threshold(staged["validation"], temperature)
-    results = {"temperature": temperature, "threshold": threshold, "tolerance": TOLERANCE, "seed": seed}
+    results = {"temperature": temperature, "calibrated": calibrated, "threshold": threshold}
+    results |= {"tolerance": TOLERANCE, "seed": seed}
     for name, data in staged.items():
         scored = {}
         for key, value in (("all_views", 0.0), ("adaptive", threshold)):
@@ -102,17 +108,13 @@ def staged_logits(model, processor, classify: Callable, split, answers: list[str
     )
 
 
-def fit_temperature(data: StagedLogits) -> float:
-    """The temperature of least negative log-likelihood, over all numbers of views (Guo et al. 2017, arXiv:1706.04599)."""
-    known = data.labels >= 0
-    logits = data.logits[torch.from_numpy(known)].double()  # (n, V, K)
-    labels = torch.from_numpy(data.labels[known]).repeat_interleave(logits.shape[1])
-
-    def loss(log_temperature: float) -> float:
-        scaled = logits.flatten(0, 1) / np.exp(log_temperature)
-        return float(torch.nn.functional.cross_entropy(scaled, labels))
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-4.0, 4.0), method="bounded").x))
+def fit_over_stages(data: StagedLogits) -> float:
+    """The likeliest temperature over all numbers of views."""
+    known = np.flatnonzero(data.labels >= 0)
+    stages = data.logits.shape[1]
+    subjects = [data.subjects[row] for row in known for _ in range(stages)]
+    logits = data.logits[torch.from_numpy(known)].flatten(0, 1).numpy()
+    return fit_temperature(logits, data.labels[known].repeat(stages), subjects)
 
 
 def stop_early(data: StagedLogits, threshold: float, temperature: float) -> tuple[np.ndarray, np.ndarray]:
@@ -167,7 +169,8 @@ def report(results: dict, out: Path) -> str:
         for name, key in (("all views", "all_views"), ("adaptive", "adaptive"))
     ]
     lines.append(f"views        {test['mean_views']:.2f} on average, {test['share_of_views']:.0%} of all")
-    lines.append(f"use          adaptive_views={results['threshold']:.4g}, temperature={results['temperature']:.3g}")
+    own = "" if results["calibrated"] else f", temperature={results['temperature']:.3g}"
+    lines.append(f"use          adaptive_views={results['threshold']:.4g}{own}")
     return "\n".join(lines)
 
 

@@ -4,17 +4,27 @@ In go an `MVFERForFaceClassification`, its processor and data set folders; out c
 laid out as that of `evaluate_run`, with `classification` in the place of `zero_shot`.
 """
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from dataset_scripts.schema import dataset_info
-from evaluation.evaluate import brief, environment, open_splits, score_rows
+from evaluation.classifiers import FineTuned, check_single_label, labels_of_head
+from evaluation.decisions import calibrate
+from evaluation.evaluate import (
+    TARGET_ACCURACY,
+    audit,
+    circumstances,
+    corrupt,
+    embed_splits,
+    open_splits,
+    score_answers,
+    score_views,
+    transfer_leaks,
+)
 from evaluation.features import embed_split
-from evaluation.zero_shot import check_single_label, present_classes
+from evaluation.leakage import find_leaks
 
 
 def evaluate_classifier(
@@ -25,47 +35,54 @@ def evaluate_classifier(
     split: str = "test",
     seed: int = 0,
     also: Mapping[str, str | Path] | None = None,
+    target_accuracy: float = TARGET_ACCURACY,
+    seen: Mapping[str, Sequence[str]] | None = None,
+    robustness: bool = False,
+    meshes: str | Path | None = None,
     batch_size: int = 64,
     command: str = "",
     progress: bool = True,
 ) -> dict:
-    """Scores on one data set, from all views, every single one and covered ones, and on other data sets.
+    """Scores on one data set, from all views, every single one and covered ones, with what lets them be trusted; and transfer.
 
     Args:
         model (`MVFERForFaceClassification`), processor (`MVFERProcessor`): what to test.
-        dataset_dir, split, seed, also, command: as for `evaluate_run`.
+        others: as for `evaluate_run`. The temperature is fitted on scans of classes that the model knows.
     Returns:
-        `dict`, ready for JSON. Scores are `{"mean", "low", "high"}` (95 %, subjects resampled).
+        `dict`, ready for JSON. Scores are `{"mean", "low", "high"}` (95 %, subjects resampled). Keys as of `evaluate_run`,
+        without knn, linear_probe and what is of prompts.
     Raises:
-        ValueError: if a split is missing, the tested one has no labelled rows, the views' channels are not those that the
-            model's processor renders, or the model is a multi-label one.
+        ValueError: if a split is missing or empty, the tested one has no rows with a label of the model, the views' channels
+            are not those that the model's processor renders, or the model is a multi-label one.
     """
     check_single_label(model)
-    options = {"batch_size": batch_size, "progress": progress}
-    splits = open_splits(dataset_dir, split, processor)
-    tested = labelled(splits[split])
-    features = embed_split(model, processor.image_processor, tested, each_view=True, occlusion_seed=seed, **options)
-    scored = partial(_score, model, features, splits=splits, split=split, seed=seed)
-    fused = scored(features.image_embeds)
-    transfer = {
-        name: {"classification": test_fused(model, processor, folder, split=split, seed=seed, **options)}
-        for name, folder in (also or {}).items()
+    splits, options = open_splits(dataset_dir, split, processor), {"batch_size": batch_size, "progress": progress}
+    embedded = embed_splits(model, processor, splits, split, seed=seed, **options)
+    test, classifier = embedded[split], FineTuned.build(model, splits.values())
+    known = {name: classifier.known(classifier.answers(one, one.image_embeds)) for name, one in embedded.items()}
+    if not len(known[split].labels):
+        raise ValueError(
+            f"{dataset_dir}: split {split!r} shows none of the expressions that the model knows: {labels_of_head(model)}"
+        )
+    results = {
+        **score_views("classification", classifier, test, seed=seed),
+        "calibration": calibrate(known["validation"], known[split], target_accuracy=target_accuracy, seed=seed),
+        **audit(classifier, splits[split], test, seed=seed),
+        "leakage": find_leaks(dataset_info(dataset_dir), embedded, split, seen),
+        **corrupt(
+            model, processor, splits[split], test, classifier, views=robustness, meshes=meshes, seed=seed, **options
+        ),
+        "transfer": {},
     }
-    return {
-        "classification": {key: value for key, value in fused.items() if key not in ("confusion_matrix", "labels")},
-        "classification_by_view": {name: brief(scored(embeds)) for name, embeds in features.by_view.items()},
-        "classification_half_occluded": brief(scored(features.half_occluded)),
-        "classification_same_half_occluded": brief(scored(features.same_half_occluded)),
-        "confusion_matrix": {"labels": fused["labels"], "counts": fused["confusion_matrix"]},
-        "transfer": transfer,
-        "split": split,
-        "seed": seed,
+    for name, folder in (also or {}).items():
+        scored = test_fused(model, processor, folder, split=split, seed=seed, **options)
+        results["transfer"][name] = {"classification": scored}
+        there = open_splits(folder, split, processor)[split]
+        results["leakage"]["found"] += transfer_leaks(name, folder, there, seen)
+    return results | {
         "chance": 1 / model.config.num_labels,
-        "data": {"name": Path(dataset_dir).name, "rows": {name: len(rows) for name, rows in splits.items()}},
         "supervision": ["labels"],
-        "render_settings": dataset_info(dataset_dir).get("render_settings"),
-        "command": command,
-        "environment": environment(),
+        **circumstances(dataset_dir, splits, split, seed=seed, command=command),
     }
 
 
@@ -78,19 +95,10 @@ def test_fused(model, processor, dataset_dir: str | Path, *, split: str = "test"
         ValueError: as `evaluate_classifier`.
     """
     splits = open_splits(dataset_dir, split, processor)
-    features = embed_split(model, processor.image_processor, labelled(splits[split]), **options)
-    return _score(model, features, features.image_embeds, splits=splits, split=split, seed=seed)
-
-
-def labelled(split):
-    """The rows of a split that have a label."""
-    return split.select(np.flatnonzero(np.array(split["expression"]) >= 0))
-
-
-@torch.no_grad()
-def classify(model, image_embeds: np.ndarray) -> np.ndarray:
-    """Logits `(n, K)` of embeddings `(n, D)`, float32."""
-    return model.head(torch.from_numpy(image_embeds).to(model.device)).float().cpu().numpy()
+    classifier = FineTuned.build(model, splits.values())
+    features = embed_split(model, processor.image_processor, splits[split], **options)
+    answers = classifier.answers(features, features.image_embeds)
+    return score_answers(answers, classifier.names, seed=seed) | {"labels": classifier.names}
 
 
 def classifier_score(model, processor, split) -> float:
@@ -99,17 +107,9 @@ def classifier_score(model, processor, split) -> float:
     Raises:
         ValueError: if no row has a label.
     """
-    names = present_classes(split)
-    if not names:
+    rows = np.flatnonzero(np.array(split["expression"]) >= 0)
+    if not len(rows):
         raise ValueError("expected labelled rows (expression >= 0) to validate on, got none")
-    features = embed_split(model, processor.image_processor, labelled(split), progress=False)
-    every_name = split.features["expression"].names
-    guess = [model.config.id2label[k] for k in classify(model, features.image_embeds).argmax(1)]
-    return float(np.mean([every_name[label] == g for label, g in zip(features.labels, guess, strict=True)]))
-
-
-def _score(model, features, embeds: np.ndarray, *, splits, split: str, seed: int) -> dict:
-    rows = np.isfinite(embeds).all(1)
-    names, every_name = present_classes(*splits.values()), splits[split].features["expression"].names
-    predictions = classify(model, embeds[rows]).argmax(1)
-    return score_rows(features, rows, predictions, list(model.config.id2label.values()), every_name, names, seed=seed)
+    features = embed_split(model, processor.image_processor, split.select(rows), progress=False)
+    answers = FineTuned.build(model, [split]).answers(features, features.image_embeds)
+    return float((answers.guesses == answers.labels).mean())

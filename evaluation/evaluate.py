@@ -4,12 +4,8 @@ In go a model, its processor and data set folders; out comes one dictionary, wri
 number of the model card with its interval, seed, data, text supervision, prompts, command and environment.
 """
 
-import argparse
 import importlib.metadata
-import json
 import platform
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,13 +13,21 @@ import numpy as np
 import torch
 
 from dataset_scripts.schema import dataset_info, load_splits
-from evaluation.examples import example_predictions
+from evaluation.decisions import calibrate
+from evaluation.drift import describe, observe
+from evaluation.fairness import ATTRIBUTES, fairness_audit
 from evaluation.features import SplitFeatures, embed_split
+from evaluation.knn import fit_knn
+from evaluation.leakage import MOST_ROWS, find_leaks, seen_subjects
 from evaluation.linear_probe import fit_linear_probe
 from evaluation.metrics import METRICS, score
-from evaluation.pictures import confusion_picture, predictions_picture
-from evaluation.zero_shot import class_prompts, embed_classes, logit_scale, match_statistics, predict, present_classes
+from evaluation.prompts import audit_prompts
+from evaluation.robustness import choose_rows, find_meshes, mesh_robustness, view_robustness
+from evaluation.zero_shot import Answers, SplitClassifier, ZeroShot, match_statistics
+from modeling_mvfer.zeroshot_mvfer import prompts_key
 
+SCHEMA_VERSION = 2  # of the results; 2 added k-NN, top-2, AUROC, calibration, fairness, leakage, and audits on request
+TARGET_ACCURACY = 0.95  # of the answers, when the model may abstain
 TRANSFER_TESTS = {
     "zero_shot": "zero-shot",
     "zero_shot_normalised": "zero-shot, normalised",
@@ -43,84 +47,188 @@ def evaluate_run(
     also: Mapping[str, str | Path] | None = None,
     prompt_kinds: Sequence[str] | None = None,
     language: str = "en",
+    target_accuracy: float = TARGET_ACCURACY,
+    seen: Mapping[str, Sequence[str]] | None = None,
+    prompt_audit: bool = False,
+    robustness: bool = False,
+    meshes: str | Path | None = None,
     batch_size: int = 64,
     command: str = "",
     progress: bool = True,
 ) -> dict:
-    """Zero-shot and linear-probe scores on one data set, and on others as transfer.
+    """Zero-shot, nearest-neighbour and linear-probe scores on one data set, with what lets them be trusted; and transfer.
 
     Args:
         model (`MVFERModel`), processor (`MVFERProcessor`): what to test.
-        dataset_dir: a folder of a `build_*` script; its training and validation rows fit the linear probe only.
+        dataset_dir: a folder of a `build_*` script; its training and validation rows fit k-NN, probe and calibration only.
         split (`str`, defaults to "test"): the rows that are scored.
-        seed (`int`): of the bootstrap and of the covered halves.
+        seed (`int`): of the resamples, the covered halves and the corruptions.
         also (mapping of name to folder, *optional*): data sets of another origin; only their `split` is used.
         prompt_kinds: which prompts describe a class, as in `prompts_for`; "actions" never names an emotion. By default those
             that the model's configuration names.
+        target_accuracy (`float`): of the answers, where the threshold of abstention is chosen.
+        seen (mapping, *optional*): from `load_subjects_seen`: whom the model was trained and chosen on.
+        prompt_audit, robustness (`bool`): also audit the prompts; also corrupt the views, of up to 300 scans.
+        meshes (*optional*): a folder of mesh files named by tested rows' ids: also corrupt these scans before rendering.
         command (`str`): how these numbers were made, written beside them.
     Returns:
-        `dict`, ready for JSON. Scores are `{"mean", "low", "high"}` (95 %, subjects resampled). Keys: zero_shot,
-        linear_probe (`None` if the training rows are unlabelled), zero_shot_by_view, zero_shot_half_occluded (every view has
-        its own half covered), zero_shot_same_half_occluded,
-        confusion_matrix, transfer, and what made them: data, supervision, prompts, seed, command, environment.
+        `dict`, ready for JSON. Scores are `{"mean", "low", "high"}` (95 %, subjects resampled). Keys: schema_version; zero_shot,
+        knn and linear_probe (`None` if the training rows are unlabelled), zero_shot_by_view, zero_shot_half_occluded
+        (every view has its own half covered), zero_shot_same_half_occluded, confusion_matrix, calibration, fairness,
+        leakage (checked and found, in sentences), drift_baseline, transfer; if asked for prompt_audit, robustness,
+        mesh_robustness; and what made them: data, supervision, prompts, seed, command, environment.
     Raises:
-        ValueError: if a split is missing, the tested one has no labelled rows, or the views' channels are not those
-            that the model's processor renders.
+        ValueError: if a split is missing or empty, the tested one shows fewer than two expressions, or the views' channels
+            are not those that the model's processor renders.
     """
-    splits = open_splits(dataset_dir, split, processor)
+    splits, info = open_splits(dataset_dir, split, processor), dataset_info(dataset_dir)
+    if len(splits[split].unique("expression")) - (-1 in splits[split].unique("expression")) < 2:
+        raise ValueError(
+            f"{dataset_dir}: split {split!r} shows one expression only; a test needs two or more to tell apart"
+        )
     options = {"batch_size": batch_size, "progress": progress}
-    test = embed_split(model, processor.image_processor, splits[split], each_view=True, occlusion_seed=seed, **options)
-    train = embed_split(model, processor.image_processor, splits["train"], **options)
-    validation = embed_split(model, processor.image_processor, splits["validation"], **options)
-
-    names = present_classes(*splits.values())
-    every_name = splits[split].features["expression"].names
-    classes = embed_classes(model, processor.tokenizer, names, kinds=prompt_kinds, language=language)
-    scale = logit_scale(model)
-
-    def zero_shot(features: SplitFeatures, embeds: np.ndarray) -> dict:
-        rows = (features.labels >= 0) & np.isfinite(embeds).all(1)
-        predictions = predict(embeds[rows], classes, scale=scale)
-        return score_rows(features, rows, predictions, names, every_name, names, seed=seed)
-
-    fused = zero_shot(test, test.image_embeds)
+    embedded = embed_splits(model, processor, splits, split, seed=seed, **options)
+    test, train, validation = embedded[split], embedded["train"], embedded["validation"]
+    zero_shot = ZeroShot.build(model, processor.tokenizer, splits.values(), kinds=prompt_kinds, language=language)
+    answers = zero_shot.answers(test, test.image_embeds)
+    classifiers = fit_classifiers(train, validation)
+    calibration = calibrate(
+        zero_shot.answers(validation, validation.image_embeds), answers, target_accuracy=target_accuracy, seed=seed
+    )
     results = {
-        "zero_shot": {key: value for key, value in fused.items() if key not in ("confusion_matrix", "labels")},
+        **score_views("zero_shot", zero_shot, test, seed=seed),
+        "knn": None,
         "linear_probe": None,
-        "zero_shot_by_view": {name: brief(zero_shot(test, embeds)) for name, embeds in test.by_view.items()},
-        "zero_shot_half_occluded": brief(zero_shot(test, test.half_occluded)),
-        "zero_shot_same_half_occluded": brief(zero_shot(test, test.same_half_occluded)),
-        "confusion_matrix": {"labels": fused["labels"], "counts": fused["confusion_matrix"]},
+        "calibration": calibration | {"prompts_key": prompts_key(zero_shot.prompts)},
+        **audit(zero_shot, splits[split], test, seed=seed),
+        "leakage": find_leaks(info, embedded, split, seen),
     }
-    probe = None
-    if len(set(train.labels[train.labels >= 0])) > 1 and (validation.labels >= 0).any():
-        probe, strength = fit_linear_probe(train.image_embeds, train.labels, validation.image_embeds, validation.labels)
-        rows = test.labels >= 0
-        scored = score_rows(
-            test, rows, probe.predict(test.image_embeds[rows]), every_name, every_name, names, seed=seed
-        )
-        results["linear_probe"] = {**brief(scored), "C": strength}
+    for name, (classifier, setting) in classifiers.items():
+        results[name] = {
+            **brief(_score_classifier(classifier, test, zero_shot, zero_shot.every_name, seed)),
+            **setting,
+        }
+    if prompt_audit:
+        results["prompt_audit"] = audit_prompts(model, processor.tokenizer, zero_shot, validation, test, seed=seed)
+    results |= corrupt(
+        model, processor, splits[split], test, zero_shot, views=robustness, meshes=meshes, seed=seed, **options
+    )
 
-    results["transfer"] = {
-        name: _transfer(
-            model, processor, folder, split, train, probe, every_name, prompt_kinds, language, seed, options
+    probe = classifiers.get("linear_probe", (None,))[0]
+    results["transfer"] = {}
+    for name, folder in (also or {}).items():
+        there = open_splits(folder, split, processor)
+        results["transfer"][name] = _transfer(
+            model, processor, there, split, train, probe, zero_shot.every_name, prompt_kinds, language, seed, options
         )
-        for name, folder in (also or {}).items()
-    }
-    prompts = class_prompts(model.config, names, kinds=prompt_kinds, language=language)
+        results["leakage"]["found"] += transfer_leaks(name, folder, there[split], seen)
     return results | {
-        "split": split,
-        "seed": seed,
-        "chance": 1 / len(names),
-        "data": {"name": Path(dataset_dir).name, "rows": {name: len(rows) for name, rows in splits.items()}},
+        "chance": 1 / len(zero_shot.names),
         "supervision": sorted(set(splits["train"]["caption_source"])),
         "prompt_kinds": list(prompt_kinds or model.config.prompt_kinds),
         "language": language,
-        "prompts": {label: list(texts) for label, texts in prompts.items()},
+        "prompts": {label: list(texts) for label, texts in zero_shot.prompts.items()},
+        **circumstances(dataset_dir, splits, split, seed=seed, command=command),
+    }
+
+
+def embed_splits(model, processor, splits, split: str, *, seed: int, **options) -> dict[str, SplitFeatures]:
+    """The tested split with its views alone and covered, training and validation; with thumbnails where scans are few enough."""
+    few = max(len(rows) for rows in splits.values()) <= MOST_ROWS
+    tests = {split: {"each_view": True, "occlusion_seed": seed}}
+    return {
+        name: embed_split(
+            model, processor.image_processor, splits[name], thumbnails=few, **tests.get(name, {}), **options
+        )
+        for name in dict.fromkeys([split, "train", "validation"])
+    }
+
+
+def score_views(test: str, classifier: SplitClassifier, features: SplitFeatures, *, seed: int) -> dict:
+    """Scores under the name of the test: from all views, from each alone, from covered ones; and the confusion matrix."""
+
+    def scored(embeds: np.ndarray) -> dict:
+        return score_answers(classifier.answers(features, embeds), classifier.names, seed=seed)
+
+    fused = scored(features.image_embeds)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        test: {key: value for key, value in fused.items() if key != "confusion_matrix"},
+        f"{test}_by_view": {name: brief(scored(embeds)) for name, embeds in features.by_view.items()},
+        f"{test}_half_occluded": brief(scored(features.half_occluded)),
+        f"{test}_same_half_occluded": brief(scored(features.same_half_occluded)),
+        "confusion_matrix": {"labels": classifier.names, "counts": fused["confusion_matrix"]},
+    }
+
+
+def score_answers(answers: Answers, names: Sequence[str], *, seed: int) -> dict:
+    """`score` of what a classifier of these names says."""
+    return score(answers.labels, answers.guesses, answers.subjects, names, seed=seed, scores=answers.logits)
+
+
+def audit(classifier: SplitClassifier, rows, features: SplitFeatures, *, seed: int) -> dict:
+    """Of the tested rows (`datasets.Dataset`): who is classified worse, and what later data are compared with."""
+    answers = classifier.answers(features, features.image_embeds)
+    groups = {name: [rows[name][row] for row in answers.rows] for name in ATTRIBUTES}
+    return {
+        "fairness": fairness_audit(answers.guesses == answers.labels, answers.subjects, groups, seed=seed),
+        "drift_baseline": describe(**observe(features, classifier), seed=seed),
+    }
+
+
+def corrupt(
+    model,
+    processor,
+    rows,
+    features: SplitFeatures,
+    classifier: SplitClassifier,
+    *,
+    views: bool,
+    meshes: str | Path | None,
+    seed: int,
+    **options,
+) -> dict:
+    """The tests of robustness that were asked for: by corrupted views of the tested rows, by their corrupted meshes."""
+    found = {}
+    if views:
+        chosen = rows.select(choose_rows(features, seed=seed))
+        found["robustness"] = view_robustness(
+            model, processor.image_processor, chosen, classifier, seed=seed, **options
+        )
+    if meshes is not None:
+        answers = classifier.answers(features, features.image_embeds)
+        files = find_meshes(meshes, [features.ids[row] for row in answers.rows])
+        found["mesh_robustness"] = mesh_robustness(
+            model, processor, files, features, classifier, seed=seed, progress=options["progress"]
+        )
+    return found
+
+
+def transfer_leaks(name: str, folder: str | Path, rows, seen: Mapping[str, Sequence[str]] | None) -> list[str]:
+    """A sentence for every way in which the model has met people of another data set's tested rows."""
+    return [f"{name}: {sentence}" for sentence in seen_subjects(dataset_info(folder), rows["subject"], seen or {})]
+
+
+def circumstances(dataset_dir: str | Path, splits, split: str, *, seed: int, command: str) -> dict:
+    """What made the numbers, whatever was tested."""
+    return {
+        "split": split,
+        "seed": seed,
+        "data": {"name": Path(dataset_dir).name, "rows": {name: len(rows) for name, rows in splits.items()}},
         "render_settings": dataset_info(dataset_dir).get("render_settings"),
         "command": command,
         "environment": environment(),
     }
+
+
+def fit_classifiers(train: SplitFeatures, validation: SplitFeatures) -> dict[str, tuple]:
+    """Nearest neighbours and linear probe with their settings; none if training or validation has no labels to fit them with."""
+    if len(set(train.labels[train.labels >= 0])) < 2 or not (validation.labels >= 0).any():
+        return {}
+    data = (train.image_embeds, train.labels, validation.image_embeds, validation.labels)
+    knn, k = fit_knn(*data)
+    probe, strength = fit_linear_probe(*data)
+    return {"knn": (knn, {"k": k}), "linear_probe": (probe, {"C": strength})}
 
 
 def environment() -> dict[str, str]:
@@ -128,70 +236,6 @@ def environment() -> dict[str, str]:
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     return {"python": platform.python_version(), "platform": platform.platform(), "device": device, **versions}
-
-
-def main(argv: list[str] | None = None) -> int:
-    """`mvfer evaluate`: write `results.json`, `confusion_matrix.png` and `examples.png`, print a short table."""
-    args = parser().parse_args(argv)
-    from transformers.utils.logging import disable_progress_bar
-
-    from modeling_mvfer.hub import load_run  # which imports this module
-
-    disable_progress_bar()
-    model, processor = load_run(args.model)
-    options = {
-        "split": args.split,
-        "seed": args.seed,
-        "also": {Path(folder).name: folder for folder in args.also},
-        "batch_size": args.batch_size,
-        "command": "mvfer evaluate " + shlex.join(sys.argv[2:] if argv is None else argv),
-    }
-    if hasattr(model, "head"):
-        from evaluation.classification import evaluate_classifier  # which imports this module
-
-        results = evaluate_classifier(model, processor, args.dataset, **options)
-    else:
-        results = evaluate_run(
-            model, processor, args.dataset, prompt_kinds=args.prompts, language=args.language, **options
-        )
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "results.json").write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    matrix = results["confusion_matrix"]
-    confusion_picture(np.array(matrix["counts"]), matrix["labels"], out / "confusion_matrix.png")
-    shown = example_predictions(
-        model, processor, load_splits(args.dataset)[args.split], kinds=args.prompts, language=args.language
-    )
-    predictions_picture(shown, out / "examples.png")
-    print(table(results))
-    print(f"\nwrote results.json, confusion_matrix.png and examples.png to {out}")
-    return 0
-
-
-def parser(**options) -> argparse.ArgumentParser:
-    """The flags of `mvfer evaluate`."""
-    flags = argparse.ArgumentParser(
-        prog="mvfer evaluate",
-        description="Test a model on the held-out subjects of a data set, and on others as transfer.",
-        epilog="example:\n  mvfer evaluate --model runs/first --dataset data/anny --also data/ict --out report",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        **options,
-    )
-    flags.add_argument("--model", required=True, metavar="DIR", help="folder of a run, or a repository on the Hub")
-    flags.add_argument("--dataset", required=True, metavar="DIR", help="folder written by dataset_scripts.build_*")
-    flags.add_argument("--also", nargs="+", default=[], metavar="DIR", help="data sets of another origin (transfer)")
-    flags.add_argument("--out", required=True, metavar="DIR", help="folder for results.json and pictures")
-    flags.add_argument("--split", default="test", help="rows that are scored (default: test)")
-    flags.add_argument("--seed", type=int, default=0, help="of the bootstrap and the covered halves (default: 0)")
-    flags.add_argument(
-        "--prompts",
-        nargs="+",
-        choices=["actions", "names"],
-        help="prompts that describe what the face does, that name the emotion, or both (default: the model's own)",
-    )
-    flags.add_argument("--language", default="en", choices=["en", "ja"], help="of the prompts (default: en)")
-    flags.add_argument("--batch_size", type=int, default=64, help="scans at once (default: 64)")
-    return flags
 
 
 def table(results: dict) -> str:
@@ -205,68 +249,80 @@ def table(results: dict) -> str:
 
 def accuracies(results: dict) -> dict[str, dict[str, float]]:
     """Every accuracy of the results under a readable name, in the order of the report."""
-    test = "zero_shot" if "zero_shot" in results else "classification"
+    test = main_test(results)
     words = TRANSFER_TESTS[test]
-    found = {words: results[test]}
-    if results.get("linear_probe"):
-        found["linear probe"] = results["linear_probe"]
+    found = {
+        words: results[test],
+        "nearest neighbours": results.get("knn"),
+        "linear probe": results.get("linear_probe"),
+    }
     if "wise_ft" in results:
         found["before fine-tuning (zero-shot)"] = results["wise_ft"]["zero_shot"]["classification"]
         found["after fine-tuning, not mixed"] = results["wise_ft"]["fine_tuned"]["classification"]
     found[f"{words}, half of each view covered"] = results[f"{test}_half_occluded"]
     found[f"{words}, the same half of all covered"] = results[f"{test}_same_half_occluded"]
+    found = {name: value for name, value in found.items() if value}
     found |= {f"{words}, {view} view only": value for view, value in results[f"{test}_by_view"].items()}
     for data, tests in results["transfer"].items():
         found |= {f"{TRANSFER_TESTS[test]} on {data}": value for test, value in tests.items() if value}
     return {name: value["accuracy"] for name, value in found.items()}
 
 
-def _transfer(model, processor, folder, split, train, probe, probe_names, kinds, language, seed, options) -> dict:
+def main_test(results: Mapping) -> str:
+    """The key of the scores that the results are about: of prompts, or of a fine-tuned head."""
+    return "zero_shot" if "zero_shot" in results else "classification"
+
+
+def _transfer(model, processor, splits, split, train, probe, probe_names, kinds, language, seed, options) -> dict:
     """Scores on a data set of another origin: no row of it is trained on, and no label of it is used but to score."""
-    splits = open_splits(folder, split, processor)
-    every_name = splits[split].features["expression"].names
-    names = present_classes(*splits.values())
+    there = ZeroShot.build(model, processor.tokenizer, splits.values(), kinds=kinds, language=language)
     features = embed_split(model, processor.image_processor, splits[split], **options)
-    classes = embed_classes(model, processor.tokenizer, names, kinds=kinds, language=language)
-    rows = features.labels >= 0
-    normalised = match_statistics(features.image_embeds, train.image_embeds)
-
-    def scored(predictions: np.ndarray, predicted_names: Sequence[str]) -> dict:
-        return score_rows(features, rows, predictions, predicted_names, every_name, names, seed=seed)
-
-    scale = logit_scale(model)
-    return {
-        "zero_shot": scored(predict(features.image_embeds[rows], classes, scale=scale), names),
-        "zero_shot_normalised": scored(predict(normalised[rows], classes, scale=scale), names),
-        "linear_probe": scored(probe.predict(features.image_embeds[rows]), probe_names) if probe else None,
-    }
+    found = {}
+    for name, embeds in (
+        ("zero_shot", features.image_embeds),
+        ("zero_shot_normalised", match_statistics(features.image_embeds, train.image_embeds)),
+    ):
+        found[name] = score_answers(there.answers(features, embeds), there.names, seed=seed)
+    found["linear_probe"] = _score_classifier(probe, features, there, probe_names, seed) if probe else None
+    return found
 
 
-def score_rows(features, rows, predictions, predicted_names, true_names, names, *, seed: int) -> dict:
-    """Bring predictions and labels to one list of names (those of the test first), and score; `labels` says which they are."""
-    names = list(dict.fromkeys([*names, *(predicted_names[p] for p in sorted(set(predictions)))]))
-    truth = [names.index(true_names[label]) for label in features.labels[rows]]
-    guess = [names.index(predicted_names[p]) for p in predictions]
-    subjects = [subject for subject, keep in zip(features.subjects, rows, strict=True) if keep]
-    return score(truth, guess, subjects, names, seed=seed) | {"labels": names}
+def _score_classifier(
+    classifier, features: SplitFeatures, zero_shot: ZeroShot, known_names: Sequence[str], seed: int
+) -> dict:
+    """Score a fitted classifier, whose classes are indices into `known_names`, among the names of the test and those it gives."""
+    answers = zero_shot.answers(features, features.image_embeds)
+    guessed = [known_names[index] for index in classifier.predict(features.image_embeds[answers.rows])]
+    names = list(dict.fromkeys([*zero_shot.names, *sorted(set(guessed))]))
+    guesses = [names.index(name) for name in guessed]
+    return score(answers.labels, guesses, answers.subjects, names, seed=seed)
 
 
 def brief(scored: dict) -> dict:
     """The scores and counts alone."""
-    return {key: scored[key] for key in (*METRICS, "num_scans", "num_subjects")}
+    return {key: scored[key] for key in (*METRICS, "top_2", "auroc", "num_scans", "num_subjects") if key in scored}
 
 
 def open_splits(folder: str | Path, split: str, processor):
-    """The splits of a data set that fits the model and has labels to score with."""
+    """The splits of a data set that fits the model and has labels to score with.
+
+    Raises:
+        ValueError: if its channels are not the model's, or a split is missing or empty or, if tested, without labels.
+    """
+    check_channels(folder, processor)
+    splits = load_splits(folder)
+    for name in {"train", "validation", split} - set(splits):
+        raise ValueError(f"{folder}: expected a split {name!r}, found {sorted(splits)}; build the data set again")
+    if max(splits[split]["expression"]) < 0:
+        raise ValueError(f"{folder}: split {split!r} has no labelled rows to score")
+    return splits
+
+
+def check_channels(folder: str | Path, processor) -> None:
+    """Raise a ValueError if the data set's views do not show what the model reads."""
     shown = dataset_info(folder).get("render_settings", {}).get("channels")
     expected = list(processor.image_processor.channels)
     if shown is not None and list(shown) != expected:
         raise ValueError(
             f"{folder}: its views show {shown}, the model expects {expected}; build it with these channels"
         )
-    splits = load_splits(folder)
-    for name in {"train", "validation", split} - set(splits):
-        raise ValueError(f"{folder}: expected a split {name!r}, found {sorted(splits)}; build the data set again")
-    if max(splits[split]["expression"], default=-1) < 0:
-        raise ValueError(f"{folder}: split {split!r} has no labelled rows to score")
-    return splits

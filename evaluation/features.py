@@ -1,15 +1,17 @@
 """Embeddings of a split, made once and used by every test.
 
 In go a model, its image processor and a split of a data set; out come, per scan, the fused embedding, the embedding
-from every single view alone, and the fused embedding with half of every view covered.
+from every single view alone, and the fused embedding with half of every view covered, or otherwise changed.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from dataset_scripts.duplicates import thumbnail
 from processing.augmentation import halves
 from processing.batching import Collator, ViewDataset
 from processing.cameras_mvfer import view_name
@@ -28,6 +30,7 @@ class SplitFeatures:
         same_half_occluded (`(n, D)` or `None`): the same half of all views covered, so that it is seen from nowhere.
         labels (`(n,)`): index of the expression, -1 unknown.
         subjects, ids (`n` strings).
+        thumbnails (`n` arrays or `None`): small pictures, by which the same scan is found in another split.
     """
 
     image_embeds: np.ndarray
@@ -37,6 +40,24 @@ class SplitFeatures:
     labels: np.ndarray
     subjects: list[str]
     ids: list[str]
+    thumbnails: list[np.ndarray] | None = None
+
+    def select(self, rows) -> "SplitFeatures":
+        """The scans at these positions (integers of shape `(m,)`)."""
+
+        def of(values):
+            return None if values is None else values[rows]
+
+        return SplitFeatures(
+            image_embeds=self.image_embeds[rows],
+            by_view={name: embeds[rows] for name, embeds in self.by_view.items()},
+            half_occluded=of(self.half_occluded),
+            same_half_occluded=of(self.same_half_occluded),
+            labels=self.labels[rows],
+            subjects=[self.subjects[row] for row in rows],
+            ids=[self.ids[row] for row in rows],
+            thumbnails=None if self.thumbnails is None else [self.thumbnails[row] for row in rows],
+        )
 
 
 def embed_split(
@@ -46,7 +67,8 @@ def embed_split(
     *,
     each_view: bool = False,
     occlusion_seed: int | None = None,
-    num_frames: int = 8,
+    thumbnails: bool = False,
+    num_frames: int | None = None,
     batch_size: int = 64,
     progress: bool = True,
 ) -> SplitFeatures:
@@ -58,17 +80,19 @@ def embed_split(
         split (`datasets.Dataset`): rows of `dataset_scripts.schema`.
         each_view (`bool`): also embed every view alone (costs about as much again).
         occlusion_seed (`int`, *optional*): also embed with half of every view covered, sides drawn from this seed.
-        num_frames (`int`, defaults to 8): longer sequences are sampled to this many frames, uniformly in time.
+        thumbnails (`bool`): also keep a thumbnail of every scan (3 kB per view).
+        num_frames (`int`, *optional*): longer sequences are sampled to this many frames; default the processor's number.
         batch_size (`int`, defaults to 64): scans at once.
     Raises:
         ValueError: if there are no rows.
     """
     if len(split) == 0:
         raise ValueError("expected at least one row to embed, got an empty split")
-    views = ViewDataset(split, num_frames=num_frames, memory_budget_bytes=0)
+    num_frames = image_processor.num_frames if num_frames is None else num_frames
+    views = ViewDataset(split, num_frames=num_frames, frames=image_processor.frames, memory_budget_bytes=0)
     collate = Collator(None, image_processor, phrases=False)  # without captions no tokenizer is needed
     sides = None if occlusion_seed is None else draw_sides(len(split), views.num_views, seed=occlusion_seed)
-    fused, occluded, same_occluded, alone = [], [], [], []
+    fused, occluded, same_occluded, alone, small = [], [], [], [], []
     was_training = model.training
     model.eval()
     try:
@@ -79,6 +103,8 @@ def embed_split(
             samples = [views[row] | {"captions": [], "known_captions": []} for row in rows]
             batch = collate(samples)
             fused.append(_embed(model, batch))
+            if thumbnails:
+                small += [thumbnail(s["views"] if s["views"].ndim == 5 else s["views"][None]) for s in samples]
             if each_view:
                 alone += _embed_each_view(model, batch)
             if sides is not None:
@@ -101,7 +127,52 @@ def embed_split(
         labels=np.array(split["expression"]),
         subjects=list(map(str, split["subject"])),
         ids=list(map(str, split["id"])),
+        thumbnails=small if thumbnails else None,
     )
+
+
+def embed_changed(
+    model,
+    image_processor,
+    split,
+    changes: Mapping[str, Callable[[dict, int], dict]],
+    *,
+    num_frames: int = 8,
+    batch_size: int = 64,
+    progress: bool = True,
+) -> dict[str, np.ndarray]:
+    """Embed every row once per change, decoding its views only once.
+
+    Args:
+        changes (name to function): takes a sample of `ViewDataset` and its row number, returns another sample.
+        others: as in `embed_split`.
+    Returns:
+        `dict` of name to `(n, D)`, float32, unit length.
+    """
+    views = ViewDataset(split, num_frames=num_frames, memory_budget_bytes=0)
+    collate = Collator(None, image_processor, phrases=False)
+    found: dict[str, list[np.ndarray]] = {name: [] for name in changes}
+    was_training = model.training
+    model.eval()
+    try:
+        batches = range(0, len(split), batch_size)
+        with tqdm(total=len(batches) * len(changes), desc="robustness", disable=None if progress else True) as bar:
+            for start in batches:
+                rows = range(start, min(start + batch_size, len(split)))
+                samples = [views[row] | {"captions": [], "known_captions": []} for row in rows]
+                for name, change in changes.items():
+                    changed = [change(sample, row) for row, sample in zip(rows, samples, strict=True)]
+                    found[name].append(_embed(model, collate(changed)))
+                    bar.update()
+    finally:
+        model.train(was_training)
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def embed_views(model, image_processor, views: list[np.ndarray], view_angles_deg: list[np.ndarray]) -> np.ndarray:
+    """Embed scans that were just rendered, each `(V, H, W, 3)` uint8 with `(V, 2)` angles: `(n, D)`, unit length."""
+    samples = [{"views": one, "view_angles_deg": angles} for one, angles in zip(views, view_angles_deg, strict=True)]
+    return _embed(model, Collator(None, image_processor, phrases=False)(samples))
 
 
 def draw_sides(count: int, views: int, *, seed: int) -> list[list[str]]:

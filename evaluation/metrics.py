@@ -1,53 +1,21 @@
 """Scores with honest intervals.
 
 In go true labels, predicted labels and the subject of each scan; out come scores with a 95 % interval. Scans of one
-person resemble each other, so the interval comes from resampling *subjects*, never single scans. Every score is a
-function of the confusion matrix, which makes a thousand resamples one matrix product.
+person resemble each other, so the interval comes from resampling *subjects*, never single scans. Most scores are
+functions of the confusion matrix, which makes a thousand resamples one matrix product. Over folds and seeds, which are few, the
+interval is Student's.
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.stats import t as student
 from sklearn.metrics import confusion_matrix
 
+from evaluation.mvfer_metrics.scores import METRICS, auroc, f1, precision, recall, top_k_hits
+
 NUM_RESAMPLES = 1000
-
-
-def accuracy(confusion: np.ndarray) -> np.ndarray:
-    """Share of right answers. `confusion (..., K, K)`, rows are true classes; returns `(...)`."""
-    return _ratio(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum((-2, -1)))
-
-
-def balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
-    """Mean recall over the classes that occur. `confusion (..., K, K)`; returns `(...)`."""
-    return _mean_over_present(recall(confusion), confusion)
-
-
-def macro_f1(confusion: np.ndarray) -> np.ndarray:
-    """Mean F1 over the classes that occur. `confusion (..., K, K)`; returns `(...)`."""
-    return _mean_over_present(f1(confusion), confusion)
-
-
-def recall(confusion: np.ndarray) -> np.ndarray:
-    """`confusion (..., K, K)` to `(..., K)`; 0 for a class that does not occur."""
-    return _ratio(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1))
-
-
-def precision(confusion: np.ndarray) -> np.ndarray:
-    """`confusion (..., K, K)` to `(..., K)`; 0 for a class that is never predicted."""
-    return _ratio(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-2))
-
-
-def f1(confusion: np.ndarray) -> np.ndarray:
-    """`confusion (..., K, K)` to `(..., K)`: 2 TP / (occurrences + predictions)."""
-    return _ratio(2 * np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1) + confusion.sum(-2))
-
-
-METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "accuracy": accuracy,
-    "balanced_accuracy": balanced_accuracy,
-    "macro_f1": macro_f1,
-}
+Interval = dict[str, float]  # mean, low, high
 
 
 def subject_confusions(labels, predictions, subjects: Sequence[str], num_classes: int) -> np.ndarray:
@@ -78,9 +46,13 @@ def subject_confusions(labels, predictions, subjects: Sequence[str], num_classes
     )
 
 
-def bootstrap(
-    confusions: np.ndarray, metric: Callable, *, seed: int, num_resamples: int = NUM_RESAMPLES
-) -> dict[str, float]:
+def draw_subjects(num_subjects: int, *, seed: int, num_resamples: int = NUM_RESAMPLES) -> np.ndarray:
+    """How often each subject is drawn in each resample, with replacement: `(R, S)` counts that sum to S."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(num_subjects, np.full(num_subjects, 1 / num_subjects), size=num_resamples)
+
+
+def bootstrap(confusions: np.ndarray, metric: Callable, *, seed: int, num_resamples: int = NUM_RESAMPLES) -> Interval:
     """A score with its 95 % interval, by resampling subjects with replacement.
 
     Args:
@@ -89,24 +61,68 @@ def bootstrap(
     Returns:
         `{"mean", "low", "high"}`: the score on all scans, and the 2.5th and 97.5th percentile of the resamples.
         One subject gives an interval of width zero: read the number of subjects beside it.
+    Source:
+        Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 13 (percentile interval); clusters as units.
     """
-    rng = np.random.default_rng(seed)
-    num_subjects = len(confusions)
-    draws = rng.multinomial(num_subjects, np.full(num_subjects, 1 / num_subjects), size=num_resamples)  # (R, S)
+    draws = draw_subjects(len(confusions), seed=seed, num_resamples=num_resamples)
     resampled = np.tensordot(draws, confusions, axes=1)  # (R, K, K)
-    low, high = np.percentile(metric(resampled), [2.5, 97.5])
-    return {"mean": float(metric(confusions.sum(0))), "low": float(low), "high": float(high)}
+    return _interval(metric(confusions.sum(0)), metric(resampled))
 
 
-def score(labels, predictions, subjects: Sequence[str], names: Sequence[str], *, seed: int) -> dict:
+def bootstrap_mean(values, subjects: Sequence[str], *, seed: int, num_resamples: int = NUM_RESAMPLES) -> Interval:
+    """The mean of one number per scan, `(n,)`, with its interval by resampling subjects; NaN values are left out."""
+    values = np.asarray(values, dtype=float)
+    _, owner = np.unique(np.asarray(subjects), return_inverse=True)
+    known = np.isfinite(values)
+    sums = np.bincount(owner, np.where(known, values, 0))
+    counts = np.bincount(owner, known)
+    draws = draw_subjects(len(counts), seed=seed, num_resamples=num_resamples)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return _interval(sums.sum() / counts.sum(), (draws @ sums) / (draws @ counts))
+
+
+def bootstrap_weights(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    subjects: Sequence[str],
+    *,
+    seed: int,
+    num_resamples: int = NUM_RESAMPLES,
+) -> Interval:
+    """Any statistic of weighted scans with its interval: `statistic` takes weights `(..., n)` and returns `(...)`."""
+    _, owner = np.unique(np.asarray(subjects), return_inverse=True)
+    draws = draw_subjects(int(owner.max()) + 1, seed=seed, num_resamples=num_resamples)
+    return _interval(statistic(np.ones(len(owner))), statistic(draws[:, owner]))
+
+
+def mean_over_runs(values: Sequence[float]) -> Interval:
+    """Mean of one score per fold or seed, with Student's 95 % interval; with one value the interval is unknown (`None`).
+
+    Folds share training subjects, so over folds the interval is a little too narrow (Bengio & Grandvalet 2004: there is no
+    unbiased estimate); the pooled interval over subjects, beside it in the results, does not have this fault.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or not len(values):
+        raise ValueError(f"expected one score per fold or seed, at least one, got shape {values.shape}")
+    mean = float(values.mean())
+    if len(values) == 1:
+        return {"mean": mean, "low": None, "high": None}
+    half = float(student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def score(
+    labels, predictions, subjects: Sequence[str], names: Sequence[str], *, seed: int, scores: np.ndarray | None = None
+) -> dict:
     """All scores of one classifier on one set of scans.
 
     Args:
         labels, predictions (integers of shape `(n,)`): indices into `names`.
         subjects (`n` strings), names (`K` class names), seed (`int`): of the bootstrap.
+        scores (`(n, K)`, *optional*): of every class, the larger the likelier; gives top_2 and auroc.
     Returns:
-        `dict`: accuracy, balanced_accuracy, macro_f1 (each `{"mean", "low", "high"}`), per_class (name to recall,
-        precision, f1, count), confusion_matrix (`K` lists of `K` counts, rows true), num_scans, num_subjects.
+        `dict`: accuracy, balanced_accuracy, macro_f1, with scores also top_2 and auroc (each `{"mean", "low", "high"}`;
+        auroc is `None` where only one class occurs), per_class (name to recall, precision, f1, count), confusion_matrix (`K`
+        lists of `K` counts, rows true), num_scans, num_subjects.
     """
     confusions = subject_confusions(labels, predictions, subjects, len(names))
     total = confusions.sum(0)
@@ -115,8 +131,16 @@ def score(labels, predictions, subjects: Sequence[str], names: Sequence[str], *,
         name: {**{key: float(values[k]) for key, values in columns.items()}, "count": int(total[k].sum())}
         for k, name in enumerate(names)
     }
+    found = {name: bootstrap(confusions, metric, seed=seed) for name, metric in METRICS.items()}
+    if scores is not None:
+        scores, labels = np.asarray(scores), np.asarray(labels)
+        if scores.shape != (len(labels), len(names)):
+            raise ValueError(f"expected scores {(len(labels), len(names))}, got {scores.shape}")
+        found["top_2"] = bootstrap_mean(top_k_hits(scores, labels), subjects, seed=seed)
+        several = len(np.unique(labels)) > 1
+        found["auroc"] = bootstrap_weights(lambda w: auroc(scores, labels, w), subjects, seed=seed) if several else None
     return {
-        **{name: bootstrap(confusions, metric, seed=seed) for name, metric in METRICS.items()},
+        **found,
         "per_class": per_class,
         "confusion_matrix": total.tolist(),
         "num_scans": int(total.sum()),
@@ -124,10 +148,6 @@ def score(labels, predictions, subjects: Sequence[str], names: Sequence[str], *,
     }
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    return numerator / np.maximum(denominator, 1)  # counts: an empty denominator has an empty numerator
-
-
-def _mean_over_present(values: np.ndarray, confusion: np.ndarray) -> np.ndarray:
-    present = confusion.sum(-1) > 0
-    return (values * present).sum(-1) / np.maximum(present.sum(-1), 1)
+def _interval(value, resampled: np.ndarray) -> Interval:
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
+    return {"mean": float(value), "low": float(low), "high": float(high)}

@@ -38,7 +38,7 @@ def confusion_picture(confusion: np.ndarray, names: Sequence[str], path: str | P
     """Draw counts `(K, K)` (rows true) coloured by the share of each row, and save a PNG."""
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     side = 2.2 + 0.62 * len(names)
-    figure = _figure(side, side)
+    figure = new_figure(side, side)
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(confusion.shape):
@@ -52,18 +52,18 @@ def confusion_picture(confusion: np.ndarray, names: Sequence[str], path: str | P
     axes.set_ylabel("true", color=MUTED)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def views_picture(views: np.ndarray, view_names: Sequence[str], path: str | Path, *, title: str = "") -> None:
     """Save the views `(V, H, W, 3)` of one scan side by side, each under its name."""
-    figure = _figure(2.2 * len(views), 2.6 + 0.25 * bool(title))
+    figure = new_figure(2.2 * len(views), 2.6 + 0.25 * bool(title))
     grid = figure.subplots(1, len(views), squeeze=False)[0]
     for axes, view, name in zip(grid, views, view_names, strict=True):
         _show(axes, view, _words(name))
     if title:
         figure.suptitle(title, color=INK, fontsize=11)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def predictions_picture(rows: Sequence[Prediction], path: str | Path) -> None:
@@ -76,7 +76,7 @@ def predictions_picture(rows: Sequence[Prediction], path: str | Path) -> None:
         raise ValueError("expected at least one prediction to draw, got none")
     columns = max(len(row.views) for row in rows)
     height = max(2.5, 0.6 + 0.27 * max(len(row.probabilities) for row in rows))
-    figure = _figure(2.2 * columns + 3.6, height * len(rows))
+    figure = new_figure(2.2 * columns + 3.6, height * len(rows))
     grid = figure.subplots(len(rows), columns + 1, squeeze=False, width_ratios=[1] * columns + [1.5])
     for row, line in zip(rows, grid, strict=True):
         for axes in line[:columns]:
@@ -85,7 +85,7 @@ def predictions_picture(rows: Sequence[Prediction], path: str | Path) -> None:
             weight = "" if row.view_weights is None else f"\nweight {row.view_weights[v]:.2f}"
             _show(line[v], view, _words(row.view_names[v]) + weight)
         _bars(line[columns], row)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def curve_picture(
@@ -97,7 +97,7 @@ def curve_picture(
     marked: tuple[float, float] | None = None,
 ) -> None:
     """Draw a curve through `points` under the axes' names `x` and `y`, with one point marked, and save a PNG."""
-    figure = _figure(4.8, 3.4)
+    figure = new_figure(4.8, 3.4)
     axes = figure.add_subplot()
     axes.plot(*zip(*points, strict=True), color=ACCENT, linewidth=1.6)
     if marked is not None:
@@ -105,7 +105,7 @@ def curve_picture(
     axes.set_xlabel(x, color=MUTED)
     axes.set_ylabel(y, color=MUTED)
     axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def displayable(views: np.ndarray, channels: Sequence[str]) -> np.ndarray:
@@ -146,13 +146,15 @@ def _words(name: str) -> str:
     return name.replace("_", " ") + ("°" if name != "front" else "")
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """A white figure of so many inches that needs no display."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _save(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a PNG, and the folder for it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130, format="png")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.command import run_test
 from evaluation.detection import area_and_equal_error, resampled
 from evaluation.evaluate import open_splits
 from evaluation.features import embed_split
+from evaluation.single_test import run_test
 
 MOST_PAIRS = 10_000
 

@@ -3,14 +3,14 @@
 In go embeddings of scans and of the class prompts; out come predicted classes. Labels serve to score, never to predict.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from evaluation.features import embed_split
-from modeling_mvfer.classification_mvfer import MULTI_LABEL
+from evaluation.features import SplitFeatures, embed_split
 from modeling_mvfer.zeroshot_mvfer import class_embeddings, class_logits
 from processing.prompts_mvfer import prompts_for
 
@@ -37,33 +37,13 @@ def embed_classes(
 
 def predict(image_embeds: np.ndarray, class_embeds: Mapping[str, torch.Tensor], *, scale: float) -> np.ndarray:
     """Predicted class of each scan, `(n, D)` to `(n,)`: indices into `class_embeds`."""
-    logits = class_logits(torch.from_numpy(np.ascontiguousarray(image_embeds)), _on_cpu(class_embeds), scale=scale)
-    return logits.argmax(-1).numpy()
+    return logits_of(image_embeds, class_embeds, scale=scale).argmax(-1)
 
 
-def logits_function(
-    model, tokenizer, labels: Sequence[str], *, kinds: Sequence[str] | None = None, language: str = "en"
-) -> tuple[list[str], Callable[[torch.Tensor], torch.Tensor]]:
-    """How a model classifies: by prompts of the labels, or, fine-tuned, by its head, which has its own labels.
-
-    Returns:
-        the labels, and a function from unit-length embeddings `(B, D)` to logits `(B, K)`, of which one is true.
-    Raises:
-        ValueError: if the model is a multi-label one.
-    """
-    if hasattr(model, "head"):
-        check_single_label(model)
-        return list(model.config.id2label.values()), model.head
-    classes = embed_classes(model, tokenizer, labels, kinds=kinds, language=language)
-    return list(labels), partial(class_logits, class_embeds=classes, scale=logit_scale(model))
-
-
-def check_single_label(model) -> None:
-    """Raise a ValueError if a fine-tuned model has several labels at once, to which the scores here do not apply."""
-    if model.config.problem_type == MULTI_LABEL:
-        raise ValueError(
-            "this is a multi-label model, of whose labels several may be true at once; use pipeline('mesh-classification')"
-        )
+def logits_of(image_embeds: np.ndarray, class_embeds: Mapping[str, torch.Tensor], *, scale: float) -> np.ndarray:
+    """Logits of every class, `(n, D)` to `(n, K)`."""
+    embeds = torch.from_numpy(np.ascontiguousarray(image_embeds))
+    return class_logits(embeds, _on_cpu(class_embeds), scale=scale).numpy()
 
 
 def logit_scale(model) -> float:
@@ -75,6 +55,84 @@ def present_classes(*splits) -> list[str]:
     """Names of the expressions that occur in any of the splits (`datasets.Dataset`), in the data set's order."""
     occurring = {label for split in splits for label in split.unique("expression")}
     return [name for index, name in enumerate(splits[0].features["expression"].names) if index in occurring]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a classifier says of labelled scans.
+
+    Attributes:
+        rows (`(n,)`): their positions in the split.
+        logits (`(n, K)`), labels (`(n,)`): of the classifier's names, 0 to K - 1.
+        subjects (`n` strings).
+    """
+
+    rows: np.ndarray
+    logits: np.ndarray
+    labels: np.ndarray
+    subjects: list[str]
+
+    @property
+    def guesses(self) -> np.ndarray:
+        return self.logits.argmax(1)
+
+
+@dataclass(frozen=True)
+class SplitClassifier(ABC):
+    """A classifier for the scans of one data set.
+
+    Attributes:
+        names: the `K` classes that it tells apart; every_name: all that the data set's labels count.
+    """
+
+    names: list[str]
+    every_name: list[str]
+
+    @abstractmethod
+    def logits(self, embeds: np.ndarray) -> np.ndarray:
+        """Of every class, `(n, D)` to `(n, K)`, in the order of `names`."""
+
+    def classes_of(self, labels: np.ndarray) -> np.ndarray:
+        """The data set's labels `(n,)`, none of them unknown, as positions in `names`."""
+        return np.array([self.names.index(self.every_name[label]) for label in labels], dtype=int)
+
+    def predict(self, embeds: np.ndarray) -> np.ndarray:
+        """`(n, D)` to `(n,)`: positions in `names`."""
+        return self.logits(embeds).argmax(-1)
+
+    def answers(self, features: SplitFeatures, embeds: np.ndarray) -> Answers:
+        """Of the scans that have a label and, in `embeds` `(n, D)`, no missing view."""
+        rows = np.flatnonzero((features.labels >= 0) & np.isfinite(embeds).all(1))
+        subjects = [features.subjects[row] for row in rows]
+        return Answers(rows, self.logits(embeds[rows]), self.classes_of(features.labels[rows]), subjects)
+
+
+@dataclass(frozen=True)
+class ZeroShot(SplitClassifier):
+    """A model's zero-shot classifier for one data set.
+
+    Attributes:
+        names: the `K` classes that occur there, in the data set's order.
+        prompts (name to texts), embeds (name to `(P_k, D)`), scale (`float`).
+    """
+
+    prompts: dict[str, list[str]]
+    embeds: dict[str, torch.Tensor]
+    scale: float
+
+    @classmethod
+    def build(
+        cls, model, tokenizer, splits: Iterable, *, kinds: Sequence[str] | None = None, language: str = "en"
+    ) -> "ZeroShot":
+        """For the classes of these splits (`datasets.Dataset`)."""
+        splits = list(splits)
+        names, every_name = present_classes(*splits), splits[0].features["expression"].names
+        prompts = class_prompts(model.config, names, kinds=kinds, language=language)
+        embeds = embed_classes(model, tokenizer, names, kinds=kinds, language=language)
+        return cls(names, every_name, prompts, embeds, logit_scale(model))
+
+    def logits(self, embeds: np.ndarray) -> np.ndarray:
+        return logits_of(embeds, self.embeds, scale=self.scale)
 
 
 def zero_shot_score(model, processor, split, *, kinds: Sequence[str] | None = None, language: str = "en") -> float:

@@ -15,6 +15,7 @@ from .classification_pipeline_mvfer import MeshClassificationPipeline
 from .configuration_mvfer import MVFERConfig
 from .modeling_mvfer import MVFERImageOutput, MVFERModel, MVFEROutput
 from .pipeline_mvfer import ZeroShotMeshClassificationPipeline
+from .stream_mvfer import MVFERStream
 
 MVFERConfig.register_for_auto_class()
 MVFERModel.register_for_auto_class("AutoModel")
@@ -31,6 +32,7 @@ __all__ = [
     "MVFERImageOutput",
     "MVFERModel",
     "MVFEROutput",
+    "MVFERStream",
     "MeshClassificationPipeline",
     "ZeroShotMeshClassificationPipeline",
 ]

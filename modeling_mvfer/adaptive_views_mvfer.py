@@ -2,8 +2,8 @@
 
 In: a model, how it classifies, and a batch of views. Out: logits, and how many views each sample took. Sure means that the
 entropy of the probabilities, as a share of the largest possible one, is below a threshold; `evaluation.adaptive_views`
-chooses threshold and temperature on validation subjects. A view goes through the tower once at most; only the fusion, which
-costs next to nothing, is computed again for every further view.
+chooses the threshold on validation subjects, at the temperature of the pipelines. A view goes through the tower once at most;
+only the fusion, which costs next to nothing, is computed again for every further view.
 """
 
 import math
@@ -63,7 +63,7 @@ class ViewStages:
         self.features[rows, :, view] = found
         self.seen[rows, :, view] = mask
         read = (self.features[rows], self.seen[rows], self.angles[rows], self.times[rows])
-        return normalize(self.model.fuse(*read)[0].float(), dim=-1)
+        return normalize(self.model.fuse_views(*read).pooler_output.float(), dim=-1)
 
 
 @torch.no_grad()
@@ -112,9 +112,9 @@ def share_of_entropy(logits: Tensor) -> Tensor:
     return entropy / max(math.log(logits.shape[-1]), 1e-9)
 
 
-def check_adaptive(adaptive_views: float | None = None, temperature: float = 1.0) -> None:
+def check_adaptive(adaptive_views: float | None = None, temperature: float | None = None) -> None:
     """Raise a ValueError if the threshold is not in 0..1 or the temperature is not positive."""
     if adaptive_views is not None and (isinstance(adaptive_views, bool) or not 0 <= adaptive_views <= 1):
         raise ValueError(f"adaptive_views is a share of the largest entropy, 0 to 1, got {adaptive_views!r}")
-    if not 0 < temperature < math.inf:
+    if temperature is not None and not 0 < temperature < math.inf:
         raise ValueError(f"temperature must be positive, got {temperature!r}")

@@ -10,7 +10,8 @@ from pathlib import Path
 import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from evaluation.evaluate import accuracies
+from evaluation.evaluate import accuracies, main_test
+from evaluation.remarks import remarks
 
 TEMPLATE = Path(__file__).parents[1] / "model_card.md"
 PERMISSIVE = {"cc0-1.0", "mit", "apache-2.0", "cc-by-4.0", "bsd-3-clause"}
@@ -18,7 +19,7 @@ SUPERVISION = {
     "captions": "captions that describe what the face does (for example “brows lowered, lips pressed together”) and "
     "never name an emotion. No emotion label entered training",
     "label_prompts": "prompts that name the emotion of each scan. This is supervision by labels",
-    "pseudo": "prompts that the model assigned itself from a prompt bank. No text or label of the data was used",
+    "pseudo": "prompts that the model assigned itself to unlabelled scans; of those no text and no label was used",
     "none": "no texts: these scans took part in the cross-view objective only",
     "labels": "fine-tuned on labels of the expressions, from a model that had learnt from texts or from scratch",
 }
@@ -55,7 +56,11 @@ def model_card(model, processor, *, results: Mapping | None = None, datasets: Se
         ],
         "supervision": [SUPERVISION.get(kind, kind) for kind in supervision],
         "results": results,
-        "tested": results and results.get("zero_shot", results.get("classification")),
+        "tested": results and results[main_test(results)],
+        "temperature": model.config.score_temperature,
+        "abstain_below": model.config.abstain_below,
+        "fairness_audited": any("groups" in one for one in (results or {}).get("fairness", {}).values()),
+        "remarks": remarks(results) if results else [],
         "accuracies": accuracies(results) if results else {},
     }
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)

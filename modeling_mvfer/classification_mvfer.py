@@ -3,7 +3,7 @@
 In: views as for `MVFERModel`, and labels. Out: logits per class, beside the embedding and what weight each view and frame had.
 The head compares the unit-length embedding with one or several rows per class, as zero-shot classification compares it
 with prompts; so it can start from the prompts' text embeddings, and is then the zero-shot classifier to the last digit.
-The text tower is left out.
+The text tower is left out, unless the fusion of views looks at prompts (`fusion="text"`), which then no training moves.
 """
 
 from __future__ import annotations
@@ -86,14 +86,21 @@ class MVFERForFaceClassification(MVFERModel):
         for name, values in (("class_weights", config.class_weights), ("rows_per_class", config.rows_per_class)):
             if values is not None and len(values) != config.num_labels:
                 raise ValueError(f"expected {name} for {config.num_labels} labels, got {len(values)}")
-        del self.text_model, self.text_projection, self.logit_scale, self.objective
+        del self.objective
+        if config.fusion == "text":
+            for part in (self.text_model, self.text_projection, self.logit_scale):
+                part.requires_grad_(False)
+        else:
+            del self.text_model, self.text_projection, self.logit_scale
         rows = config.rows_per_class or [1] * config.num_labels
         self.head = EnsembleHead(config.projection_dim, rows, log_scale=config.logit_scale_init_value)
         self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module):
-        if module is self:  # CLIP would fill its text projection as well, which is not here
+        if (
+            module is self and self.config.fusion != "text"
+        ):  # CLIP would fill its text projection as well, which is not here
             std = self.vision_embed_dim**-0.5 * self.config.initializer_factor
             init.normal_(self.visual_projection.weight, std=std)
             return
@@ -117,6 +124,7 @@ class MVFERForFaceClassification(MVFERModel):
         config = copy.deepcopy(model.config)
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
+        config.score_temperature = config.abstain_below = config.calibrated_prompts = None
         for name, value in config_fields.items():
             setattr(config, name, value)
         classifier = cls(config).to(device=model.device, dtype=model.dtype)

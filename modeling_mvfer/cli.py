@@ -1,20 +1,32 @@
-"""The command `mvfer`: look at a scan as the model sees it, classify scans, evaluate a run.
+"""The command `mvfer`: look at a scan as the model sees it, classify scans, follow a film, evaluate a run, decide on it.
 
-Bad input is one line on stderr and exit status 2. `predict` goes on after a scan that it cannot read: every input has
-one row in the output, in order, and the exit status is then 1.
+Bad input is one line on stderr and exit status 2. `predict` and `watch` go on after a scan that they cannot read: every
+input has one row in the output, in order, and the exit status is then 1.
 """
 
 import argparse
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 
 EPILOG = """examples:
   mvfer render face.obj --out views.png
   mvfer predict face.obj --model runs/first --labels happiness disgust --picture views.png
   mvfer predict scans/*.obj --model runs/first --json > predictions.jsonl
+  mvfer watch film/*.obj --model runs/first --fps 25
   mvfer evaluate --model runs/first --dataset data/anny --out report
+  mvfer poc --model runs/first --dataset data/own --cost_per_error 40 --cost_per_review 2.5 --out poc
+  mvfer explain face.obj --model runs/first --out explained.glb
+  mvfer check --baseline report/results.json --model runs/first --dataset data/recent
 """
+# Commands with a parser of their own: they import scikit-learn and matplotlib, so only when asked.
+ELSEWHERE = {
+    "evaluate": "evaluation.command",
+    "explain": "evaluation.explain",
+    "poc": "evaluation.poc",
+    "check": "evaluation.drift",
+}
 UP_AXES = ("y", "z", "-y", "-z", "x", "-x")
 
 
@@ -22,10 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        if argv[:1] == ["evaluate"]:
-            from evaluation.evaluate import main as evaluate  # imports scikit-learn and matplotlib: only when asked
-
-            return evaluate(argv[1:])
+        if argv and argv[0] in ELSEWHERE:
+            return import_module(ELSEWHERE[argv[0]]).main(argv[1:])
         args = _parser().parse_args(argv)
         return args.run(args)
     except (ValueError, OSError) as error:
@@ -58,20 +68,21 @@ def predict(args: argparse.Namespace) -> int:
     import torch
     from transformers.utils.logging import disable_progress_bar
 
-    from evaluation.zero_shot import logits_function
+    from evaluation.classifiers import classifier_of
     from modeling_mvfer.hub import load_run
-    from processing.prompts_mvfer import EXPRESSIONS
+    from modeling_mvfer.zeroshot_mvfer import why_not_calibrated
 
     disable_progress_bar()
     model, processor = load_run(args.model)
     if args.up_axis:
         processor.image_processor.up_axis = args.up_axis
-    if args.labels and hasattr(model, "head"):
-        raise ValueError(
-            f"{args.model} was fine-tuned on {', '.join(model.config.id2label.values())}; leave out --labels"
-        )
-    labels = list(dict.fromkeys(args.labels or _tested_labels(args.model) or EXPRESSIONS))
-    classifier = logits_function(model, processor.tokenizer, labels, kinds=args.prompts, language=args.language)
+    if hasattr(model, "head") and (args.labels or args.prompts or args.language != "en"):
+        known = ", ".join(model.config.id2label.values())
+        raise ValueError(f"{args.model} was fine-tuned on {known}; leave out --labels, --prompts and --language")
+    labels = labels_of(args.model, args.labels)
+    classifier = classifier_of(model, processor.tokenizer, labels, kinds=args.prompts, language=args.language)
+    if not classifier.calibrated:
+        print(f"mvfer: {why_not_calibrated(model.config)}", file=sys.stderr)
     drawn, failures = [], 0
     for mesh in args.meshes:
         try:
@@ -92,30 +103,66 @@ def predict(args: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def _tested_labels(model: str) -> list[str] | None:
-    """The expressions that a run was tested on, so that by default it is not asked for ones that it never met."""
+def watch(args: argparse.Namespace) -> int:
+    """`mvfer watch`: the frames of one film in order; after each, a probability per label for the last seconds."""
+    from transformers.utils.logging import disable_progress_bar
+
+    from modeling_mvfer import MVFERStream
+    from modeling_mvfer.hub import load_run
+
+    disable_progress_bar()
+    if not args.fps > 0:
+        raise ValueError(f"--fps should be positive, got {args.fps}")
+    model, processor = load_run(args.model, needs_texts=True)
+    if args.up_axis:
+        processor.image_processor.up_axis = args.up_axis
+    options = {"window_s": args.window_s, "prompt_kinds": args.prompts, "language": args.language}
+    stream, failures = MVFERStream(model, processor, labels_of(args.model, args.labels), **options), 0
+    for number, frame in enumerate(args.frames):
+        try:
+            step = stream.push(frame, number / args.fps)
+        except ValueError as error:  # a lost frame
+            failures += 1
+            row = {"input": frame, "error": _one_line(error)}
+            print(f"mvfer: {row['error']}", file=sys.stderr)
+        else:
+            when = {"time_s": step.time_s, "apex_time_s": step.apex_time_s}
+            row = _row(frame, step.probabilities) | {"abstain": step.abstain} | when
+        print(json.dumps(row, ensure_ascii=False) if args.json else _line(row), flush=True)
+    return 1 if failures else 0
+
+
+def _row(name: str, scores: dict[str, float]) -> dict:
+    """What is printed of one input: labels by probability, best first."""
+    ranked = sorted(scores.items(), key=lambda item: -item[1])
+    listed = [{"label": label, "score": score} for label, score in ranked]
+    return {"input": name, "label": ranked[0][0], "score": ranked[0][1], "scores": listed}
+
+
+def labels_of(model: str, asked: list[str] | None) -> list[str]:
+    """The labels asked for; else the expressions that the run was tested on, so that it is not asked for ones it never met."""
+    if asked:
+        return list(dict.fromkeys(asked))
     results = Path(model) / "results.json"
-    if not results.is_file():
-        return None
-    return json.loads(results.read_text(encoding="utf-8"))["confusion_matrix"]["labels"]
+    if results.is_file():
+        return json.loads(results.read_text(encoding="utf-8"))["confusion_matrix"]["labels"]
+    from processing.prompts_mvfer import EXPRESSIONS
+
+    return list(EXPRESSIONS)
 
 
-def _predict_one(mesh: str, model, processor, classifier: tuple, *, draw: bool):
+def _predict_one(mesh: str, model, processor, classifier, *, draw: bool):
     """The row of one scan, and what to draw of it if asked."""
     import torch
 
-    labels, classify = classifier
+    from modeling_mvfer.zeroshot_mvfer import class_scores
+
     inputs = processor(meshes=[mesh], return_tensors="pt").to(model.device)
     output = model.get_image_features(**inputs)
     embeds = torch.nn.functional.normalize(output.pooler_output.float(), dim=-1)
-    scores = dict(zip(labels, classify(embeds)[0].softmax(-1).tolist(), strict=True))
-    ranked = sorted(scores.items(), key=lambda item: -item[1])
-    row = {
-        "input": mesh,
-        "label": ranked[0][0],
-        "score": ranked[0][1],
-        "scores": [{"label": label, "score": score} for label, score in ranked],
-    }
+    values, (abstain,) = class_scores(classifier.logits(embeds), model.config, calibrated=classifier.calibrated)
+    scores = dict(zip(classifier.labels, values[0].tolist(), strict=True))
+    row = _row(mesh, scores) | {"abstain": abstain, "calibrated": classifier.calibrated}
     if not draw:
         return row, None
 
@@ -143,7 +190,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(title="commands", required=True, metavar="{render,predict,evaluate}")
+    commands = parser.add_subparsers(
+        title="commands", required=True, metavar="{render,predict,watch,explain,evaluate,poc,check}"
+    )
 
     flags = commands.add_parser("render", help="draw a scan as the model sees it", description=render.__doc__)
     flags.add_argument("mesh", help="mesh file: .obj, .ply, .off, .stl, .glb, .wrl, .bnt")
@@ -172,6 +221,28 @@ def _parser() -> argparse.ArgumentParser:
 
     flags = commands.add_parser("predict", help="classify scans", description=predict.__doc__)
     flags.add_argument("meshes", nargs="+", metavar="mesh", help="mesh files; one row of output each, in order")
+    _add_model_flags(flags)
+    flags.add_argument("--picture", metavar="PNG", help="also draw the views beside the probabilities")
+    flags.set_defaults(run=predict)
+
+    flags = commands.add_parser("watch", help="follow the frames of a film", description=watch.__doc__)
+    flags.add_argument(
+        "frames", nargs="+", metavar="frame", help="mesh or photo files in order; one row of output each"
+    )
+    _add_model_flags(flags)
+    flags.add_argument("--fps", type=float, default=25.0, help="frames per second (default: 25)")
+    flags.add_argument("--window_s", type=float, default=2.0, help="how far back it looks, in seconds (default: 2)")
+    flags.set_defaults(run=watch)
+
+    commands.add_parser("explain", help="where on the face an answer was read (mvfer explain --help)", add_help=False)
+    commands.add_parser("evaluate", help="test a run on a data set (mvfer evaluate --help)", add_help=False)
+    commands.add_parser("poc", help="is it worth it: people needed, cost, benefit (mvfer poc --help)", add_help=False)
+    commands.add_parser("check", help="have recent data drifted (mvfer check --help)", add_help=False)
+    return parser
+
+
+def _add_model_flags(flags: argparse.ArgumentParser) -> None:
+    """The flags of whatever asks a model."""
     flags.add_argument("--model", required=True, metavar="DIR", help="folder of a run, or a repository on the Hub")
     flags.add_argument(
         "--labels", nargs="+", metavar="LABEL", help="any texts (default: the expressions that the model was tested on)"
@@ -180,17 +251,13 @@ def _parser() -> argparse.ArgumentParser:
     flags.add_argument("--language", default="en", choices=["en", "ja"], help="of the prompts (default: en)")
     flags.add_argument("--up_axis", choices=UP_AXES, help="the files' upward axis (default: the model's setting)")
     flags.add_argument("--json", action="store_true", help="one JSON object per line, for machines")
-    flags.add_argument("--picture", metavar="PNG", help="also draw the views beside the probabilities")
-    flags.set_defaults(run=predict)
-
-    commands.add_parser("evaluate", help="test a run on a data set (mvfer evaluate --help)", add_help=False)
-    return parser
 
 
 def _line(row: dict) -> str:
     if "error" in row:
         return f"{row['input']}\terror: {row['error']}"
-    return f"{row['input']}\t" + "  ".join(f"{item['label']} {item['score']:.3f}" for item in row["scores"])
+    scores = "  ".join(f"{item['label']} {item['score']:.3f}" for item in row["scores"])
+    return f"{row['input']}\t{'abstain: ' if row['abstain'] else ''}{scores}"
 
 
 def _one_line(error: Exception) -> str:

@@ -14,8 +14,10 @@ from transformers import CLIPConfig
 DEFAULT_VIEW_ANGLES_DEG = ((-30.0, 0.0), (0.0, 0.0), (30.0, 0.0))
 CHOICES = {
     "vision_stem": ("patch", "convolution"),
-    "fusion": ("attention", "mean"),
+    "fusion": ("attention", "mean", "max", "text"),
+    "frame_fusion": ("attention", "mean", None),
     "contrastive_form": ("infonce", "sigmoid"),
+    "cross_view_form": ("barlow", "vicreg", "all_views"),
     "cross_modal_form": ("off_diagonal", "full"),
 }
 NOT_NEGATIVE = (
@@ -26,8 +28,19 @@ NOT_NEGATIVE = (
     "cross_view_lambda",
     "cross_modal_weight",
     "cross_modal_lambda",
+    "margin_contrast_weight",
+    "triplet_weight",
+    "consistency_weight",
+    "temporal_layers",
 )
-POSITIVE = ("initializer_range", "fusion_hidden_size", "fusion_frequencies", "frames_per_second", "projector_size")
+POSITIVE = (
+    "initializer_range",
+    "fusion_hidden_size",
+    "fusion_frequencies",
+    "temporal_heads",
+    "frames_per_second",
+    "projector_size",
+)
 
 
 @strict
@@ -44,12 +57,22 @@ class MVFERConfig(CLIPConfig):
         view_angles_deg (`list`, defaults to yaw -30, 0, 30): (yaw, pitch) of the default cameras in degrees. Inputs
             with this number of views and no angles are taken to come from these cameras.
         frames_per_second (`float`, defaults to 25): frame rate of sequences that come without times.
-        fusion (`str`, defaults to `"attention"`): `"attention"`, or `"mean"` for the plain mean (no parameters).
+        fusion (`str`, defaults to `"attention"`): `"attention"`; `"mean"` or `"max"`, without parameters; `"text"`, attention
+            that also looks at prompts.
+        fusion_prompt_ids (`list[list[int]]`, *optional*): token ids, from begin to end token, of the prompts that `"text"`
+            fusion looks at; any view is fused in their light, whatever it is compared with later.
+        frame_fusion (`str`, *optional*): `"attention"` or `"mean"` over frames; default the mean where views have no parameters
+            (`"mean"`, `"max"`), else attention.
+        temporal_layers (`int`, defaults to 0): transformer layers over the frames before they are fused.
+        temporal_heads (`int`, defaults to 4): attention heads of these; `projection_dim` must be a multiple.
         fusion_hidden_size (`int`, defaults to 128): width inside the fusion.
         fusion_frequencies (`int`, defaults to 4): Fourier frequencies per angle, and for time.
         contrastive_form (`str`, defaults to `"infonce"`): `"infonce"` (multi-positive) or `"sigmoid"` (SigLIP).
         contrastive_weight, view_contrastive_weight, phrase_weight, cross_view_weight, cross_modal_weight (`float`):
             weights of the objectives; a term of weight zero is not computed.
+        margin_contrast_weight, triplet_weight, consistency_weight (`float`, default to 0): further terms between views.
+        cross_view_form (`str`, defaults to `"barlow"`): `"barlow"` over pairs of views, `"vicreg"` over pairs, or
+            `"all_views"`, each view against the mean of the others.
         cross_view_lambda, cross_modal_lambda (`float`, defaults to 0.01): off-diagonal weight inside these terms.
         cross_modal_form (`str`, defaults to `"off_diagonal"`): `"off_diagonal"` or `"full"`.
         projector_size (`int`, defaults to 512): width of the cross-view projector.
@@ -58,9 +81,15 @@ class MVFERConfig(CLIPConfig):
         prompt_wordings (`int`, *optional*): how many wordings of the actions the model knows; default all of the bank.
         rows_per_class (`list[int]`, *optional*): of a classifier, rows of its head per label; default one each.
         class_weights (`list[float]`, *optional*): of a classifier, weights of its labels in the loss.
+        score_temperature (`float`, *optional*): divides the logits of classes before the softmax, so that scores mean what
+            they say; `None` if the model is not calibrated.
+        abstain_below (`float`, *optional*): a best score below it is better left to people; `None` if no threshold is known.
+        calibrated_prompts (`str`, *optional*): `zeroshot_mvfer.prompts_key` of the classes that both were found for; a
+            classifier, whose classes are its own, has none.
         initializer_range (`float`, defaults to 0.02): standard deviation of the new linear layers.
     Raises:
-        ValueError: on unknown choices, negative weights, angles that are not (yaw, pitch), or a stem that does not fit.
+        ValueError: on unknown choices, negative weights, angles that are not (yaw, pitch), a stem that does not fit, or a
+            temperature or threshold out of range.
     """
 
     model_type = "mvfer"
@@ -72,6 +101,10 @@ class MVFERConfig(CLIPConfig):
     view_angles_deg: list | tuple = DEFAULT_VIEW_ANGLES_DEG
     frames_per_second: float | int = 25.0
     fusion: str = "attention"
+    fusion_prompt_ids: list | tuple | None = None
+    frame_fusion: str | None = None
+    temporal_layers: int = 0
+    temporal_heads: int = 4
     fusion_hidden_size: int = 128
     fusion_frequencies: int = 4
     contrastive_form: str = "infonce"
@@ -79,15 +112,22 @@ class MVFERConfig(CLIPConfig):
     view_contrastive_weight: float | int = 1.0
     phrase_weight: float | int = 1.0
     cross_view_weight: float | int = 0.5
+    cross_view_form: str = "barlow"
     cross_view_lambda: float | int = 0.01
     cross_modal_weight: float | int = 0.0
     cross_modal_lambda: float | int = 0.01
     cross_modal_form: str = "off_diagonal"
+    margin_contrast_weight: float | int = 0.0
+    triplet_weight: float | int = 0.0
+    consistency_weight: float | int = 0.0
     projector_size: int = 512
     prompt_kinds: list | tuple = ("actions", "names")
     prompt_wordings: int | None = None
     rows_per_class: list | tuple | None = None
     class_weights: list | tuple | None = None
+    score_temperature: float | int | None = None
+    abstain_below: float | int | None = None
+    calibrated_prompts: str | None = None
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -111,7 +151,18 @@ class MVFERConfig(CLIPConfig):
             values = getattr(self, name)
             if values is not None and not all(isinstance(v, int | float) and least <= v < math.inf for v in values):
                 raise ValueError(f"{name} must be numbers, at least {least}, got {values!r}")
+        if self.temporal_layers and self.projection_dim % self.temporal_heads:
+            raise ValueError(
+                f"projection_dim must be a multiple of temporal_heads, got {self.projection_dim} and {self.temporal_heads}"
+            )
         _angle_pairs(self.view_angles_deg)
+        prompts = self.fusion_prompt_ids
+        if self.fusion == "text" and not (prompts and all(len(ids) for ids in prompts)):
+            raise ValueError(f"fusion 'text' needs fusion_prompt_ids, token ids of one prompt or more, got {prompts!r}")
+        if self.score_temperature is not None and not 0 < self.score_temperature < math.inf:
+            raise ValueError(f"score_temperature must be a positive number or None, got {self.score_temperature!r}")
+        if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
+            raise ValueError(f"abstain_below must be a number in 0..1 or None, got {self.abstain_below!r}")
         if self.vision_stem == "convolution":
             self._validate_stem()
 

@@ -54,12 +54,71 @@ class MaskedFusion(nn.Module):
         Returns:
             fused `(..., D)` and weights `(..., S)`, which sum to 1; an empty set gives zeros for both.
         """
+        scores, values = self.score_and_value(features, places)
+        return masked_mean(values, mask, scores)
+
+    def score_and_value(self, features: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """What each element weighs `(..., S)`, before the softmax, and what it contributes `(..., S, D)`."""
         dtype = self.norm.weight.dtype
         waves = fourier_features(places, self.frequencies).to(dtype)
         hidden = self.content(self.norm(features.to(dtype))) + self.place(waves)
         squash, gate, change = hidden.chunk(3, dim=-1)  # (..., S, hidden_size) each
         scores = self.score(torch.tanh(squash) * torch.sigmoid(gate)).squeeze(-1)
-        return masked_mean(features + self.value(torch.relu(change)), mask, scores)
+        return scores, features + self.value(torch.relu(change))
+
+
+class TextGuidedFusion(MaskedFusion):
+    """Attention that also looks at prompts: for what the face probably does, which view shows it best?
+
+    Every prompt k has its own weights of the views, softmax_v(score_v + query(prompt_k) . key(view_v)); they are averaged over
+    the prompts, each with its share: the softmax over prompts of its similarity to the mean of the views. The prompts are
+    the same for all samples, so the text of a sample never enters its own embedding. Neutral at the start.
+
+    Source:
+        Behzad 2025, "FACET-VLM", multi-view text-guided fusion, arXiv:2507.01673. The paper could not be read in full: the
+        formula is our reading of its name and purpose, and the bank of prompts in place of a given text is ours.
+    """
+
+    def __init__(self, width: int, *, places: int, hidden_size: int, frequencies: int):
+        super().__init__(width, places=places, hidden_size=hidden_size, frequencies=frequencies)
+        self.query = NeutralLinear(width, hidden_size)
+        self.key = nn.Linear(width, hidden_size)
+
+    def forward(self, features: Tensor, mask: Tensor, places: Tensor, prompts: Tensor, scale: Tensor):
+        """Fuse a set, as [`MaskedFusion`] does, in the light of prompts.
+
+        Args:
+            prompts (`torch.Tensor` of shape `(K, D)`): embeddings of texts, unit length.
+            scale (`torch.Tensor` of shape `()`): factor of the cosines between views and prompts.
+        """
+        scores, values = self.score_and_value(features, places)
+        dtype = self.norm.weight.dtype
+        asked, keys = self.query(prompts.to(dtype)), self.key(self.norm(features.to(dtype)))
+        scores = scores.unsqueeze(-2) + asked @ keys.mT / math.sqrt(keys.shape[-1])  # (..., K, S)
+        mean, _ = masked_mean(features, mask)
+        shares = (scale * nn.functional.normalize(mean, dim=-1) @ prompts.to(mean).T).softmax(dim=-1)  # (..., K)
+        by_prompt = masked_weights(mask.unsqueeze(-2), scores)  # (..., K, S)
+        weights = (shares.unsqueeze(-1) * by_prompt).sum(dim=-2)
+        return (weights.unsqueeze(-1) * values).sum(dim=-2), weights
+
+
+class MaxFusion(nn.Module):
+    """The element-wise maximum of what is present: same arguments and results as `MaskedFusion`, not neutral at the start.
+
+    A view's weight is the share of dimensions in which it is the largest. One view is returned as it is.
+
+    Source:
+        Su et al. 2015, "Multi-view Convolutional Neural Networks" (MVCNN), view pooling, arXiv:1505.00880.
+        Differs: it pools embeddings, not feature maps inside a network.
+    """
+
+    def forward(self, features: Tensor, mask: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        precise = features.to(torch.promote_types(features.dtype, torch.float32))
+        present = precise.masked_fill(~mask.unsqueeze(-1), torch.finfo(precise.dtype).min)
+        largest = present.amax(dim=-2, keepdim=True) * mask.any(dim=-1)[..., None, None]
+        holds = (precise == largest) & mask.unsqueeze(-1)  # (..., S, D)
+        weights = (holds / holds.sum(dim=-2, keepdim=True).clamp_min(1)).mean(dim=-1)
+        return largest.squeeze(-2), weights.to(precise)
 
 
 class MeanFusion(nn.Module):
@@ -78,10 +137,14 @@ def masked_mean(features: Tensor, mask: Tensor, scores: Tensor | None = None) ->
         mean `(..., D)` and weights `(..., S)`, in 32 bits at least; an empty set gives zeros for both.
     """
     scores = torch.zeros(mask.shape, device=features.device) if scores is None else scores
-    precise = torch.promote_types(features.dtype, torch.float32)
-    scores = scores.to(precise).masked_fill(~mask, torch.finfo(precise).min)
-    weights = scores.softmax(dim=-1) * mask
+    weights = masked_weights(mask, scores.to(torch.promote_types(features.dtype, torch.float32)))
     return (weights.unsqueeze(-1) * features).sum(dim=-2), weights
+
+
+def masked_weights(mask: Tensor, scores: Tensor) -> Tensor:
+    """Softmax of the scores `(..., S)` of the present elements; zeros for an empty set."""
+    precise = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    return precise.masked_fill(~mask, torch.finfo(precise.dtype).min).softmax(dim=-1) * mask
 
 
 def fourier_features(places: Tensor, frequencies: int) -> Tensor:

@@ -8,33 +8,37 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from huggingface_hub import HfApi
 from safetensors import SafetensorError
 from transformers.dynamic_module_utils import custom_object_save
 
+from evaluation.leakage import SEEN_FILE, load_subjects_seen
 from modeling_mvfer.card import model_card
 from modeling_mvfer.classification_mvfer import MVFERForFaceClassification
 from modeling_mvfer.classification_pipeline_mvfer import CLASSIFICATION_TASK, MeshClassificationPipeline
 from modeling_mvfer.configuration_mvfer import MVFERConfig
 from modeling_mvfer.modeling_mvfer import MVFERModel
 from modeling_mvfer.pipeline_mvfer import TASK, ZeroShotMeshClassificationPipeline
+from modeling_mvfer.stream_mvfer import MVFERStream
 from processing.processing_mvfer import MVFERProcessor
 
 PUBLISHED = ["*.py", "*.json", "*.jsonl", "*.txt", "*.safetensors", "*.png", "README.md"]
 KEPT_AT_HOME = ["checkpoints/*", ".*"]
-EXPORTS = {  # model class: its auto classes, the first of which `transformers` writes itself; its pipeline
+EXPORTS = {  # model class: its auto classes, the first of which `transformers` writes itself; its pipeline; further code
     MVFERModel: (
         ("AutoModel", "AutoModelForZeroShotImageClassification"),
         TASK,
         ZeroShotMeshClassificationPipeline,
+        (MVFERStream,),
     ),
     MVFERForFaceClassification: (
         ("AutoModelForImageClassification",),
         CLASSIFICATION_TASK,
         MeshClassificationPipeline,
+        (),
     ),
 }
 
@@ -47,6 +51,7 @@ def save_run(
     results: Mapping | None = None,
     datasets: Sequence[Mapping] = (),
     train_config: Mapping | None = None,
+    subjects_seen: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
     """Write everything that makes `folder` a model repository; other files in it are left alone.
 
@@ -55,10 +60,12 @@ def save_run(
 
     Args:
         folder: the run's folder; made if it does not exist.
-        results (mapping, *optional*): from `evaluation.evaluate.evaluate_run`; written as `results.json`, shown in the
+        results (mapping, *optional*): from `evaluate_run` or `evaluate_classifier`; written as `results.json`, shown in the
             card.
         datasets (*optional*): the `dataset_info` of every data set that the model was trained on, for the card.
         train_config (mapping, *optional*): the recipe, written as `train_config.json`.
+        subjects_seen (mapping, *optional*): from `evaluation.leakage.subjects_seen`, so that a test on the same people is
+        noticed.
     Returns:
         `Path`: the folder.
     Raises:
@@ -73,7 +80,8 @@ def save_run(
         (staging / "README.md").write_text(
             model_card(model, processor, results=results, datasets=datasets), encoding="utf-8"
         )
-        for name, content in (("results.json", results), ("train_config.json", train_config)):
+        contents = {"results.json": results, "train_config.json": train_config, SEEN_FILE: subjects_seen}
+        for name, content in contents.items():
             if content is not None:
                 _write_json(staging / name, content)
         for file in sorted(staging.iterdir()):
@@ -90,13 +98,51 @@ def save_run(
     return folder
 
 
-def load_run(folder: str | Path) -> tuple[MVFERModel, MVFERProcessor]:
+def set_calibration(config: MVFERConfig, calibration: Mapping) -> None:
+    """Take temperature, threshold and prompts of a configuration from `results["calibration"]`: none if it has none."""
+    config.score_temperature = calibration.get("temperature")
+    config.abstain_below = calibration.get("abstain_below")
+    config.calibrated_prompts = None if config.score_temperature is None else calibration.get("prompts_key")
+
+
+def store_calibration(folder: str | Path, calibration: Mapping, *, chosen_on: Iterable[str]) -> None:
+    """Write temperature and threshold into a model folder's `config.json`, and remember whom they were chosen on.
+
+    Args:
+        folder: what `save_run` wrote. Folders of earlier versions keep their code, which knows no temperature; save the
+            run again to publish it.
+        calibration: `results["calibration"]`; chosen_on: keys of the validation subjects, from `subject_keys`.
+    Raises:
+        ValueError: if there is no temperature, with the reason.
+    """
+    path = Path(folder) / "config.json"
+    if "not_calibrated" in calibration:
+        raise ValueError(f"{folder}: nothing to store; {calibration['not_calibrated']}")
+    seen = {"trained_on": [], "chosen_on": []} | (load_subjects_seen(folder) or {})
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config |= {
+        "score_temperature": calibration["temperature"],
+        "abstain_below": calibration["abstain_below"],
+        "calibrated_prompts": calibration.get("prompts_key"),  # a classifier has none
+    }
+    for name, content in (
+        (SEEN_FILE, seen | {"chosen_on": sorted({*seen["chosen_on"], *chosen_on})}),
+        ("config.json", config),
+    ):
+        staged = path.with_name(f".{name}.new")
+        _write_json(staged, content)
+        os.replace(staged, path.with_name(name))
+
+
+def load_run(folder: str | Path, *, needs_texts: bool = False) -> tuple[MVFERModel, MVFERProcessor]:
     """Load what `save_run` wrote, in evaluation mode; `folder` may also be a repository on the Hub.
 
+    Args:
+        needs_texts (`bool`): refuse a fine-tuned classifier, which compares no texts.
     Returns:
         model and processor; the model is an `MVFERForFaceClassification` if a fine-tuned one was saved.
     Raises:
-        ValueError: if a local folder is named that holds no model.
+        ValueError: if a local folder is named that holds no model, or a classifier where texts are needed.
     """
     path = Path(folder)
     looks_local = path.exists() or len(path.parts) != 2 or path.is_absolute()
@@ -104,6 +150,10 @@ def load_run(folder: str | Path) -> tuple[MVFERModel, MVFERProcessor]:
         raise ValueError(f"{folder}: no config.json there; expected the folder of a finished run")
     config = MVFERConfig.from_pretrained(folder)
     is_classifier = MVFERForFaceClassification.__name__ in (config.architectures or ())
+    if is_classifier and needs_texts:
+        raise ValueError(
+            f"{folder}: a fine-tuned classifier, which compares no texts; pass the MVFERModel that it was made from"
+        )
     model_class = MVFERForFaceClassification if is_classifier else MVFERModel
     return model_class.from_pretrained(folder, config=config).eval(), MVFERProcessor.from_pretrained(folder)
 
@@ -138,14 +188,15 @@ def push_run(folder: str | Path, repo_id: str, *, private: bool = True, token: s
 
 def _write_model(folder: Path, model: MVFERModel, processor: MVFERProcessor) -> None:
     model_class, processor_class, image_class = type(model), type(processor), type(processor.image_processor)
-    auto_classes, task, pipeline_class = EXPORTS.get(model_class, EXPORTS[MVFERModel])
+    auto_classes, task, pipeline_class, further = EXPORTS.get(model_class, EXPORTS[MVFERModel])
     model_class.register_for_auto_class(auto_classes[0])
     model_class.config_class.register_for_auto_class()
     processor_class.register_for_auto_class()
     image_class.register_for_auto_class()
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    custom_object_save(pipeline_class, folder)
+    for code in (pipeline_class, *further):
+        custom_object_save(code, folder)
 
     # `register_for_auto_class` knows one auto class per class; the stock pipelines ask for more.
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

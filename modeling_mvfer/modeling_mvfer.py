@@ -20,9 +20,20 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_mvfer import MVFERConfig
-from .fusion_mvfer import MaskedFusion, MeanFusion, NeutralLinear, place_angles, place_times, pool_frames
-from .objectives_mvfer import MVFERObjective, Projector
+from .decorrelation_mvfer import Projector
+from .fusion_mvfer import (
+    MaskedFusion,
+    MaxFusion,
+    MeanFusion,
+    NeutralLinear,
+    TextGuidedFusion,
+    place_angles,
+    place_times,
+    pool_frames,
+)
+from .objectives_mvfer import MVFERObjective
 from .stem_mvfer import StemVisionModel
+from .temporal_mvfer import TemporalTransformer
 
 
 @dataclass
@@ -30,12 +41,14 @@ class MVFERImageOutput(BaseModelOutputWithPooling):
     """What [`MVFERModel.get_image_features`] returns: `pooler_output` `(B, D)` as in CLIP, not unit length, and
 
     view_features (`(B, T, V, D)`): the projected views; zeros where absent. view_mask (`(B, T, V)`): which are present.
+    frame_features (`(B, T, D)`): each frame's views fused, before frames meet; zeros where absent.
     view_weights (`(B, T, V)`), frame_weights (`(B, T)`): the fusion's, 0 where absent.
     `last_hidden_state` and the like are the tower's, with one row per present view.
     """
 
     view_features: Tensor | None = None
     view_mask: Tensor | None = None
+    frame_features: Tensor | None = None
     view_weights: Tensor | None = None
     frame_weights: Tensor | None = None
 
@@ -72,8 +85,17 @@ class MVFERModel(CLIPModel):
             self.vision_model = StemVisionModel._from_config(
                 config.vision_config, channels=config.stem_channels, blocks=config.stem_blocks
             )
-        self.view_fusion = _fusion(config, places=2)
-        self.frame_fusion = _fusion(config, places=1)
+        self.view_fusion = _fusion(config, config.fusion, places=2)
+        self.temporal_transformer = None
+        if config.temporal_layers:
+            self.temporal_transformer = TemporalTransformer(
+                config.projection_dim,
+                layers=config.temporal_layers,
+                heads=config.temporal_heads,
+                frequencies=config.fusion_frequencies,
+            )
+        kind = config.frame_fusion or ("mean" if config.fusion in ("mean", "max") else "attention")
+        self.frame_fusion = _fusion(config, kind, places=1)
         self.objective = MVFERObjective(config)
         self.post_init()
 
@@ -131,35 +153,44 @@ class MVFERModel(CLIPModel):
         features = tower.pooler_output
         if not all_present:
             features = features.new_zeros(len(flat), features.shape[-1]).index_put((present,), features)
-        features = features.unflatten(0, mask.shape)  # (B, T, V, D)
-
-        fused, view_weights, frame_weights = self.fuse(features, mask, angles, times)
         return MVFERImageOutput(
             last_hidden_state=tower.last_hidden_state,
-            pooler_output=fused.to(features.dtype),
             hidden_states=tower.hidden_states,
             attentions=tower.attentions,
-            view_features=features,
-            view_mask=mask,
+            **self.fuse_views(features.unflatten(0, mask.shape), mask, angles, times),
+        )
+
+    def fuse_views(
+        self, view_features: Tensor, view_mask: Tensor, view_angles_deg: Tensor, frame_times_s: Tensor
+    ) -> MVFERImageOutput:
+        """One feature per sample from its views' features: all of `get_image_features` but the tower.
+
+        Args:
+            view_features (`torch.Tensor` of shape `(B, T, V, D)`): zeros where absent. view_mask (`(B, T, V)`, bool).
+            view_angles_deg (`(B, V, 2)`), frame_times_s (`(B, T)`).
+        Returns:
+            [`MVFERImageOutput`] without the tower's own outputs.
+        """
+        present = view_mask.any(dim=2)
+        times = place_times(frame_times_s, present)
+        guide = self._fusion_prompts() if self.config.fusion == "text" else ()
+        places = place_angles(view_angles_deg).unsqueeze(1)
+        frames, view_weights = self.view_fusion(view_features, view_mask, places, *guide)
+        told = frames if self.temporal_transformer is None else self.temporal_transformer(frames, present, times)
+        fused, frame_weights = self.frame_fusion(told, present, times)
+        return MVFERImageOutput(
+            pooler_output=fused.to(view_features.dtype),
+            view_features=view_features,
+            view_mask=view_mask,
+            frame_features=frames,
             view_weights=view_weights,
             frame_weights=frame_weights,
         )
 
-    def fuse(
-        self, features: Tensor, mask: Tensor, angles_deg: Tensor, times_s: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Join the features of views, whose tower pass is the costly part, to one per sample.
-
-        Args:
-            features (`torch.Tensor` of shape `(B, T, V, D)`), mask (`(B, T, V)`, bool), angles_deg (`(B, V, 2)`), times_s
-                (`(B, T)`).
-        Returns:
-            fused `(B, D)`, view weights `(B, T, V)` and frame weights `(B, T)`.
-        """
-        frames_present = mask.any(dim=2)
-        frames, view_weights = self.view_fusion(features, mask, place_angles(angles_deg).unsqueeze(1))
-        fused, frame_weights = self.frame_fusion(frames, frames_present, place_times(times_s, frames_present))
-        return fused, view_weights, frame_weights
+    def default_angles_deg(self, views: int) -> Tensor:
+        """Angles `(V, 2)` of inputs that come without: the configuration's where V is their number, else the front."""
+        known = self.config.view_angles_deg
+        return torch.tensor(known if views == len(known) else [[0.0, 0.0]] * views)
 
     @can_return_tuple
     def forward(
@@ -175,6 +206,7 @@ class MVFERModel(CLIPModel):
         frame_mask: Tensor | None = None,
         frame_times_s: Tensor | None = None,
         text_targets: Tensor | None = None,
+        text_assignments: Tensor | None = None,
         phrase_input_ids: Tensor | None = None,
         phrase_attention_mask: Tensor | None = None,
         phrase_targets: Tensor | None = None,
@@ -187,6 +219,8 @@ class MVFERModel(CLIPModel):
             pixel_values, view_mask, view_angles_deg, frame_mask, frame_times_s: see `get_image_features`.
             return_loss (`bool`, *optional*): also compute the objective.
             text_targets (`(B, K)`, bool, *optional*): which caption describes which sample; default the identity, K = B.
+            text_assignments (`(B, K)`, *optional*): instead of `text_targets`, soft ones without captions: each row sums to
+                1, or to 0 to leave a sample out. The texts are then the same prompts on all processes.
             phrase_input_ids, phrase_attention_mask (`(P, L)`): phrases of single actions.
             phrase_targets (`(B, P)`, bool): which phrase is true of which sample; a phrase that only another process
                 lists counts as not true of the samples here.
@@ -219,6 +253,9 @@ class MVFERModel(CLIPModel):
             text_embeds = F.normalize(_precise(text_features), dim=-1)
             logits_per_text = scale * text_embeds @ image_embeds.T
         if return_loss:
+            if text_assignments is not None:
+                _check_shape("text_assignments", text_assignments, (len(image_embeds), len(text_embeds)))
+                text_assignments, text_targets = text_assignments.to(text_embeds), text_assignments > 0
             phrases = {}
             if self.config.phrase_weight > 0 and phrase_input_ids is not None:
                 phrases = self._phrases(phrase_input_ids, phrase_attention_mask, phrase_targets, len(image_embeds))
@@ -235,6 +272,7 @@ class MVFERModel(CLIPModel):
                     text_features=_precise(text_features),
                     text_keys=text_keys,
                     text_targets=_targets(text_targets, len(image_embeds), len(text_embeds), "text_targets", device),
+                    text_assignments=text_assignments,
                     **phrases,
                 )
         return MVFEROutput(
@@ -248,6 +286,16 @@ class MVFERModel(CLIPModel):
             view_weights=vision.view_weights,
             frame_weights=vision.frame_weights,
         )
+
+    @torch.no_grad()
+    def _fusion_prompts(self) -> tuple[Tensor, Tensor]:
+        """What text-guided fusion looks at: embeddings of its prompts `(K, D)` and the scale of cosines; it moves neither."""
+        prompts = self.config.fusion_prompt_ids
+        length = max(map(len, prompts))
+        ids = torch.tensor([[*row, *row[-1:] * (length - len(row))] for row in prompts], device=self.device)
+        present = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in prompts], device=self.device)
+        features = self.get_text_features(ids, attention_mask=present, return_dict=True).pooler_output
+        return F.normalize(_precise(features), dim=-1), _precise(self.logit_scale).exp()
 
     def _phrases(self, input_ids, attention_mask, targets, samples: int) -> dict[str, Tensor]:
         if targets is None:
@@ -298,8 +346,7 @@ class MVFERModel(CLIPModel):
 
         floating = torch.promote_types(self.dtype, torch.float32)
         if angles is None:
-            known = self.config.view_angles_deg
-            angles = torch.tensor(known if views == len(known) else [[0.0, 0.0]] * views, device=device)
+            angles = self.default_angles_deg(views).to(device)
         angles = angles.expand(batch, -1, -1) if angles.ndim == 2 else angles
         _check_shape("view_angles_deg", angles, (batch, views, 2))
         if times is None:
@@ -308,10 +355,13 @@ class MVFERModel(CLIPModel):
         return pixels, mask, angles.to(floating), times.to(floating)
 
 
-def _fusion(config: MVFERConfig, *, places: int) -> torch.nn.Module:
-    if config.fusion == "mean":
+def _fusion(config: MVFERConfig, kind: str, *, places: int) -> torch.nn.Module:
+    if kind == "max":
+        return MaxFusion()
+    if kind == "mean":
         return MeanFusion()
-    return MaskedFusion(
+    fusion = TextGuidedFusion if kind == "text" else MaskedFusion
+    return fusion(
         config.projection_dim,
         places=places,
         hidden_size=config.fusion_hidden_size,

@@ -9,9 +9,20 @@ import torch
 from PIL import Image
 from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
+from transformers.utils import logging
 
 from .adaptive_views_mvfer import adaptive_logits, check_adaptive
-from .zeroshot_mvfer import class_embeddings, class_logits
+from .zeroshot_mvfer import (
+    abstains,
+    class_embeddings,
+    class_logits,
+    class_prompts,
+    is_calibrated,
+    temperature_of,
+    why_not_calibrated,
+)
+
+logger = logging.get_logger(__name__)
 
 TASK = "zero-shot-mesh-classification"
 INPUTS = 'a mesh (path or object), {"frames": [...], "fps": 25.0}, {"images": [one per view]}, or a photo'
@@ -44,8 +55,15 @@ class MeshPipeline(Pipeline):
         # A list, so that the base class's collation leaves it alone: samples differ in views and frames.
         return {"sample": [dict(batch)]}
 
-    def _logits(self, model_inputs, classify, adaptive_views: float | None, temperature: float):
+    def _warn(self, calibrated: bool, temperature: float | None) -> None:
+        """Tell once of scores that are not calibrated, unless the user chose the temperature."""
+        if not calibrated and temperature is None:
+            logger.warning_once(why_not_calibrated(self.model.config))
+
+    def _logits(self, model_inputs, classify, *, calibrated: bool, adaptive_views=None, temperature=None):
         """`(B, K)` logits divided by the temperature; `classify` maps unit-length embeddings `(B, D)` to logits."""
+        if temperature is None:
+            temperature = temperature_of(self.model.config, calibrated=calibrated)
         samples = [s[0] if isinstance(s, list) else s for s in model_inputs["sample"]]
         shapes = [{name: value.shape for name, value in sample.items()} for sample in samples]
         if all(shape == shapes[0] for shape in shapes):
@@ -63,11 +81,11 @@ class MeshPipeline(Pipeline):
                 logits.append(adaptive_logits(self.model, classify, batch, **options).logits)
         return torch.cat(logits)
 
-
-def ranked(scores: list[float], labels: Sequence[str]) -> list[dict]:
-    """Rows of "score" and "label", best first."""
-    pairs = sorted(zip(scores, labels, strict=True), key=lambda pair: -pair[0])
-    return [{"score": score, "label": label} for score, label in pairs]
+    def _ranked(self, scores, labels: Sequence[str], *, calibrated: bool, temperature: float | None = None):
+        """Rows of "score", "label", "abstain" from `(1, K)` scores, best first; the user's own temperature has no threshold."""
+        (abstain,) = abstains(scores, self.model.config, calibrated=calibrated and temperature is None)
+        pairs = sorted(zip(scores[0].tolist(), labels, strict=True), key=lambda pair: -pair[0])
+        return [{"score": score, "label": label, "abstain": abstain} for score, label in pairs]
 
 
 class ZeroShotMeshClassificationPipeline(MeshPipeline):
@@ -76,7 +94,7 @@ class ZeroShotMeshClassificationPipeline(MeshPipeline):
     ```python
     classify = pipeline("zero-shot-mesh-classification", model=folder, trust_remote_code=True)
     classify("face.obj", candidate_labels=["happiness", "disgust"])
-    # [{"score": 0.93, "label": "happiness"}, {"score": 0.07, "label": "disgust"}]
+    # [{"score": 0.93, "label": "happiness", "abstain": False}, {"score": 0.07, "label": "disgust", "abstain": False}]
     ```
     """
 
@@ -96,54 +114,52 @@ class ZeroShotMeshClassificationPipeline(MeshPipeline):
             num_frames (`int`, *optional*): frames taken of a sequence; default the processor's.
             adaptive_views (`float` in 0..1, *optional*): entropy below which no further view is read, see
                 `adaptive_views_mvfer`; default all views.
-            temperature (`float`, defaults to 1): what the logits are divided by.
+            temperature (`float`, *optional*): what the logits are divided by; default the model's `config.score_temperature`
+                if it was calibrated for these labels and prompts, else 1. Nothing is said of abstaining at another.
             batch_size (`int`, *optional*): inputs of equal shape that go through the model together.
         Returns:
-            `list[dict]` with "score" (probabilities that sum to 1) and "label", best first; a list of these for a list.
+            `list[dict]` with "score" (probabilities that sum to 1), "label" and "abstain", best first; a list of these for a
+            list. "abstain", the same in all rows of an input, is true where the scan is better left to people. It is
+            `None` if the model was not calibrated for these labels and prompts; a warning then says so once. Both were found
+            with all views.
         Raises:
             ValueError: if there are no labels, or an input cannot be understood; the message names it.
         """
-        options = {name: kwargs.pop(name) for name in ("prompt_kinds", "language") if name in kwargs}
-        embeds = self._class_embeddings(candidate_labels, prompts or {}, **options)
+        options = {
+            "kinds": kwargs.pop("prompt_kinds", None),
+            "language": kwargs.pop("language", "en"),
+            "prompts": prompts,
+        }
+        texts = class_prompts(self.processor, self.model.config, candidate_labels, **options)
+        with self.device_placement():
+            embeds = class_embeddings(self.model, self.processor.tokenizer, texts)
+        calibrated = is_calibrated(self.model.config, texts)
+        self._warn(calibrated, kwargs.get("temperature"))
         if isinstance(inputs, (list, tuple)):
             inputs = list(inputs)
             if not inputs:
                 return []
-        return super().__call__(inputs, class_embeds=embeds, **kwargs)
+        return super().__call__(inputs, class_embeds=embeds, calibrated=calibrated, **kwargs)
 
-    def _sanitize_parameters(self, class_embeds=None, num_frames=None, **options):
+    def _sanitize_parameters(self, class_embeds=None, calibrated=False, num_frames=None, **options):
         preprocess = {} if num_frames is None else {"num_frames": num_frames}
         check_adaptive(**options)
-        forward = options if class_embeds is None else {"class_embeds": class_embeds, **options}
-        postprocess = {} if class_embeds is None else {"labels": list(class_embeds)}
-        return preprocess, forward, postprocess
+        temperature = {name: value for name, value in options.items() if name == "temperature"}
+        if class_embeds is None:
+            return preprocess, options, temperature
+        forward = {"class_embeds": class_embeds, "calibrated": calibrated, **options}
+        return preprocess, forward, {"labels": list(class_embeds), "calibrated": calibrated, **temperature}
 
-    def _forward(self, model_inputs, class_embeds, adaptive_views=None, temperature=1.0):
+    def _forward(self, model_inputs, class_embeds, **options):
         scale = self.model.logit_scale.exp().float()
 
         def classify(image_embeds):
             return class_logits(image_embeds, class_embeds, scale=scale)
 
-        return {"logits": self._logits(model_inputs, classify, adaptive_views, temperature)}
+        return {"logits": self._logits(model_inputs, classify, **options)}
 
-    def postprocess(self, model_outputs, labels):
-        return ranked(model_outputs["logits"][0].softmax(-1).tolist(), labels)
-
-    def _class_embeddings(self, labels, own_prompts: Mapping, prompt_kinds=None, language="en"):
-        if isinstance(labels, str) or not labels or len(set(labels)) != len(labels):
-            raise ValueError(f"expected candidate_labels, a list of different labels, at least one; got {labels!r}")
-        unknown = set(own_prompts) - set(labels)
-        if unknown:
-            raise ValueError(f"prompts for {sorted(unknown)}, which are not among the candidate_labels {list(labels)}")
-        config = self.model.config
-        kinds, wordings = tuple(prompt_kinds or config.prompt_kinds), config.prompt_wordings
-        others = [label for label in labels if label not in own_prompts]
-        written = (
-            self.processor.prompts_for(others, kinds=kinds, language=language, wordings=wordings) if others else {}
-        )
-        prompts = {label: list(own_prompts[label]) if label in own_prompts else written[label] for label in labels}
-        with self.device_placement():
-            return class_embeddings(self.model, self.processor.tokenizer, prompts)
+    def postprocess(self, model_outputs, labels, **options):
+        return self._ranked(model_outputs["logits"].softmax(-1), labels, **options)
 
 
 PIPELINE_REGISTRY.register_pipeline(

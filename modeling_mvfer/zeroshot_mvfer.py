@@ -1,14 +1,47 @@
 """Zero-shot classification with prompt ensembles.
 
 A class is described by several prompts. In go the prompts of every class and the embeddings of scans; out comes one
-logit per class. A class scores by the *mean likelihood* of its prompts, so a class with many prompts has no advantage.
+logit per class. A class scores by the *mean likelihood* of its prompts, so a class with many prompts has no advantage. A
+calibrated model turns logits into scores that mean what they say, and says when to leave a scan to people.
 """
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+
+
+def class_prompts(
+    processor,
+    config,
+    labels: Sequence[str],
+    *,
+    prompts: Mapping[str, Sequence[str]] | None = None,
+    kinds: Sequence[str] | None = None,
+    language: str = "en",
+) -> dict[str, list[str]]:
+    """The prompts of every label: those given, else those that the processor writes and the model understands.
+
+    Args:
+        processor: has `prompts_for`. config (`MVFERConfig`): says which kinds and how many wordings the model knows.
+        labels: at least one; any texts.
+        prompts (mapping of label to prompts, *optional*): descriptions to use instead, for some or all labels.
+        kinds: overrides the configuration's `prompt_kinds`.
+    Raises:
+        ValueError: if labels are missing or repeated, or there are prompts for others.
+    """
+    if isinstance(labels, str) or not labels or len(set(labels)) != len(labels):
+        raise ValueError(f"expected candidate_labels, a list of different labels, at least one; got {labels!r}")
+    prompts = prompts or {}
+    unknown = set(prompts) - set(labels)
+    if unknown:
+        raise ValueError(f"prompts for {sorted(unknown)}, which are not among the candidate_labels {list(labels)}")
+    others, kinds = [label for label in labels if label not in prompts], tuple(kinds or config.prompt_kinds)
+    options = {"kinds": kinds, "language": language, "wordings": config.prompt_wordings}
+    written = processor.prompts_for(others, **options) if others else {}
+    return {label: list(prompts[label]) if label in prompts else written[label] for label in labels}
 
 
 @torch.no_grad()
@@ -80,3 +113,53 @@ def class_logits(image_embeds: Tensor, class_embeds: Mapping[str, Tensor], *, sc
         similarity = scale * image_embeds.float() @ embeds.float().to(image_embeds.device).T  # (B, P_k)
         columns.append(torch.logsumexp(similarity, dim=-1) - math.log(embeds.shape[0]))
     return torch.stack(columns, dim=-1)
+
+
+def prompts_key(prompts: Mapping[str, Sequence[str]]) -> str:
+    """Sixteen digits that name a choice of classes by their prompts, whatever their order and what they are called."""
+    classes = sorted(sorted(set(texts)) for texts in prompts.values())
+    return hashlib.sha256("\x1e".join("\x1f".join(texts) for texts in classes).encode()).hexdigest()[:16]
+
+
+def is_calibrated(config, prompts: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the model was calibrated for just these classes: a temperature holds for the choice that it was fitted on."""
+    return config.score_temperature is not None and config.calibrated_prompts == prompts_key(prompts)
+
+
+def why_not_calibrated(config) -> str:
+    """What to tell a user whose scores are not calibrated."""
+    if config.score_temperature is None:
+        return (
+            "this model is not calibrated: its scores are no probabilities of being right, and it never abstains; "
+            "calibrate it with: mvfer evaluate --calibrate"
+        )
+    return (
+        "this model is calibrated for other classes or prompts: these scores are no probabilities of being right, and it "
+        "does not abstain"
+    )
+
+
+def class_scores(logits: Tensor, config, *, calibrated: bool) -> tuple[Tensor, list[bool | None]]:
+    """Probabilities of the classes, and whether to abstain.
+
+    Args:
+        logits (`torch.Tensor` of shape `(B, K)`): from `class_logits`.
+        config (`MVFERConfig`): holds `score_temperature` and `abstain_below`.
+        calibrated (`bool`): from `is_calibrated`; if false, the plain softmax, and nothing is said of abstaining.
+    Returns:
+        scores (`(B, K)`, rows sum to 1), and per row `True` (better left to people), `False`, or `None` (not known).
+    """
+    scores = (logits / temperature_of(config, calibrated=calibrated)).softmax(-1)
+    return scores, abstains(scores, config, calibrated=calibrated)
+
+
+def temperature_of(config, *, calibrated: bool) -> float:
+    """What logits are divided by before the softmax: the stored temperature, or 1 where the model is not calibrated."""
+    return config.score_temperature if calibrated else 1.0
+
+
+def abstains(scores: Tensor, config, *, calibrated: bool) -> list[bool | None]:
+    """Per row of probabilities `(B, K)` what [`class_scores`] says of abstaining."""
+    if not calibrated or config.abstain_below is None:
+        return [None] * len(scores)
+    return (scores.amax(-1) < config.abstain_below).tolist()

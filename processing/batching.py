@@ -19,7 +19,8 @@ from torch.utils.data import Dataset
 
 from .augmentation import Augmentation, augment_views, drop_phrases, mirror_texts, mirror_views, split_phrases
 from .prompts_mvfer import ACTION_PHRASES, RELAXED_PHRASES
-from .view_batches_mvfer import pad_views, sample_frames
+from .rank_pooling_mvfer import rank_pool
+from .view_batches_mvfer import FRAMES, pad_views, sample_frames
 
 __all__ = ["Augmentation", "Collator", "ViewDataset", "split_phrases"]
 
@@ -43,15 +44,17 @@ class ViewDataset(Dataset):
         channels: the names of the views' three channels; brightness and mirroring depend on them.
         ramp_epochs: occlusion rises from zero to full over this many epochs; what is easy is learnt first.
         num_frames: longer sequences are sampled to this many frames, uniformly in time.
+        frames: "sequence", or "rank_pooled": a sequence becomes one dynamic image per view (`rank_pooling_mvfer`), as a
+            scan; its brightness is not varied, as its grey means motion.
         memory_budget_bytes: splits whose views fit are decoded once and kept; larger ones are decoded row by row.
 
     `dataset[row]` and `dataset[epoch, row]` give a dict: `views` uint8 `(V, H, W, 3)`, or `(T, V, H, W, 3)` if any row
-    of the splits is a sequence; `view_mask (V,)`; `view_angles_deg (V, 2)`; `frame_times_s (T,)` for sequences;
+    of the splits is a sequence (and not pooled); `view_mask (V,)`; `view_angles_deg (V, 2)`; `frame_times_s (T,)` for sequences;
     `captions`: the chosen one (none if the row has none); `known_captions`: all that are true of the row.
 
     Raises:
-        ValueError: if there are no rows, a column is missing, a picture cannot be read, or the numbers of frames and
-            views are not those of `frame_times_s` (one frame if absent) and `view_angles_deg`.
+        ValueError: if there are no rows, a column is missing, a picture cannot be read, the numbers of frames and views are
+            not those of `frame_times_s` (one frame if absent) and `view_angles_deg`, or no row is a sequence to be pooled.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class ViewDataset(Dataset):
         channels: Sequence[str] = ("clay", "curvature", "depth"),
         ramp_epochs: float = 0.0,
         num_frames: int = 8,
+        frames: str = "sequence",
         memory_budget_bytes: int = MEMORY_BUDGET_BYTES,
     ):
         splits = list(splits) if isinstance(splits, (list, tuple)) else [splits]
@@ -70,6 +74,8 @@ class ViewDataset(Dataset):
             raise ValueError(f"expected splits with rows, got {[len(split) for split in splits]} rows")
         if num_frames < 1:
             raise ValueError(f"expected num_frames >= 1, got {num_frames}")
+        if frames not in FRAMES:
+            raise ValueError(f"frames: expected one of {', '.join(FRAMES)}, got {frames!r}")
         for split in splits:
             missing = {"views", "view_angles_deg", "captions"} - set(split.column_names)
             if missing:
@@ -84,7 +90,10 @@ class ViewDataset(Dataset):
         first = self._decode(0)
         self.num_views = first.shape[1]
         lengths = [len(times) if times else 1 for times in self._times]
-        self.has_sequences = any(length > 1 for length in lengths)
+        self.rank_pooled = frames == "rank_pooled"
+        self.has_sequences = any(length > 1 for length in lengths) and not self.rank_pooled
+        if self.rank_pooled and max(lengths) == 1:
+            raise ValueError('frames="rank_pooled" reads motion, but every row is a single scan; build with --kind 4d')
         self._views: list[np.ndarray] | None = None
         if first[:1].nbytes * sum(lengths) <= memory_budget_bytes:
             self._views = [self._decode(index) for index in range(len(self.rows))]
@@ -100,6 +109,9 @@ class ViewDataset(Dataset):
         times = np.asarray(times or [0.0], dtype=np.float32)
         frames = sample_frames(times, self.num_frames, rng=rng if self.augmentation else None)
         views, times = views[frames], times[frames]
+        varied_channels = self.channels
+        if self.rank_pooled:
+            views, varied_channels = rank_pool(views)[None], ()
         mask = np.ones(views.shape[1], dtype=bool)
         chosen = known[:1]
         if self.augmentation:
@@ -109,7 +121,7 @@ class ViewDataset(Dataset):
             if known:
                 text = known[rng.integers(len(known))]
                 chosen = [drop_phrases(text, rng, chance=self.augmentation.drop_phrases)]
-            views, mask = augment_views(views, rng, self._strength(epoch), channels=self.channels)
+            views, mask = augment_views(views, rng, self._strength(epoch), channels=varied_channels)
         sample = {"view_mask": mask, "view_angles_deg": angles, "captions": chosen, "known_captions": known}
         if self.has_sequences:
             return sample | {"views": views, "frame_times_s": times}
@@ -140,7 +152,7 @@ class Collator:
     """Make a batch of samples.
 
     Args:
-        tokenizer: any tokenizer with a padding token.
+        tokenizer: any tokenizer with a padding token; `None` leaves all texts out.
         image_processor: `MVFERImageProcessor`; its normalisation and size are the model's.
         phrases: also give the captions' single phrases, for the sigmoid term.
 
@@ -167,6 +179,8 @@ class Collator:
             frame_times_s=[sample.get("frame_times_s") for sample in samples],
         )
         batch["pixel_values"] = self._pixels(batch.pop("views"))
+        if self.tokenizer is None:
+            return batch
         captions = [list(sample.get("captions") or []) for sample in samples]
         known = [own + list(sample.get("known_captions") or []) for own, sample in zip(captions, samples, strict=True)]
         batch |= self._texts(captions, known, names=("input_ids", "attention_mask", "text_targets"))

@@ -40,16 +40,17 @@ def triangulate_grid(points: np.ndarray, valid: np.ndarray) -> dict:
 
 def _grid_faces(points: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Two triangles per grid cell -> (M, 3) positions in the flat grid."""
-    rows, columns = valid.shape
-    index = np.arange(rows * columns).reshape(rows, columns)
-    corners = np.stack([index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]], -1).reshape(-1, 4)
-    faces = corners[:, [[0, 1, 2], [0, 2, 3]]].reshape(-1, 3)
-    faces = faces[valid.ravel()[faces].all(axis=1)]
+    columns = valid.shape[1]
+    a, b, c, d = valid[:-1, :-1], valid[:-1, 1:], valid[1:, 1:], valid[1:, :-1]  # the corners of every cell, in a round
+    row, column, half = np.stack([a & b & c, a & c & d], -1).nonzero()
+    steps = np.array([[0, 1, columns + 1], [0, columns + 1, columns]])  # from a
+    faces = (row * columns + column)[:, None] + steps[half]
     if not len(faces):
         return faces
     x, y, z = points[:3].reshape(3, -1)
     first, second, third = faces.T
     doubled_area = (x[second] - x[first]) * (y[third] - y[first]) - (x[third] - x[first]) * (y[second] - y[first])
     step = np.sqrt(np.median(np.abs(doubled_area)))
-    faces = faces[np.ptp(z[faces], axis=1) <= _JUMP_STEPS * step]
+    depths = z[faces.T]  # (3, M): reductions over rows are far faster than over triples
+    faces = faces[depths.max(0) - depths.min(0) <= _JUMP_STEPS * step]
     return faces if np.median(doubled_area) >= 0 else faces[:, ::-1]

@@ -7,7 +7,7 @@ the processor, and can be overridden in a call.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,11 +20,12 @@ from transformers.processing_utils import ImagesKwargs
 
 from .cameras_mvfer import DEFAULT_VIEW_ANGLES_DEG
 from .channels_mvfer import COLOR_CHANNELS
+from .magnification_mvfer import check_magnification
 from .meshes_mvfer import MESH_SUFFIXES, Mesh, as_mesh, load_mesh
+from .rank_pooling_mvfer import rank_pool
 from .rendering_mvfer import RenderSettings, render_mesh
-from .view_batches_mvfer import normalize_views, pad_views, sample_frames
-
-DEFAULT_FPS = 25.0
+from .sequences_mvfer import as_list, read_sequence, render_sequence
+from .view_batches_mvfer import FRAMES, normalize_views, pad_views
 
 
 class MVFERImagesKwargs(ImagesKwargs, total=False):
@@ -37,6 +38,8 @@ class MVFERImagesKwargs(ImagesKwargs, total=False):
     render_backend (`str`): "torch", "numba" or "auto".
     up_axis (`str`): of mesh files, see `meshes_mvfer`.
     num_frames (`int`): longer sequences are sampled to this many frames, uniformly in time.
+    frames (`str`): "sequence", or "rank_pooled" for one dynamic image per view, see `rank_pooling_mvfer`.
+    magnification (`float`): of the movement since the onset, in sequences of meshes, see `magnification_mvfer`.
     """
 
     view_angles_deg: Any
@@ -45,6 +48,8 @@ class MVFERImagesKwargs(ImagesKwargs, total=False):
     render_backend: str
     up_axis: str
     num_frames: int
+    frames: str
+    magnification: float | int
 
 
 class _Request(NamedTuple):
@@ -64,8 +69,9 @@ class MVFERImageProcessor(PilBackend):
             frame_times_s (B, T)
 
     A mesh is a path, a `Mesh`, a `trimesh.Trimesh` or a dict of arrays. A sequence is a dict of `frames`, each a mesh,
-    a photo, or a list with one photo per view, and of `fps` (25 if absent) or `frame_times_s`. Photos with known
-    cameras take `view_angles_deg`.
+    a photo, or a list with one photo per view, and of `fps` (25 if absent) or `frame_times_s`; meshes are framed as the first
+    frame is, and magnified from it, or as and from the `onset`, if that is given. With `frames="rank_pooled"` a sequence becomes
+    (B, V, C, H, W), as a scan. Photos with known cameras take `view_angles_deg`.
 
     Raises:
         ValueError: in a call, for input of another kind, with what was got and what is expected; mesh errors name the
@@ -93,10 +99,12 @@ class MVFERImageProcessor(PilBackend):
     render_backend = "torch"
     up_axis = "y"
     num_frames = 8
+    frames = "sequence"
+    magnification = 1.0
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        _check_count("num_frames", self.num_frames)
+        _check_sequence_settings(vars(self))
         self.view_angles_deg = self.render_settings.to_dict()["view_angles_deg"]  # raises on bad render settings
 
     @classmethod
@@ -122,6 +130,10 @@ class MVFERImageProcessor(PilBackend):
         """Views `(..., H, W, 3)` uint8 that are already at model size to `pixel_values (..., 3, H, W)`, all at once."""
         return _normalize(views, vars(self))
 
+    def load_frame(self, frame):
+        """A mesh read into memory, with this processor's settings, for where it is needed again; photos as they are."""
+        return frame if isinstance(frame, list | tuple) or _is_photo(frame) else _load(frame, "frame", vars(self))
+
     def __call__(self, images=None, *, meshes=None, sequences=None, **kwargs) -> BatchFeature:
         return self.preprocess(images, meshes=meshes, sequences=sequences, **kwargs)
 
@@ -134,6 +146,11 @@ class MVFERImageProcessor(PilBackend):
         return super().preprocess(_Request(kind, items, kwargs.get("view_angles_deg")), **kwargs)
 
     def _preprocess_image_like_inputs(self, request: _Request, return_tensors=None, **kwargs) -> BatchFeature:
+        _check_sequence_settings(kwargs)
+        if kwargs["frames"] == "rank_pooled" and request.kind != "sequences":
+            raise ValueError(
+                f'{request.kind}: frames="rank_pooled" reads motion, which one moment lacks; pass sequences='
+            )
         handler = {"images": self._images, "meshes": self._meshes, "sequences": self._sequences}[request.kind]
         batch = handler(request, kwargs)
         if return_tensors != "pt":
@@ -153,33 +170,31 @@ class MVFERImageProcessor(PilBackend):
 
     def _meshes(self, request: _Request, kwargs: dict) -> dict[str, torch.Tensor]:
         settings = _render_settings(kwargs)
-        meshes = _as_list(request.items, "meshes", one=(str, Mapping, Mesh))
+        meshes = as_list(request.items, "meshes", one=(str, Mapping, Mesh))
         views = [render_mesh(_load(mesh, f"meshes[{i}]", kwargs), settings)[0] for i, mesh in enumerate(meshes)]
         batch = pad_views(views, view_angles_deg=[settings.view_angles_deg] * len(views))
         return {"pixel_values": _normalize(batch.pop("views"), kwargs), **batch}
 
     def _sequences(self, request: _Request, kwargs: dict) -> dict[str, torch.Tensor]:
-        _check_count("num_frames", kwargs["num_frames"])
-        sequences = [
-            _read_sequence(sequence, f"sequences[{i}]", kwargs["num_frames"])
-            for i, sequence in enumerate(_as_list(request.items, "sequences", one=(Mapping,)))
-        ]
-        kinds = {_is_photo(frames[0]) or isinstance(frames[0], list | tuple) for frames, _ in sequences}
+        items = as_list(request.items, "sequences", one=(Mapping,))
+        names = [f"sequences[{i}]" for i in range(len(items))]
+        sequences = [read_sequence(item, name, kwargs["num_frames"]) for item, name in zip(items, names, strict=True)]
+        kinds = {_is_photo(s.frames[0]) or isinstance(s.frames[0], list | tuple) for s in sequences}
         if len(kinds) != 1:
             raise ValueError("expected sequences of meshes or sequences of photos, got both in one call")
-        times = [times for _, times in sequences]
+        times = [sequence.times_s for sequence in sequences]
         if kinds == {True}:
-            nested = [_nest_photos(frames, f"sequences[{i}]") for i, (frames, _) in enumerate(sequences)]
+            nested = [_nest_photos(s.frames, name) for s, name in zip(sequences, names, strict=True)]
             nested = [[frame if isinstance(frame, list) else [frame] for frame in frames] for frames in nested]
             return self._photo_sequences(nested, times, request.view_angles_deg, kwargs)
-        settings = _render_settings(kwargs)
-        views = []
-        for i, (frames, _) in enumerate(sequences):
-            meshes = [_load(mesh, f"sequences[{i}], frame {t}", kwargs) for t, mesh in enumerate(frames)]
-            views.append(render_mesh(meshes, settings))  # (T, V, H, W, 3)
-        angles = [settings.view_angles_deg] * len(views)
-        batch = pad_views(views, view_angles_deg=angles, frame_times_s=times)
-        return {"pixel_values": _normalize(batch.pop("views"), kwargs), **batch}
+        settings, views = _render_settings(kwargs), []
+        for sequence, name in zip(sequences, names, strict=True):
+            meshes = [_load(mesh, f"{name}, frame {t}", kwargs) for t, mesh in enumerate(sequence.frames)]
+            known = [mesh for given, mesh in zip(sequence.frames, meshes, strict=True) if given is sequence.onset]
+            onset = known[0] if known else _load(sequence.onset, f"{name}, onset", kwargs)
+            options = {"where": name, "magnification": kwargs["magnification"]}
+            views.append(render_sequence(meshes, onset, settings, **options))  # (T, V, H, W, 3)
+        return _batch_of_sequences(views, [settings.view_angles_deg] * len(views), times, kwargs)
 
     def _photo_sequences(self, sequences: list, times: list, view_angles_deg, kwargs: dict) -> dict[str, torch.Tensor]:
         counts = [len(frames[0]) for frames in sequences]
@@ -187,10 +202,19 @@ class MVFERImageProcessor(PilBackend):
             if any(len(frame) != count for frame in frames):
                 got = [len(frame) for frame in frames]
                 raise ValueError(f"sequences[{i}]: expected {count} photos in every frame, got {got}")
-        pixels = self._photos([photo for frames in sequences for frame in frames for photo in frame], kwargs)
+        if kwargs["magnification"] != 1:
+            raise ValueError("magnification moves the vertices of meshes, got photos; pass magnification=1")
+        photos = [photo for frames in sequences for frame in frames for photo in frame]
+        rank_pooled = kwargs["frames"] == "rank_pooled"
+        plain = {"do_normalize": False, "do_rescale": True, "rescale_factor": 1.0}  # pixels of 0 to 255
+        pixels = self._photos(photos, kwargs | plain if rank_pooled else kwargs)
         pixels = pixels.split([len(frames) * count for frames, count in zip(sequences, counts, strict=True)])
         views = [p.unflatten(0, (-1, count)) for p, count in zip(pixels, counts, strict=True)]  # (T, V, C, H, W)
-        batch = pad_views(views, view_angles_deg=_angles_of(view_angles_deg, counts), frame_times_s=times)
+        angles = _angles_of(view_angles_deg, counts)
+        if rank_pooled:
+            views = [frames.round().to(torch.uint8).movedim(2, -1).numpy() for frames in views]
+            return _batch_of_sequences(views, angles, times, kwargs)
+        batch = pad_views(views, view_angles_deg=angles, frame_times_s=times)
         return {"pixel_values": batch.pop("views"), **batch}
 
     def _photos(self, photos: list, kwargs: dict) -> torch.Tensor:
@@ -234,6 +258,14 @@ def _normalize(views, values: Mapping) -> torch.Tensor:
     return normalize_views(views, mean=mean, std=std, rescale_factor=scale)
 
 
+def _batch_of_sequences(views: list, angles: list | None, times: list, kwargs: Mapping) -> dict[str, torch.Tensor]:
+    """Sequences `(T, V, H, W, 3)` uint8, or their dynamic images, as a batch."""
+    if kwargs["frames"] == "rank_pooled":
+        views, times = [rank_pool(frames) for frames in views], None
+    batch = pad_views(views, view_angles_deg=angles, frame_times_s=times)
+    return {"pixel_values": _normalize(batch.pop("views"), kwargs), **batch}
+
+
 def _load(mesh, where: str, values: Mapping) -> Mesh:
     if not isinstance(mesh, str) and not hasattr(mesh, "__fspath__"):
         try:
@@ -244,34 +276,11 @@ def _load(mesh, where: str, values: Mapping) -> Mesh:
     return load_mesh(mesh, up_axis=values["up_axis"], geometry_only=geometry_only)
 
 
-def _read_sequence(sequence, where: str, num_frames: int) -> tuple[list, np.ndarray]:
-    """The chosen frames of a sequence and their times in seconds."""
-    if not isinstance(sequence, Mapping) or "frames" not in sequence:
-        raise ValueError(f'{where}: expected {{"frames": [...], "fps": 25.0}}, got {type(sequence).__name__}')
-    unknown = set(sequence) - {"frames", "fps", "frame_times_s"}
-    if unknown:
-        raise ValueError(f"{where}: unknown keys {sorted(unknown)}; known are frames, fps, frame_times_s")
-    frames = _as_list(sequence["frames"], f"{where}, frames")
-    times, fps = sequence.get("frame_times_s"), sequence.get("fps", DEFAULT_FPS)
-    if times is None:
-        if not isinstance(fps, int | float) or not 0 < fps < float("inf"):
-            raise ValueError(f"{where}: expected fps > 0, got {fps!r}")
-        times = np.arange(len(frames)) / fps
-    times = np.asarray(times, dtype=np.float64)
-    if times.shape != (len(frames),):
-        raise ValueError(f"{where}: expected {len(frames)} frame_times_s, got shape {times.shape}")
-    try:
-        chosen = sample_frames(times, num_frames)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
-    return [frames[t] for t in chosen], times[chosen].astype(np.float32)
-
-
 def _nest_photos(items, where: str) -> list:
     """A flat list of photos, or a list of non-empty lists of photos; nothing else."""
     if isinstance(items, np.ndarray | torch.Tensor) and items.ndim >= 4:
         items = list(items)
-    items = [items] if _is_photo(items) else _as_list(items, where)
+    items = [items] if _is_photo(items) else as_list(items, where)
     nested = [list(i) if isinstance(i, list | tuple) or getattr(i, "ndim", 0) == 4 else i for i in items]
     lists = [isinstance(item, list) for item in nested]
     if any(lists) and not all(lists):
@@ -340,20 +349,14 @@ def _angles_of(view_angles_deg, counts: list[int]) -> list | None:
     return angles
 
 
-def _as_list(items, where: str, one: tuple = ()) -> list:
-    if one and (isinstance(items, one) or hasattr(items, "__fspath__") or hasattr(items, "vertices")):
-        items = [items]
-    if not isinstance(items, Sequence | np.ndarray) or isinstance(items, str):
-        raise ValueError(f"{where}: expected a list, got {type(items).__name__}")
-    if len(items) == 0:
-        raise ValueError(f"{where}: expected at least one, got an empty list")
-    return list(items)
-
-
 def _plain(values):
     return values.tolist() if isinstance(values, np.ndarray | torch.Tensor) else values
 
 
-def _check_count(name: str, value) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"expected {name} >= 1, got {value!r}")
+def _check_sequence_settings(values: Mapping) -> None:
+    count, frames = values["num_frames"], values["frames"]
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"expected num_frames >= 1, got {count!r}")
+    if frames not in FRAMES:
+        raise ValueError(f"frames: expected one of {', '.join(FRAMES)}, got {frames!r}")
+    check_magnification(values["magnification"])

@@ -120,18 +120,21 @@ def render_scan(
     return np.concatenate(images)
 
 
-def render_mesh(mesh, settings: RenderSettings | None = None, *, light_deg=None) -> np.ndarray:
-    """Render a `Mesh`, or a sequence of them that shares the first one's frame.
+def render_mesh(
+    mesh, settings: RenderSettings | None = None, *, frame: FaceFrame | None = None, light_deg=None
+) -> np.ndarray:
+    """Render a `Mesh`, or a sequence of them that shares one frame.
 
     Args:
         mesh: a `Mesh` (with `vertices`, `faces`, and `uvs`, `uv_faces`, `texture`, `vertex_colors` or None), or a list.
+        frame: how to frame; by default `frame_face` of the first mesh.
     Returns:
         `numpy.ndarray` of shape `(F, V, H, W, 3)`, uint8; F is 1 for a single mesh.
     """
     meshes = list(mesh) if isinstance(mesh, Sequence) else [mesh]
     if not meshes:
         raise ValueError("render_mesh: expected a mesh or a non-empty list of meshes, got an empty list")
-    frame = frame_face(meshes[0].vertices, meshes[0].faces)
+    frame = frame or frame_face(meshes[0].vertices, meshes[0].faces)
     names = ("uvs", "uv_faces", "texture", "vertex_colors")
     images = [
         render_scan(

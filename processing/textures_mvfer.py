@@ -57,7 +57,7 @@ def read_texture(path: Path, name: str) -> np.ndarray | None:
         raise
     except Exception as error:
         raise MeshFileError(
-            f"its texture {name} is not readable ({type(error).__name__}: {error})",
+            f"its texture {name!r} is not readable ({type(error).__name__}: {error})",
             "replace it, or pass geometry_only=True",
         ) from error
 

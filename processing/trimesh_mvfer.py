@@ -7,7 +7,9 @@ a truncated file otherwise comes back as a smaller or an empty mesh.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import re
 import struct
 from collections import Counter
@@ -46,7 +48,8 @@ def parse_with_trimesh(data: bytes, suffix: str, *, geometry_only: bool = False)
         raise MeshFileError(f"reading {suffix} needs trimesh", "pip install 'trimesh>=5'")
     claimed_vertices, claimed_faces = _CLAIMS[suffix](data)
     try:
-        loaded = trimesh.load_mesh(BytesIO(data), file_type=suffix[1:], process=False)
+        with _without_log():
+            loaded = trimesh.load_mesh(BytesIO(data), file_type=suffix[1:], process=False)
     except Exception as error:
         detail = f"{type(error).__name__}: {error}".rstrip(": ")
         raise MeshFileError(f"damaged {suffix} file ({detail})", "copy or export it again") from error
@@ -70,6 +73,17 @@ def parse_with_trimesh(data: bytes, suffix: str, *, geometry_only: bool = False)
         named = re.search(rb"(?im)^comment[ \t]+texturefile[ \t]+([^\r\n]+)", data[: data.find(b"end_header")])
         mesh["texture_name"] = decode(named[1]).strip() or None if named else None
     return mesh
+
+
+@contextlib.contextmanager
+def _without_log():
+    """trimesh logs a traceback for every texture that it does not find, and for all that we report ourselves."""
+    log = logging.getLogger("trimesh")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 def fields_of_trimesh(loaded, *, geometry_only: bool = False) -> dict:

@@ -7,6 +7,8 @@ padded tensors with masks that are true where something is present.
 import numpy as np
 import torch
 
+FRAMES = ("sequence", "rank_pooled")  # what is made of a sequence: all its frames, or one dynamic image per view
+
 
 def normalize_views(views, *, mean, std, rescale_factor: float = 1 / 255) -> torch.Tensor:
     """Normalise any number of views at once.

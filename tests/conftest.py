@@ -60,7 +60,7 @@ def tiny_model(tiny_config):
         if trained:
             with torch.no_grad():
                 for name, parameter in model.named_parameters():
-                    if "fusion" in name:
+                    if "fusion" in name or "temporal" in name:
                         parameter.add_(0.3 * torch.randn_like(parameter))
         return model
 

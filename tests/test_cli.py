@@ -27,7 +27,9 @@ def test_predict_prints_one_row_per_input_in_order_also_for_bad_ones(small_run, 
     assert ["error" in row for row in rows] == [False, True, True, False]
     assert sum(item["score"] for item in rows[0]["scores"]) == pytest.approx(1)
     assert rows[0]["label"] == rows[0]["scores"][0]["label"] and rows[0]["score"] == rows[3]["score"]
-    assert len(output.err.strip().splitlines()) == 2
+    assert rows[0]["calibrated"] is False and rows[0]["abstain"] is None
+    first, *errors = output.err.strip().splitlines()
+    assert "not calibrated" in first and len(errors) == 2
 
 
 def test_predict_agrees_with_the_pipeline(small_run, small_model, small_processor, face_obj, capsys):
@@ -50,11 +52,26 @@ def test_predict_draws_views_beside_probabilities(small_run, face_obj, tmp_path,
     assert "happiness 0." in capsys.readouterr().out
 
 
+def test_watch_prints_one_row_per_frame_and_goes_on_after_a_lost_one(small_run, face_obj, tmp_path, capsys):
+    frames = [face_obj, str(tmp_path / "lost.obj"), face_obj]
+    options = ["--model", str(small_run), "--labels", "happiness", "sadness", "--fps", "10", "--json"]
+    assert main(["watch", *frames, *options]) == 1
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["input"] for row in rows] == frames and "lost.obj" in rows[1]["error"]
+    assert [row["time_s"] for row in rows if "time_s" in row] == [0.0, 0.2]
+    assert main(["predict", face_obj, *options[:5], "--json"]) == 0
+    alone = json.loads(capsys.readouterr().out)
+    assert rows[0]["scores"] == [{**item, "score": pytest.approx(item["score"], abs=1e-5)} for item in alone["scores"]]
+    assert rows[2]["apex_time_s"] in (0.0, 0.2)
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
         (["render", "missing.obj"], "missing.obj"),
         (["predict", "face.obj", "--model", "nowhere"], "no config.json"),
+        (["watch", "face.obj", "--model", "nowhere"], "no config.json"),
+        (["watch", "face.obj", "--model", "nowhere", "--fps", "0"], "--fps should be positive"),
         (["evaluate", "--model", "nowhere", "--dataset", "x", "--out", "y"], "no config.json"),
     ],
 )
@@ -65,7 +82,9 @@ def test_bad_input_is_one_line_and_status_two(argv, message, capsys, tmp_path, m
     assert error.startswith("mvfer: ") and message in error and error.count("\n") == 1
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["render", "--help"], ["predict", "--help"], ["evaluate", "--help"]])
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["render", "--help"], ["predict", "--help"], ["watch", "--help"], ["evaluate", "--help"]]
+)
 def test_help_is_there_for_every_command(argv, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(argv)

@@ -27,10 +27,6 @@ class TrainState:
     def state_dict(self) -> dict:
         return asdict(self)
 
-    def summary(self, score_name: str, seed: int) -> dict:
-        """What `results.json` says of the training."""
-        return {"steps": self.step, "best_step": self.best_step, score_name: self.best_score, "seed": seed}
-
     def load_state_dict(self, state: dict) -> None:
         for name, value in state.items():
             setattr(self, name, value)

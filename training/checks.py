@@ -20,12 +20,13 @@ def check_data(config: TrainConfig, data_sets: list) -> None:
                 raise ValueError(
                     f"{folder}: split {split!r} is missing or empty; build the data set with more subjects"
                 )
-        texts = config.contrastive_weight or config.view_contrastive_weight or config.phrase_weight
-        texts = texts and config.stage == "pretrain"
+        reads = config.stage == "pretrain" and config.supervision == "captions"
+        texts = reads and (config.contrastive_weight or config.view_contrastive_weight or config.phrase_weight)
         silent = sum(not captions for captions in splits["train"]["captions"])
         if texts and silent == len(splits["train"]):
             raise ValueError(
                 f"{folder}: no training row has a caption, so there is no text to align with; add captions, "
+                "let a teacher assign prompts (--supervision pseudo --model runs/earlier), "
                 "or set --contrastive_weight 0 --view_contrastive_weight 0 --phrase_weight 0"
             )
         for split in ("validation", "test"):

@@ -1,7 +1,8 @@
 """The recipe of a run: every setting that changes the run, with its default and its meaning.
 
 Goes in: command-line flags, and a JSON file given by `--config`. Comes out: one `TrainConfig`. Order of precedence: defaults,
-then `--config`, then flags. Unknown keys fail. The same JSON is written to the run's folder as `train_config.json`.
+then `--config`, then `--preset`, then flags. Unknown keys fail. What came of it is written to the run's folder as
+`train_config.json`.
 """
 
 import dataclasses
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 from transformers import HfArgumentParser
+
+from processing.prompts_mvfer import EXPRESSIONS
+from training.presets import PRESETS, PSEUDO
 
 
 def _help(text: str, default):
@@ -51,21 +55,51 @@ class TrainConfig:
         "Decay of the weights' moving average, which is what is evaluated and kept; 0: none.", 0.995
     )
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = _help(
-        "Arithmetic of the towers; the objectives stay in float32. auto: bf16 where the device has matrix units for it, "
-        "else no (on a CPU without AMX, bf16 takes half as long again as float32).",
+        "Arithmetic of the towers; the objectives stay in float32. auto: bf16 where the device computes in it "
+        "(a CPU with AVX512-BF16 or AMX takes half the time of float32), else no.",
         "auto",
     )
     seed: int = _help("Seeds weights, order and augmentation.", 0)
 
-    fusion: Literal["attention", "mean"] = _help("How views become one embedding.", "attention")
+    frames: Literal["sequence", "rank_pooled"] = _help(
+        "What is made of a sequence: its frames, or one image per view that holds their motion (a dynamic image).",
+        "sequence",
+    )
+    num_frames: int = _help("Longer sequences are sampled to this many frames, uniformly in time.", 8)
+
+    preset: Literal["none", "smile", "affectvlm", "multiviewvlm", "facetvlm", "mvcnn", "clip"] = _help(
+        "Start from a relative's recipe (training/presets.py); other flags win over it.", "none"
+    )
+    supervision: Literal["captions", "pseudo"] = _help(
+        "Where texts come from: the data's captions, or prompts that a teacher assigns to scans (needs --model).",
+        "captions",
+    )
+    prompt_bank: list[str] = _help("pseudo: expressions whose prompts of facial actions are assigned.", [*EXPRESSIONS])
+    confidence: float = _help("pseudo: scans whose largest share is smaller teach nothing.", 0.3)
+
+    fusion: Literal["attention", "mean", "max", "text"] = _help(
+        "How views become one embedding; text: attention that also looks at the prompts of facial actions.", "attention"
+    )
+    frame_fusion: Literal["attention", "mean"] | None = _help(
+        "How frames become one embedding; default: the mean where views have no parameters (mean, max), else attention.",
+        None,
+    )
+    temporal_layers: int = _help("Transformer layers between the frames before they are fused.", 0)
+    contrastive_form: Literal["infonce", "sigmoid"] = _help("Contrast of all pairs at once, or of each.", "infonce")
     contrastive_weight: float = _help("Weight of vision-language contrast on the fused embedding.", 1.0)
     view_contrastive_weight: float = _help("Weight of vision-language contrast on every single view.", 1.0)
     phrase_weight: float = _help("Weight of the sigmoid term over single action phrases.", 1.0)
     cross_view_weight: float = _help("Weight of cross-view decorrelation.", 0.5)
+    cross_view_form: Literal["barlow", "vicreg", "all_views"] = _help(
+        "Barlow Twins over pairs of views, VICReg over pairs, or each view against the mean of the others.", "barlow"
+    )
     cross_modal_weight: float = _help("Weight of cross-modal redundancy reduction.", 0.0)
     cross_modal_form: Literal["off_diagonal", "full"] = _help(
         "Which entries of the cross-modal correlation count.", "off_diagonal"
     )
+    margin_contrast_weight: float = _help("Weight of the margin contrast between views of all scans.", 0.0)
+    triplet_weight: float = _help("Weight of triplets of views of all scans.", 0.0)
+    consistency_weight: float = _help("Weight of the agreement of each scan's views.", 0.0)
 
     view_dropout: float = _help(
         "Chance that a view is left out in training (never all). What is left out costs nothing, so 0.6 pays in a short run; at "
@@ -106,6 +140,8 @@ class TrainConfig:
         if self.learning_rate is None:
             warm = self.stage == "finetune" and self.model != "small"
             self.learning_rate = (1e-5 if self.method == "full" else 1e-4) if warm else 1e-3
+        if self.supervision == "pseudo":
+            self._check_pseudo()
         for name in ("view_dropout", "occlusion", "drop_phrases", "ramp", "warmup"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
@@ -113,6 +149,7 @@ class TrainConfig:
             "steps",
             "batch_size",
             "scans_per_subject",
+            "num_frames",
             "gradient_accumulation",
             "eval_every",
             "checkpoint_every",
@@ -138,6 +175,23 @@ class TrainConfig:
                 f"learning_rate and clip_norm must be positive, got {self.learning_rate}, {self.clip_norm}"
             )
 
+    def _check_pseudo(self):
+        if self.stage == "finetune":
+            raise ValueError(
+                "--stage finetune learns from labels; leave out --supervision pseudo and presets that set it"
+            )
+        if self.model == "small":
+            raise ValueError(
+                "--supervision pseudo needs a model that knows texts: from scratch it cannot say which prompt fits a face. "
+                "Pass --model with an earlier run (--model runs/first) or a pretrained CLIP (openai/clip-vit-base-patch32)"
+            )
+        if not self.prompt_bank:
+            raise ValueError("prompt_bank is empty; name the expressions that the scans may show")
+        if self.contrastive_form == "sigmoid":
+            raise ValueError("--supervision pseudo gives soft assignments, which need --contrastive_form infonce")
+        if not 0 <= self.confidence <= 1:
+            raise ValueError(f"confidence must be in [0, 1], got {self.confidence}")
+
     def save(self, path: Path) -> None:
         recipe = {name: value for name, value in dataclasses.asdict(self).items() if name != "resume"}
         path.write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -159,8 +213,11 @@ def parse_config(argv: list[str] | None = None) -> TrainConfig:
     )
     parser.add_argument("--config", help="A train_config.json; flags win over it.")
     known, _ = parser.parse_known_args(argv)
-    if known.config:
-        parser.set_defaults(**_read_recipe(Path(known.config)))
+    recipe = _read_recipe(Path(known.config)) if known.config else {}
+    recipe = PRESETS.get(str(recipe.get("preset")), {}) | recipe | PRESETS.get(known.preset, {})
+    parser.set_defaults(**recipe)
+    if parser.parse_known_args(argv)[0].supervision == "pseudo":
+        parser.set_defaults(**(PSEUDO | recipe))
     namespace = parser.parse_args(argv)
     del namespace.config
     config = TrainConfig(**vars(namespace))

@@ -1,21 +1,17 @@
 """Fine-tuning as a task of `train.py`: labelled views in, a classifier of expressions out.
 
-The head starts as the zero-shot classifier; the head alone, low-rank adapters, or everything is trained. See
-`training.pretraining` for what a task is.
+The head starts as the zero-shot classifier; the head alone, low-rank adapters, or everything is trained.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import PretrainedConfig
 
 from evaluation.classification import classifier_score, evaluate_classifier, test_fused
-from evaluation.evaluate import table
 from evaluation.zero_shot import embed_classes
 from modeling_mvfer import MVFERForFaceClassification, MVFERModel
-from modeling_mvfer.hub import save_run
 from modeling_mvfer.normalization_mvfer import GlobalBatchNorm
 from processing import MVFERProcessor
 from processing.batching import Collator, ViewDataset
@@ -24,35 +20,32 @@ from training.config import TrainConfig
 from training.labels import LabelledViews, balanced_weights, labelled_rows
 from training.lora import add_adapters
 from training.pretraining import build_model, build_processor
+from training.task import Task
 from training.wise_ft import choose_alpha
 
 
-class FineTuning:
+class FineTuning(Task):
     """Learning expressions from labels, watched by accuracy on the validation subjects.
-
-    Args and attributes: those of `training.pretraining.Pretraining`.
 
     Raises:
         ValueError: if there is too little to learn from, the model is no `MVFERModel` or CLIP, or does not fit the data's views.
     """
 
     score_name = "validation_accuracy"
-    forward_options: dict = {}
 
     def __init__(self, config: TrainConfig, splits: list, infos: list[dict]):
-        self.config, self.infos = config, infos
+        super().__init__(config, splits, infos)
         check_model(config, infos)
         self.processor = build_processor(config, splits, infos)
         chosen = labelled_rows(
             [split["train"] for split in splits], subjects_per_class=config.labels_per_class, seed=config.seed
         )
         self.train_splits = [split for split in chosen if len(split)]
-        self.validation = [split["validation"] for split in splits]
         labels = [label for split in self.train_splits for label in split["expression"]]
         occurring, names = sorted(set(labels)), splits[0]["train"].features["expression"].names
         classes, self.labels = [names[label] for label in occurring], [occurring.index(label) for label in labels]
         classifier = build_classifier(config, self.processor, infos, classes, self.labels)
-        self.start = {name: value.clone() for name, value in classifier.state_dict().items()}
+        self.weights_before = {name: value.clone() for name, value in classifier.state_dict().items()}
         self.model = prepare(classifier, config)
         self.collator = Collator(None, self.processor.image_processor, phrases=False)
 
@@ -67,35 +60,32 @@ class FineTuning:
         return self.collator(samples) | {"labels": torch.tensor([sample["label"] for sample in samples])}
 
     def score(self, model) -> float:
-        """Mean accuracy over the validation subjects of every data set."""
-        scores = [classifier_score(model, self.processor, split) for split in self.validation]
+        scores = [classifier_score(model, self.processor, split["validation"]) for split in self.splits]
         return sum(scores) / len(scores)
 
     def export(self, model, weights: dict, state: TrainState, command: str) -> None:
-        """Merge adapters, mix with the start if asked, test once on held-out subjects, write the folder."""
+        """Merge adapters, mix with the start if asked, then as every task."""
         config = self.config
         model.load_state_dict(weights)
         classifier = (model.merge_and_unload() if config.method == "lora" else model).eval()
-        others = {Path(path).name: path for path in [*config.dataset[1:], *config.also_test]}
-        mixed = self.mix(classifier, others) if config.wise_ft else {}
-        results = evaluate_classifier(
-            classifier, self.processor, config.dataset[0], also=others, seed=config.seed, command=command
-        )
-        results |= mixed
-        results["training"] = state.summary(self.score_name, config.seed) | {
-            "method": config.method,
-            "labels_per_class": config.labels_per_class or "all",
-            "labelled_scans": len(self.labels),
-        }
+        mixed = self.mix(classifier) if config.wise_ft else {}
+        options = {"also": self.others, "seed": config.seed, "seen": self.seen, "command": command}
+        results = evaluate_classifier(classifier, self.processor, config.dataset[0], **options) | mixed
         classifier.requires_grad_(True)
-        save_run(config.output_dir, classifier, self.processor, results=results, datasets=self.infos)
-        print(table(results))
+        self.save(
+            classifier,
+            results,
+            state,
+            method=config.method,
+            labels_per_class=config.labels_per_class or "all",
+            labelled_scans=len(self.labels),
+        )
 
-    def mix(self, classifier, others: dict) -> dict:
+    def mix(self, classifier) -> dict:
         """WiSE-FT: leave the classifier with the mixture that is best on the validation subjects; test both of its ends."""
 
         def test() -> dict:
-            folders = {"classification": self.config.dataset[0], **others}
+            folders = {"classification": self.config.dataset[0], **self.others}
             return {
                 name: test_fused(classifier, self.processor, folder, seed=self.config.seed, progress=False)
                 for name, folder in folders.items()
@@ -103,9 +93,9 @@ class FineTuning:
 
         tuned = {name: value.clone() for name, value in classifier.state_dict().items()}
         fine_tuned = test()
-        classifier.load_state_dict(self.start)
+        classifier.load_state_dict(self.weights_before)
         zero_shot = test()
-        alpha, scores = choose_alpha(classifier, self.start, tuned, self.score)
+        alpha, scores = choose_alpha(classifier, self.weights_before, tuned, self.score)
         ends = {"zero_shot": zero_shot, "fine_tuned": fine_tuned}
         return {"wise_ft": {"alpha": alpha, "validation_accuracy": scores, **ends}}
 
@@ -146,7 +136,7 @@ def prepare(classifier: MVFERForFaceClassification, config: TrainConfig) -> torc
 
 
 def check_model(config: TrainConfig, infos: list[dict]) -> None:
-    """Refuse a starting model whose text tower is gone, or that learnt from other channels than the data shows.
+    """Refuse a starting model whose text tower is gone, or that learnt from something else than the data will show.
 
     Raises:
         ValueError: naming the model and what to pass instead.
@@ -160,10 +150,11 @@ def check_model(config: TrainConfig, infos: list[dict]) -> None:
         )
     if found.get("model_type") != "mvfer":  # a plain CLIP was not trained on rendered channels
         return
-    expected = list(MVFERProcessor.from_pretrained(config.model).image_processor.channels)
-    shown = list(infos[0]["render_settings"]["channels"])
-    if shown != expected:
+    start, shown = MVFERProcessor.from_pretrained(config.model).image_processor, infos[0]["render_settings"]["channels"]
+    if list(shown) != list(start.channels):
         raise ValueError(
-            f"{config.dataset[0]}: its views show {shown}, but {config.model} learnt from {expected}; "
+            f"{config.dataset[0]}: its views show {list(shown)}, but {config.model} learnt from {list(start.channels)}; "
             "build it with these channels"
         )
+    if config.frames != start.frames:
+        raise ValueError(f"{config.model} learnt from sequences as --frames {start.frames}; pass this flag")

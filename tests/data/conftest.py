@@ -1,12 +1,13 @@
-"""A made-up morphable face in the layout of ICT-FaceKit, small enough to render hundreds of times."""
+"""Builders to run in tests, and a made-up morphable face in ICT-FaceKit's layout, small enough to render often."""
 
 import contextlib
 import functools
+import importlib
 
 import numpy as np
 import pytest
 
-from dataset_scripts import build_ict_facekit, building
+from dataset_scripts import build_ict_facekit, building, scan_sets
 from dataset_scripts.recipes import SHAPES
 from dataset_scripts.synthesis import BuildSettings, build_heads
 from processing.rendering_mvfer import RenderSettings
@@ -85,5 +86,20 @@ def build_faces(face_folder):
         return build_heads(
             load, build_ict_facekit.source(face_folder), BuildSettings(**settings), folder, num_proc=num_proc
         )
+
+    return run
+
+
+@pytest.fixture
+def build(tmp_path):
+    """`build("bu3dfe", source, ...)` runs the builder's command line and returns the folder it wrote."""
+
+    def run(name, source, *flags, out="out", status=0):
+        module = importlib.import_module(f"dataset_scripts.build_{name}")
+        scan_set = next(v for v in vars(module).values() if isinstance(v, scan_sets.ScanSet))
+        common = ["--source", source, "--out", tmp_path / out, "--size_px", 24, "--num_proc", 1]
+        common += ["--key_file", tmp_path / "key"]
+        assert scan_sets.main(scan_set, [str(flag) for flag in [*common, *flags]]) == status
+        return tmp_path / out
 
     return run

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dataset_scripts import schema
+
 from .conftest import half_egg
 
 GRID = 21
@@ -88,3 +90,20 @@ def write_bnt(path: Path, shift: float = 0.0) -> None:
     path.write_bytes(
         struct.pack("<HHdH", GRID, GRID, -1e9, len(name)) + name + struct.pack("<I", blocks.size) + blocks.tobytes()
     )
+
+
+def bu3dfe(folder, people=("F0001", "F0002", "M0001", "M0044"), levels=(1, 4)):
+    for person in people:
+        number = int(person[1:]) / 50 + (person[0] == "M") / 3
+        write_wrl(folder / person / f"{person}_NE00WH_F3D.wrl", number)
+        write_picture(folder / person / f"{person}_NE00WH_F2D.png")
+        for code in ("AN", "HA"):
+            for level in levels:
+                path = folder / person / f"{person}_{code}{level:02d}WH_F3D.wrl"
+                write_wrl(path, number + level / 8, separator=", " if code == "AN" else ",\n ")
+                write_picture(path.with_name(path.name.replace("F3D.wrl", "F2D.png")))
+    return folder
+
+
+def rows_of(folder):
+    return [row for split in schema.load_splits(folder, decode=False).values() for row in split]

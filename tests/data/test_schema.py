@@ -88,6 +88,19 @@ def test_a_shard_of_another_kind_names_the_columns(tmp_path):
         schema.load_splits(tmp_path)
 
 
+def test_a_set_of_before_a_column_was_added_still_opens_with_nothing_in_it(tmp_path):
+    import pyarrow.parquet as pq
+
+    path = schema.shard_path(tmp_path, "train", 0, 1)
+    schema.write_shard(path, [make_row(apex_time_s=0.5)])
+    assert schema.load_splits(tmp_path)["train"]["apex_time_s"][0] == 0.5
+    older = tmp_path / "older"
+    older.mkdir()
+    pq.write_table(pq.read_table(path).drop_columns(["apex_time_s"]), older / path.name)
+    row = schema.load_splits(older)["train"][0]
+    assert row["apex_time_s"] is None and row["id"] == "a"
+
+
 def test_splits_are_disjoint_complete_and_do_not_depend_on_the_order():
     names = [f"s{i}" for i in range(50)]
     splits = split_subjects(names, fractions=(0.7, 0.1, 0.2), seed=3)

@@ -135,6 +135,28 @@ def test_sequences_start_at_rest_and_carry_times(build_faces, tmp_path):
     assert views.shape == (5, 3, 24, 24, 3) and row["frame_times_s"] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
     moved = [abs(frame - views[0]).mean() for frame in views]
     assert moved[0] == 0 and max(moved) == max(moved[1:4]) > 0
+    assert row["apex_time_s"] == pytest.approx(np.argmax(moved) / 10)
+
+
+def test_magnified_micro_expressions_move_more_from_the_same_rest(build_faces, tmp_path):
+    settings = dict(kind="micro", num_frames=32, fps=60.0, subjects=(1, 0, 0))
+    build_faces(tmp_path / "plain", **settings)
+    build_faces(tmp_path / "large", magnification=4.0, **settings)
+    plain, large = (list(schema.load_splits(tmp_path / name)["train"]) for name in ("plain", "large"))
+    assert plain[0]["apex_time_s"] is None  # nothing happens on a neutral face
+    for ours, theirs in zip(plain[1:6], large[1:6], strict=True):
+        assert ours["captions"] == theirs["captions"] and ours["apex_time_s"] == theirs["apex_time_s"]
+        small, big = (schema.view_arrays(row).astype(float) for row in (ours, theirs))
+        np.testing.assert_array_equal(small[0], big[0])
+        apex = round(ours["apex_time_s"] * 60)
+        assert np.abs(big[apex] - big[0]).mean() > 1.5 * np.abs(small[apex] - small[0]).mean() > 0
+    assert schema.dataset_info(tmp_path / "large")["build"]["magnification"] == 4.0
+    assert "magnified 4 times" in (tmp_path / "large" / "README.md").read_text()
+
+
+def test_a_single_scan_cannot_be_magnified():
+    with pytest.raises(ValueError, match="no movement to magnify"):
+        synthesis.BuildSettings(magnification=2.0)
 
 
 def test_activation_rises_once_to_one_and_falls():
@@ -275,14 +297,14 @@ def test_example_meshes_are_the_test_subjects_scans(face_folder, tmp_path):
     from processing.framing_mvfer import frame_face
     from processing.meshes_mvfer import load_mesh
 
-    settings = synthesis.BuildSettings(subjects=(1, 1, 1), random_per_subject=0, render=RenderSettings(size_px=24))
+    settings = synthesis.BuildSettings(subjects=(1, 1, 3), random_per_subject=0, render=RenderSettings(size_px=24))
     source = build_ict_facekit.source(face_folder)
-    synthesis.build_heads(
-        lambda: build_ict_facekit.load_head(str(face_folder)), source, settings, tmp_path, meshes=True
-    )
+    synthesis.build_heads(lambda: build_ict_facekit.load_head(str(face_folder)), source, settings, tmp_path, meshes=2)
     rows = {row["id"]: row for row in schema.load_splits(tmp_path, decode=False)["test"]}
     written = sorted((tmp_path / "meshes").glob("*.obj"))
-    assert [path.stem for path in written] == sorted(name for name in rows if name.endswith("-0"))
+    assert [path.stem for path in written] == sorted(
+        name for name, row in rows.items() if name.endswith("-0") and not row["subject"].endswith("4")
+    )  # of the first two of three
     mesh = load_mesh(written[0])
     views = render_scan(mesh.vertices, mesh.faces, settings.render, frame=frame_face(mesh.vertices, mesh.faces))
     stored = schema.view_arrays(rows[written[0].stem])

@@ -11,12 +11,12 @@ from evaluation.adaptive_views import (
     choose_threshold,
     curve,
     evaluate_adaptive_views,
-    fit_temperature,
+    fit_over_stages,
     main,
     staged_logits,
     stop_early,
 )
-from evaluation.zero_shot import logits_function
+from evaluation.classifiers import classifier_of
 from modeling_mvfer.adaptive_views_mvfer import adaptive_logits
 from processing.batching import Collator, ViewDataset
 from tests.train.toy import write_toy_data
@@ -41,7 +41,7 @@ def made_up(count: int = 400, seed: int = 0) -> StagedLogits:
 
 def test_what_is_measured_is_what_the_pipeline_does(small_model, small_processor, toy):
     split = load_splits(toy)["test"]
-    _, classify = logits_function(small_model, small_processor.tokenizer, LABELS)
+    classify = classifier_of(small_model, small_processor.tokenizer, LABELS).logits
     data = staged_logits(small_model, small_processor, classify, split, LABELS, batch_size=4)
     batch = Collator(None, small_processor.image_processor, phrases=False)(
         [ViewDataset(split)[row] | {"captions": [], "known_captions": []} for row in range(len(split))]
@@ -59,7 +59,7 @@ def test_logits_that_are_too_sure_are_cooled():
     probabilities = data.logits[:, 2].softmax(-1)
     labels = torch.multinomial(probabilities, 1, generator=torch.Generator().manual_seed(1))[:, 0].numpy()
     exaggerated = StagedLogits(2.5 * data.logits[:, 2:], np.ones(3000), labels, data.subjects)
-    assert fit_temperature(exaggerated) == pytest.approx(2.5, rel=0.1)
+    assert fit_over_stages(exaggerated) == pytest.approx(2.5, rel=0.1)
 
 
 def test_the_curve_goes_from_all_views_to_one():

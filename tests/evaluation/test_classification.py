@@ -6,8 +6,10 @@ import torch
 
 from dataset_scripts.schema import load_splits
 from evaluation.classification import classifier_score, evaluate_classifier
-from evaluation.evaluate import accuracies, main, table
-from evaluation.zero_shot import embed_classes, logits_function, zero_shot_score
+from evaluation.classifiers import classifier_of
+from evaluation.command import main
+from evaluation.evaluate import accuracies, table
+from evaluation.zero_shot import embed_classes, zero_shot_score
 from modeling_mvfer import MVFERForFaceClassification, cli
 from modeling_mvfer.hub import save_run
 from tests.train.toy import write_toy_data
@@ -67,7 +69,7 @@ def test_a_multi_label_model_is_not_scored_as_if_one_label_were_true(small_model
     with pytest.raises(ValueError, match="multi-label"):
         evaluate_classifier(several, small_processor, toy, progress=False)
     with pytest.raises(ValueError, match="multi-label"):
-        logits_function(several, small_processor.tokenizer, LABELS)
+        classifier_of(several, small_processor.tokenizer, LABELS)
 
 
 @pytest.fixture(scope="module")

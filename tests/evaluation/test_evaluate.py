@@ -3,13 +3,17 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from dataset_scripts.schema import load_splits
+from dataset_scripts.schema import load_splits, shard_path
 from evaluation import pictures
-from evaluation.evaluate import accuracies, evaluate_run, main, table
+from evaluation.command import main
+from evaluation.evaluate import accuracies, evaluate_run, table
 from evaluation.examples import example_predictions
+from evaluation.remarks import remarks
 from tests.train.toy import write_toy_data
 
 
@@ -28,6 +32,7 @@ def results(small_model, small_processor, toy):
 def test_every_score_of_the_report_has_an_interval(results):
     names = [
         "zero-shot",
+        "nearest neighbours",
         "linear probe",
         "zero-shot, half of each view covered",
         "zero-shot, the same half of all covered",
@@ -93,6 +98,66 @@ def test_views_with_other_channels_than_the_model_s_are_refused(small_model, sma
     (other / "dataset_info.json").write_text(json.dumps(info))
     with pytest.raises(ValueError, match="its views show .*red"):
         evaluate_run(small_model, small_processor, other)
+
+
+def rewrite(toy, folder, split, change):
+    """A copy of the data with the rows of one split changed."""
+    copy = Path(shutil.copytree(toy, folder))
+    path = shard_path(copy, split, 0, 1)
+    table = pq.read_table(path)
+    pq.write_table(pa.Table.from_pylist(change(table.to_pylist()), schema=table.schema), path)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("split", "change", "message"),
+    [
+        ("train", lambda rows: [], "split 'train' is empty"),
+        ("test", lambda rows: [], "split 'test' is empty"),
+        ("test", lambda rows: [row | {"expression": 4} for row in rows], "split 'test' shows one expression only"),
+        ("test", lambda rows: [row | {"expression": -1} for row in rows], "split 'test' has no labelled rows"),
+    ],
+)
+def test_a_split_that_cannot_be_tested_is_named(small_model, small_processor, toy, tmp_path, split, change, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate_run(small_model, small_processor, rewrite(toy, tmp_path / "bad", split, change), progress=False)
+
+
+def test_unlabelled_rows_are_embedded_and_not_scored(small_model, small_processor, toy, tmp_path):
+    unknown = rewrite(toy, tmp_path / "some", "test", lambda rows: [rows[0] | {"expression": -1}, *rows[1:]])
+    results = evaluate_run(small_model, small_processor, unknown, progress=False)
+    assert results["zero_shot"]["num_scans"] == 8 and results["knn"]["num_scans"] == 8
+
+
+def test_without_labels_to_fit_there_is_no_probe_and_no_temperature(small_model, small_processor, toy, tmp_path):
+    unknown = rewrite(toy, tmp_path / "v", "validation", lambda rows: [row | {"expression": -1} for row in rows])
+    results = evaluate_run(small_model, small_processor, unknown, progress=False)
+    assert results["knn"] is None and results["linear_probe"] is None
+    assert "labelled validation scans" in results["calibration"]["not_calibrated"]
+    assert any("calibration: none" in line for line in remarks(results))
+
+
+def test_views_from_other_angles_are_tested_all_the_same(small_model, small_processor, toy, tmp_path):
+    """The model takes any number of views: one per scan, from an angle it does not render itself."""
+
+    def one_view(rows):
+        return [row | {"views": [[row["views"][0][0]]], "view_angles_deg": [[45.0, 0.0]]} for row in rows]
+
+    other = toy
+    for split in ("train", "validation", "test"):
+        other = rewrite(other, tmp_path / split, split, one_view)
+    results = evaluate_run(small_model, small_processor, other, robustness=True, progress=False)
+    assert list(results["zero_shot_by_view"]) == ["left_45"] and results["robustness"]["view_subsets"] == {}
+    assert results["zero_shot_by_view"]["left_45"]["accuracy"] == results["zero_shot"]["accuracy"]
+
+
+def test_new_scores_are_beside_the_old_ones(results):
+    assert results["schema_version"] == 2 and {"top_2", "auroc"} <= set(results["zero_shot"])
+    assert results["knn"]["k"] >= 1 and "top_2" in results["zero_shot_by_view"]["front"]
+    assert {"temperature", "abstain_below", "conformal", "risk_coverage", "prompts_key"} <= set(results["calibration"])
+    assert results["calibration"]["fitted_on"] == {"num_scans": 9, "num_subjects": 3}
+    assert set(results["fairness"]) == {"sex", "age_group", "ancestry"}
+    assert results["leakage"]["found"] == []
 
 
 def test_examples_show_one_scan_per_class_with_its_true_label(small_model, small_processor, toy):

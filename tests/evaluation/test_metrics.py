@@ -3,6 +3,7 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from evaluation import metrics
+from evaluation.mvfer_metrics import scores
 
 
 def test_scores_match_a_case_worked_by_hand():
@@ -30,8 +31,8 @@ def test_the_bootstrap_resamples_subjects_and_not_scans():
     predictions = np.repeat([0, 1], 50)
     two_people = metrics.subject_confusions(labels, predictions, ["a"] * 50 + ["b"] * 50, 2)
     a_hundred = metrics.subject_confusions(labels, predictions, [str(i) for i in range(100)], 2)
-    wide = metrics.bootstrap(two_people, metrics.accuracy, seed=0)
-    narrow = metrics.bootstrap(a_hundred, metrics.accuracy, seed=0)
+    wide = metrics.bootstrap(two_people, scores.accuracy, seed=0)
+    narrow = metrics.bootstrap(a_hundred, scores.accuracy, seed=0)
     assert wide == {"mean": 0.5, "low": 0.0, "high": 1.0}  # both draws may be the same person
     assert 0.38 < narrow["low"] < 0.42 and 0.58 < narrow["high"] < 0.62
 
@@ -40,20 +41,20 @@ def test_the_bootstrap_matches_a_slow_twin():
     rng = np.random.default_rng(1)
     subjects = np.array([str(i % 5) for i in range(40)])
     labels, predictions = rng.integers(2, size=40), rng.integers(2, size=40)
-    fast = metrics.bootstrap(metrics.subject_confusions(labels, predictions, subjects, 2), metrics.accuracy, seed=3)
-    scores = []
+    fast = metrics.bootstrap(metrics.subject_confusions(labels, predictions, subjects, 2), scores.accuracy, seed=3)
+    means = []
     for _ in range(4000):
         rows = np.concatenate([np.flatnonzero(subjects == s) for s in rng.choice(np.unique(subjects), 5)])
-        scores.append((labels[rows] == predictions[rows]).mean())
-    assert [fast["low"], fast["high"]] == pytest.approx(np.percentile(scores, [2.5, 97.5]), abs=0.03)
+        means.append((labels[rows] == predictions[rows]).mean())
+    assert [fast["low"], fast["high"]] == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.03)
 
 
 def test_equal_seeds_give_equal_intervals_and_one_subject_gives_none():
     confusions = metrics.subject_confusions([0, 1, 1], [0, 1, 0], ["a", "b", "b"], 2)
-    assert metrics.bootstrap(confusions, metrics.macro_f1, seed=5) == metrics.bootstrap(
-        confusions, metrics.macro_f1, seed=5
+    assert metrics.bootstrap(confusions, scores.macro_f1, seed=5) == metrics.bootstrap(
+        confusions, scores.macro_f1, seed=5
     )
-    alone = metrics.bootstrap(confusions.sum(0, keepdims=True), metrics.accuracy, seed=0)
+    alone = metrics.bootstrap(confusions.sum(0, keepdims=True), scores.accuracy, seed=0)
     assert alone["low"] == alone["mean"] == alone["high"]
 
 

@@ -14,12 +14,23 @@ SCENARIOS = {
     "sigmoid": {"contrastive_form": "sigmoid", "cross_modal_weight": 0.3, "cross_modal_form": "full"},
     "phrases on one rank": {},
     "no phrases": {"fusion": "mean"},
+    "between views": {"margin_contrast_weight": 0.3, "triplet_weight": 0.2, "consistency_weight": 0.1},
+    "vicreg, maximum": {"cross_view_form": "vicreg", "fusion": "max"},
+    "all views, text-guided": {
+        "cross_view_form": "all_views",
+        "fusion": "text",
+        "fusion_prompt_ids": [[0, 5, 1], [0, 7, 8, 1]],
+    },
+    "assignments": {"cross_modal_weight": 0.3, "triplet_weight": 0.2},
     "batch norm": {"vision_stem": "convolution", "stem_channels": [4, 6, 8], "stem_blocks": [0, 1, 1]},
 }
 CAPTIONS = torch.tensor([[0, 5, 6, 1, 3, 3], [0, 7, 1, 3, 3, 3], [0, 8, 9, 10, 11, 1], [0, 12, 13, 1, 3, 3]])
 PHRASES = torch.tensor([[0, 20, 1], [0, 21, 1], [0, 22, 1]])
 OWNED = torch.tensor([[1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]).bool()
 SHOWN = torch.tensor([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]]).bool()
+SHARES = torch.tensor(
+    [[0.6, 0.4, 0, 0], [0, 0, 0, 0], [0.1, 0.2, 0.3, 0.4], [0, 1, 0, 0], [0, 0, 0.5, 0.5], [0.7, 0.1, 0.1, 0.1]]
+).double()
 LISTED = {  # captions and phrases that each rank lists; the second caption is on both, with other padding
     "captions": ([0, 1], [1, 2, 3]),
     "phrases": ([0, 1], [1, 2]),
@@ -37,7 +48,9 @@ def whole_batch(scenario: str) -> dict:
         "input_ids": CAPTIONS,
         "text_targets": OWNED,
     }
-    if scenario != "no phrases":
+    if scenario == "assignments":
+        batch |= {"text_targets": None, "text_assignments": SHARES}
+    elif scenario != "no phrases":
         batch |= {"phrase_input_ids": PHRASES, "phrase_targets": SHOWN}
     return batch
 
@@ -46,9 +59,11 @@ def shard(batch: dict, rank: int, scenario: str) -> dict:
     rows = slice(3 * rank, 3 * rank + 3)
     captions, phrases = LISTED["captions"][rank], LISTED["phrases"][rank]
     result = {name: batch[name][rows] for name in ("pixel_values", "view_mask")}
+    if scenario == "assignments":  # to the same prompts on both ranks
+        return result | {"input_ids": CAPTIONS, "text_assignments": SHARES[rows]}
     result["input_ids"] = batch["input_ids"][captions][:, : (4, 6)[rank]]
     result["text_targets"] = batch["text_targets"][rows][:, captions]
-    if scenario in ("infonce", "sigmoid", "batch norm"):
+    if not scenario.endswith(("phrases", "phrases on one rank")):
         result["phrase_input_ids"] = pad(PHRASES[phrases], (0, rank), value=3)
         result["phrase_targets"] = SHOWN[rows][:, phrases]
     elif scenario == "phrases on one rank" and rank == 0:

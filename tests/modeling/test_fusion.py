@@ -3,7 +3,17 @@ import math
 import pytest
 import torch
 
-from modeling_mvfer.fusion_mvfer import MaskedFusion, MeanFusion, place_angles, place_times, pool_frames
+from modeling_mvfer.fusion_mvfer import (
+    MaskedFusion,
+    MaxFusion,
+    MeanFusion,
+    TextGuidedFusion,
+    place_angles,
+    place_times,
+    pool_frames,
+)
+
+SCALE = torch.tensor(5.0).double()
 
 
 @pytest.fixture
@@ -13,6 +23,16 @@ def trained():
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return module
+
+
+@pytest.fixture
+def guided():
+    torch.manual_seed(2)
+    module = TextGuidedFusion(8, places=2, hidden_size=6, frequencies=3).double()
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    prompts = torch.nn.functional.normalize(torch.randn(5, 8, dtype=torch.float64), dim=-1)
+    return lambda features, mask, places: module(features, mask, places, prompts, SCALE), module, prompts
 
 
 @pytest.fixture
@@ -109,3 +129,66 @@ def test_pooled_frames_use_the_frame_weights_of_the_frames_that_show_the_view():
     torch.testing.assert_close(tracks[0, 1], (0.2 * features[0, 0, 1] + 0.5 * features[0, 1, 1]) / 0.7)
     assert present.all()
     assert not pool_frames(features, torch.zeros_like(mask), torch.zeros(1, 3))[0].any()
+
+
+def test_text_guided_fusion_equals_a_loop_over_samples_and_prompts(guided, views):
+    fuse, module, prompts = guided
+    features, mask, places = views
+    fused, weights = fuse(features, mask, places)
+    scores, values = module.score_and_value(features, places)
+    for b in range(3):
+        present = mask[b].nonzero().flatten().tolist()
+        mean = torch.nn.functional.normalize(features[b, present].mean(0), dim=0)
+        shares = torch.stack([torch.exp(SCALE * mean @ prompt) for prompt in prompts])
+        expected = torch.zeros(4, dtype=torch.float64)
+        for share, prompt in zip(shares / shares.sum(), prompts, strict=True):
+            asked = module.query.weight @ prompt
+            attention = [scores[b, v] + asked @ module.key(module.norm(features[b, v])) / 6**0.5 for v in present]
+            expected[present] += share * torch.softmax(torch.stack(attention), 0)
+        torch.testing.assert_close(weights[b], expected)
+        torch.testing.assert_close(fused[b], sum(expected[v] * values[b, v] for v in present))
+
+
+def test_untrained_text_guided_fusion_is_the_mean_of_what_is_present(guided, views):
+    features, mask, places = views
+    fresh = TextGuidedFusion(8, places=2, hidden_size=6, frequencies=3).double()
+    fused, weights = fresh(features, mask, places, guided[2], SCALE)
+    mean, equal = MeanFusion()(features, mask, places)
+    torch.testing.assert_close(fused, mean)
+    torch.testing.assert_close(weights, equal)
+
+
+def test_the_maximum_is_taken_per_dimension_over_what_is_present(views):
+    features, mask, places = views
+    fused, weights = MaxFusion()(features, mask, places)
+    for b in range(3):
+        present = mask[b].nonzero().flatten().tolist()
+        winners = [max(present, key=lambda v, d=d: float(features[b, v, d])) for d in range(8)]
+        torch.testing.assert_close(fused[b], torch.stack([features[b, v, d] for d, v in enumerate(winners)]))
+        torch.testing.assert_close(weights[b], torch.tensor([winners.count(v) / 8 for v in range(4)]).double())
+    torch.testing.assert_close(fused[2], features[2, 2])
+
+
+@pytest.mark.parametrize("kind", ["guided", "max"])
+def test_other_fusions_ignore_order_and_masked_views_and_stand_nothing_present(guided, views, kind):
+    fuse = guided[0] if kind == "guided" else MaxFusion()
+    features, _, places = views
+    mask = torch.tensor([[True, False, True, True]] * 3)
+    garbage, left = features.clone(), [3, 0, 2]
+    garbage[:, 1] = 1e6
+    fused, weights = fuse(garbage, mask, places)
+    expected, expected_weights = fuse(features[:, left], mask[:, left], places[:, left])
+    torch.testing.assert_close(fused, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(weights[:, left], expected_weights, rtol=1e-12, atol=1e-12)
+    assert not weights[:, 1].any()
+    features.requires_grad_()
+    fused, weights = fuse(features, torch.zeros_like(mask), places)
+    fused.sum().backward()
+    assert not fused.any() and not weights.any() and features.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["guided", "max"])
+def test_gradients_of_other_fusions_are_exact(guided, views, kind):
+    fuse = guided[0] if kind == "guided" else lambda *args: MaxFusion()(*args)[0]
+    features, mask, places = views
+    assert torch.autograd.gradcheck(lambda x: fuse(x, mask, places), features.requires_grad_())

@@ -4,6 +4,8 @@ from transformers import AutoModel, AutoModelForZeroShotImageClassification
 
 from modeling_mvfer import MVFERConfig, MVFERModel
 
+GUIDED = {"fusion": "text", "fusion_prompt_ids": [[0, 5, 6, 1], [0, 7, 1]]}
+
 
 def test_plain_clip_folder_loads_whole_and_starts_neutral(tiny_clip, tiny_batch):
     clip, folder = tiny_clip
@@ -18,6 +20,24 @@ def test_plain_clip_folder_loads_whole_and_starts_neutral(tiny_clip, tiny_batch)
     image = model.eval().get_image_features(views).pooler_output
     mean = clip.get_image_features(views.flatten(0, 2)).pooler_output.view(4, 3, 8).mean(1)
     torch.testing.assert_close(image, mean)
+
+
+def test_text_guided_fusion_starts_as_the_mean_and_reads_its_prompts_through_the_text_tower(
+    tiny_clip, tiny_model, tiny_batch
+):
+    views = tiny_batch()["pixel_values"]
+    fresh = MVFERModel.from_pretrained(tiny_clip[1], **GUIDED).eval()
+    mean = MVFERModel.from_pretrained(tiny_clip[1], fusion="mean").eval()
+    torch.testing.assert_close(
+        fresh.get_image_features(views).pooler_output, mean.get_image_features(views).pooler_output
+    )
+    model = tiny_model(trained=True, **GUIDED)
+    before = model.get_image_features(views).view_weights
+    prompts, scale = model._fusion_prompts()
+    one = model.get_text_features(torch.tensor([GUIDED["fusion_prompt_ids"][1]])).pooler_output  # without padding
+    torch.testing.assert_close(prompts[1:], torch.nn.functional.normalize(one, dim=-1))
+    model.config.fusion_prompt_ids = [[0, 9, 10, 11, 1]]
+    assert not torch.allclose(model.get_image_features(views).view_weights, before)
 
 
 def test_one_view_equals_clip_exactly(tiny_clip, tiny_batch):
@@ -42,7 +62,9 @@ def test_new_parts_are_the_same_for_the_same_seed(tiny_clip):
     assert all(tensor.isfinite().all() for tensor in states[0].values())
 
 
-@pytest.mark.parametrize("fields", [{}, {"fusion": "mean"}, {"contrastive_form": "sigmoid"}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"fusion": "mean"}, {"contrastive_form": "sigmoid", "triplet_weight": 1}, GUIDED]
+)
 def test_saved_model_returns_the_same(tiny_model, tiny_batch, tmp_path, fields):
     model, batch = tiny_model(trained=True, **fields), tiny_batch()
     model.save_pretrained(tmp_path)
@@ -113,11 +135,15 @@ def test_equal_captions_count_as_one(tiny_model, tiny_batch):
 
 
 def test_training_step_reaches_every_parameter(tiny_model, tiny_batch):
-    model, batch = tiny_model(trained=True, cross_modal_weight=0.05).train(), tiny_batch(frames=2)
+    between = {"margin_contrast_weight": 0.1, "triplet_weight": 0.1, "consistency_weight": 0.1}
+    model = tiny_model(trained=True, cross_modal_weight=0.05, **between, **GUIDED).train()
+    batch = tiny_batch(frames=2)
     phrases = {"phrase_input_ids": batch["input_ids"][:, 1:], "phrase_targets": torch.rand(4, 3) > 0.5}
     output = model(**batch, **phrases, return_loss=True)
     output.loss.backward()
-    assert set(output.losses) == {"contrastive", "view_contrastive", "phrase", "cross_view", "cross_modal"}
+    assert set(output.losses) == {
+        "contrastive", "view_contrastive", "phrase", "cross_view", "cross_modal", "margin_contrast", "triplet", "consistency"
+    }  # fmt: skip
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
     assert output.view_embeds.shape == (4, 2, 3, 8)
     torch.testing.assert_close(output.view_embeds.norm(dim=-1), torch.ones(4, 2, 3))
@@ -156,9 +182,10 @@ def test_sixteen_bit_autocast_keeps_similarities_and_losses_in_full_precision(ti
     assert half.logits_per_image.dtype == torch.float32 and half.logits_per_image.isfinite().all()
 
 
-def test_model_exports_with_any_number_of_samples(tiny_model, tiny_batch):
-    model, batch = tiny_model(trained=True), tiny_batch()
-    pixels, ids = batch["pixel_values"][:, 0], batch["input_ids"]
+@pytest.mark.parametrize("layers", [0, 1])
+def test_model_exports_with_any_number_of_samples(tiny_model, tiny_batch, layers):
+    model, batch = tiny_model(trained=True, temporal_layers=layers), tiny_batch(frames=1 + layers)
+    pixels, ids = batch["pixel_values"], batch["input_ids"]
     size = torch.export.Dim("samples", min=2, max=64)
     program = torch.export.export(
         model,
@@ -182,6 +209,7 @@ def test_model_exports_with_any_number_of_samples(tiny_model, tiny_batch):
         ({"frame_times_s": torch.zeros(4, 5)}, "frame_times_s"),
         ({"text_targets": torch.ones(4, 5)}, "text_targets"),
         ({"text_targets": None}, "text_targets"),
+        ({"text_assignments": torch.ones(4, 5)}, "text_assignments"),
         ({"input_ids": torch.tensor([[0, 5, 6]] * 3)}, "end token"),
         ({"input_ids": torch.tensor([0, 5, 1])}, "token ids"),
         ({"input_ids": None}, "both"),

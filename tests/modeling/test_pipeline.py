@@ -1,9 +1,15 @@
+import logging
+from unittest import mock
+
 import numpy as np
 import pytest
 from PIL import Image
 from transformers import pipeline
 
+from modeling_mvfer import pipeline_mvfer
+from modeling_mvfer.hub import set_calibration
 from modeling_mvfer.pipeline_mvfer import TASK, ZeroShotMeshClassificationPipeline
+from modeling_mvfer.zeroshot_mvfer import prompts_key
 from processing import load_mesh
 
 LABELS = ["happiness", "sadness", "surprise"]
@@ -89,3 +95,49 @@ def test_the_saved_folder_gives_the_same_pipeline(classify, small_run, face_obj)
     loaded = pipeline(TASK, model=str(small_run), trust_remote_code=True, device="cpu")
     expected = scores(classify(face_obj, candidate_labels=LABELS))
     assert scores(loaded(face_obj, candidate_labels=LABELS)) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.fixture
+def calibration(small_model, small_processor):
+    """`calibration(temperature, threshold)`: calibrate the model for LABELS, until the test is over."""
+
+    def calibrate(temperature, threshold):
+        key = prompts_key(small_processor.prompts_for(LABELS, kinds=small_model.config.prompt_kinds))
+        set_calibration(
+            small_model.config, {"temperature": temperature, "abstain_below": threshold, "prompts_key": key}
+        )
+
+    yield calibrate
+    set_calibration(small_model.config, {"not_calibrated": "the test is over"})
+
+
+def test_calibrated_scores_are_softened_and_weak_ones_abstain(classify, face_obj, calibration):
+    plain = classify(face_obj, candidate_labels=LABELS)
+    assert {row["abstain"] for row in plain} == {None}
+    calibration(2.0, 0.999)
+    soft = classify(face_obj, candidate_labels=LABELS[::-1])  # the same classes in another order
+    assert {row["abstain"] for row in soft} == {True}
+    expected = np.array([scores(plain)[row["label"]] for row in soft]) ** 0.5  # softmax(logits / 2)
+    np.testing.assert_allclose([row["score"] for row in soft], expected / expected.sum(), rtol=1e-4)
+    calibration(2.0, 0.0)
+    assert {row["abstain"] for row in classify(face_obj, candidate_labels=LABELS)} == {False}
+    calibration(2.0, None)  # no threshold reached the target
+    assert {row["abstain"] for row in classify(face_obj, candidate_labels=LABELS)} == {None}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"candidate_labels": ["happiness", "sadness"]},
+        {"candidate_labels": LABELS, "language": "ja"},
+        {"candidate_labels": LABELS, "prompts": {"sadness": ["lip corners pulled down"]}},
+    ],
+)
+def test_other_classes_or_prompts_are_not_called_calibrated(classify, face_obj, calibration, asked, caplog):
+    plain = scores(classify(face_obj, **asked))
+    calibration(2.0, 0.5)
+    pipeline_mvfer.logger.warning_once.cache_clear()
+    with caplog.at_level("WARNING"), mock.patch.object(logging.getLogger("transformers"), "propagate", True):
+        rows = classify(face_obj, **asked)
+    assert {row["abstain"] for row in rows} == {None} and scores(rows) == pytest.approx(plain)
+    assert "calibrated for other classes or prompts" in caplog.text

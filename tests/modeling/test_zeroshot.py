@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import BatchEncoding
 
-from modeling_mvfer.zeroshot_mvfer import class_embeddings, class_logits
+from modeling_mvfer.zeroshot_mvfer import class_embeddings, class_logits, prompts_key
 
 
 class Letters:
@@ -82,3 +82,9 @@ def test_classes_without_prompts_are_refused(prompts):
 def test_embeddings_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"expected image_embeds \(B, D\)"):
         class_logits(torch.randn(2, 4), random_classes(1, 1), scale=1.0)
+
+
+def test_the_key_of_prompts_knows_their_words_and_nothing_else():
+    key = prompts_key({"a": ["x", "y"], "b": ["z"]})
+    assert key == prompts_key({"b": ["z"], "other name": ["y", "x"]}) and len(key) == 16
+    assert len({key, prompts_key({"a": ["x"], "b": ["y", "z"]}), prompts_key({"a": ["x", "y"]})}) == 3

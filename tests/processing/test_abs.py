@@ -8,6 +8,8 @@ import pytest
 from processing.image_processing_mvfer import _is_photo
 from processing.meshes_mvfer import load_mesh
 
+from .mesh_files import assert_refused, save
+
 ROWS, COLUMNS = 3, 4
 EMPTY = -999999.0
 
@@ -22,11 +24,6 @@ def abs_text(points, *, rows=ROWS, columns=COLUMNS):
     flags, *blocks = (block.ravel() for block in points)
     lines = [" ".join(f"{flag:.0f}" for flag in flags), *(" ".join(f"{v:.6f}" for v in block) for block in blocks)]
     return "\n".join([f"{rows} rows", f"{columns} columns", "pixels (flag X Y Z):", *lines, ""]).encode()
-
-
-def save(path, content):
-    path.write_bytes(content)
-    return path
 
 
 def test_abs_grid_becomes_two_triangles_per_cell(tmp_path):
@@ -118,10 +115,7 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_damaged_abs_is_refused_by_name_reason_and_remedy(tmp_path, name):
     content, reason = FILES[name]
-    path = save(tmp_path / name, content)
-    with pytest.raises(ValueError, match=reason) as caught:
-        load_mesh(path)
-    assert str(caught.value).startswith(f"{path}: ") and "; " in str(caught.value)
+    assert_refused(save(tmp_path / name, content), reason)
 
 
 def test_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):

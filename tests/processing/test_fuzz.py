@@ -6,7 +6,8 @@ import warnings
 
 import pytest
 
-from tests.fuzz import SEEDS, Report, fuzz, judge, main
+from tests.damage import SEEDS
+from tests.fuzz import Report, fuzz, judge, main
 
 
 @pytest.mark.parametrize("reader", SEEDS)

@@ -8,25 +8,10 @@ import sys
 import numpy as np
 import pytest
 import trimesh
-from PIL import Image
 
 from processing.meshes_mvfer import Mesh, as_mesh, check_mesh, load_mesh
 
-V = "v 0 0 0\nv 1 0 0\nv 0 1 0\n"
-VT = V + "vt 0 0\nvt 1 0\nvt 0 1\n"
-SHAPE = "Shape {{ geometry IndexedFaceSet {{ coord Coordinate {{ point [{0}] }} coordIndex [{1}] }} }}"
-POINTS = "0 0 0, 1 0 0, 0 1 0"
-PLY = "ply\nformat {0} 1.0\nelement vertex {1}\nproperty float x\nproperty float y\nproperty float z\n"
-PLY_FACES = "element face {0}\nproperty list uchar int vertex_indices\n"
-
-
-def ply(body, *, kind="ascii", vertices=3, faces=1):
-    header = PLY.format(kind, vertices) + PLY_FACES.format(faces) + "end_header\n"
-    return header.encode() + (body.encode() if isinstance(body, str) else body)
-
-
-def wrl(points=POINTS, index="0 1 2 -1"):
-    return "#VRML V2.0 utf8\n" + SHAPE.format(points, index)
+from .mesh_files import PLY, POINTS, VT, V, assert_refused, ply, save, wrl
 
 
 def bnt(points, *, rows=None, count=None):
@@ -153,21 +138,10 @@ FILES = {
 }
 
 
-def save(path, content):
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
-
-
 @pytest.mark.parametrize("name", FILES)
 def test_hostile_file_is_refused_by_name_reason_and_remedy(tmp_path, name):
     content, reason = FILES[name]
-    path = save(tmp_path / name, content)
-    with pytest.raises(ValueError, match=reason) as caught:
-        load_mesh(path)
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    assert "; " in message, "a remedy follows the reason"
-    assert caught.value.__cause__ is not None
+    assert_refused(save(tmp_path / name, content), reason)
 
 
 def sphere(suffix):
@@ -281,101 +255,6 @@ def test_what_is_no_path(path):
 def test_unknown_up_axis(tmp_path):
     with pytest.raises(ValueError, match="up_axis must be one of y, -y, .* got 'up'"):
         load_mesh(tmp_path / "a.obj", up_axis="up")
-
-
-# ---- textures ----
-
-
-def textured_obj(folder, texture, *, library="m.mtl"):
-    save(folder / "m.mtl", f"newmtl skin\nmap_Kd {texture}\n")
-    return save(folder / "m.obj", f"mtllib {library}\nusemtl skin\n{VT}f 1/1 2/2 3/3\n")
-
-
-@pytest.fixture
-def secret(tmp_path):
-    """A mesh folder with an image next to it, outside."""
-    (tmp_path / "meshes").mkdir()
-    Image.new("RGB", (2, 2)).save(tmp_path / "secret.png")
-    return tmp_path / "secret.png"
-
-
-OUTSIDE = ["../secret.png", "..\\secret.png", "tex/../../secret.png", "{secret}", "C:\\secret.png", "file://{secret}"]
-
-
-@pytest.mark.parametrize("name", [*OUTSIDE, "\\\\host\\share\\secret.png", "https://example.org/secret.png"])
-def test_texture_outside_the_folder_is_forbidden(secret, name):
-    name = name.format(secret=secret)
-    with pytest.raises(ValueError, match=r"m\.obj: refers to .*secret\.png.*outside its own folder"):
-        load_mesh(textured_obj(secret.parent / "meshes", name))
-    assert load_mesh(secret.parent / "meshes" / "m.obj", geometry_only=True).texture is None
-
-
-def test_texture_link_out_of_the_folder_is_forbidden(secret):
-    folder = secret.parent / "meshes"
-    (folder / "skin.png").symlink_to(secret)
-    with pytest.raises(ValueError, match=r"m\.obj: refers to 'skin\.png', outside"):
-        load_mesh(textured_obj(folder, "skin.png"))
-
-
-def test_a_folder_that_only_looks_like_a_hub_cache_gives_no_way_out(secret):
-    folder = secret.parent / "meshes" / "datasets--a--b" / "snapshots" / "abc"
-    folder.mkdir(parents=True)
-    (folder.parents[1] / "blobs").symlink_to(secret.parent)
-    (folder / "skin.png").symlink_to("../../blobs/secret.png")
-    with pytest.raises(ValueError, match=r"m\.obj: refers to 'skin\.png', outside"):
-        load_mesh(textured_obj(folder, "skin.png"))
-
-
-def test_link_within_the_folder_is_fine(secret):
-    folder = secret.parent / "meshes"
-    Image.new("RGB", (2, 2), (5, 6, 7)).save(folder / "real.png")
-    (folder / "skin.png").symlink_to("real.png")
-    assert load_mesh(textured_obj(folder, "skin.png")).texture[0, 0].tolist() == [5, 6, 7]
-
-
-def test_material_file_outside_the_folder_is_forbidden(secret):
-    with pytest.raises(ValueError, match=r"m\.obj: refers to '\.\./m\.mtl', outside"):
-        load_mesh(textured_obj(secret.parent / "meshes", "a.png", library="../m.mtl"))
-
-
-def test_wrl_texture_outside_the_folder_is_forbidden(secret):
-    look = 'appearance Appearance { texture ImageTexture { url ["../secret.png"] } }'
-    text = (
-        wrl()
-        .replace("geometry", look + " geometry")
-        .replace("coordIndex", "texCoord TextureCoordinate { point [0 0 1 0 0 1] } coordIndex")
-    )
-    with pytest.raises(ValueError, match=r"a\.wrl: refers to '\.\./secret\.png', outside"):
-        load_mesh(save(secret.parent / "meshes" / "a.wrl", text))
-
-
-def test_ply_texture_outside_the_folder_is_forbidden(secret):
-    text = ply("0 0 0 0 0\n1 0 0 1 0\n0 1 0 0 1\n3 0 1 2\n").decode()
-    text = text.replace("1.0\n", "1.0\ncomment TextureFile ../secret.png\n", 1)
-    text = text.replace("float z\n", "float z\nproperty float s\nproperty float t\n")
-    with pytest.raises(ValueError, match=r"a\.ply: refers to '\.\./secret\.png', outside"):
-        load_mesh(save(secret.parent / "meshes" / "a.ply", text))
-
-
-def test_texture_that_is_no_image(tmp_path):
-    save(tmp_path / "skin.png", "not an image")
-    with pytest.raises(ValueError, match=r"m\.obj: its texture skin\.png is not readable \(UnidentifiedImageError"):
-        load_mesh(textured_obj(tmp_path, "skin.png"))
-
-
-def test_texture_of_absurd_size_is_refused_before_decoding(tmp_path):
-    Image.new("1", (20000, 8000)).save(tmp_path / "skin.png")
-    with (
-        pytest.warns(Image.DecompressionBombWarning),
-        pytest.raises(ValueError, match="20000 x 8000 pixels, more than"),
-    ):
-        load_mesh(textured_obj(tmp_path, "skin.png"))
-
-
-def test_texture_that_is_a_postscript_program_is_not_run(tmp_path):
-    save(tmp_path / "skin.eps", "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
-    with pytest.raises(ValueError, match=r"its texture skin\.eps is not readable"):
-        load_mesh(textured_obj(tmp_path, "skin.eps"))
 
 
 # ---- meshes in memory ----

@@ -5,6 +5,7 @@ import torch
 
 import train
 from training.config import TrainConfig, parse_config
+from training.presets import PRESETS
 
 
 def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path):
@@ -16,9 +17,49 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path):
 
 
 def test_the_saved_recipe_gives_the_same_config(tmp_path):
-    config = parse_config(["--dataset", "a", "--fusion", "mean", "--seed", "3"])
+    config = parse_config(["--dataset", "a", "--fusion", "mean", "--frame_fusion", "attention", "--seed", "3"])
     config.save(tmp_path / "train_config.json")
     assert parse_config(["--config", str(tmp_path / "train_config.json")]) == config
+
+
+def test_flags_win_over_the_preset_and_the_preset_over_an_earlier_recipe(tmp_path):
+    config = parse_config(["--dataset", "a", "--preset", "facetvlm", "--consistency_weight", "0.2"])
+    assert (config.fusion, config.phrase_weight, config.consistency_weight) == ("text", 0.0, 0.2)
+    config.save(tmp_path / "train_config.json")
+    again = ["--config", str(tmp_path / "train_config.json")]
+    assert parse_config(again) == config
+    assert parse_config([*again, "--preset", "mvcnn"]).fusion == "max"
+    part = tmp_path / "part.json"
+    part.write_text('{"dataset": ["a"], "preset": "affectvlm", "triplet_weight": 2}')
+    config = parse_config(["--config", str(part)])
+    assert (config.triplet_weight, config.margin_contrast_weight, config.fusion) == (2, 0.5, "mean")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_a_recipe(name, tmp_path):
+    config = parse_config(["--dataset", "a", "--preset", name, "--model", "runs/first"])
+    assert {key: getattr(config, key) for key in PRESETS[name]} == PRESETS[name]
+    assert config.preset == name and config.phrase_weight == 0
+
+
+def test_pseudo_prompts_bring_view_dropout_unless_something_else_is_said():
+    pseudo = ["--dataset", "a", "--supervision", "pseudo", "--model", "runs/first"]
+    assert parse_config(pseudo).view_dropout == 0.5
+    assert parse_config([*pseudo, "--view_dropout", "0"]).view_dropout == 0
+    assert parse_config(pseudo[:2]).view_dropout == 0
+
+
+@pytest.mark.parametrize(
+    "flags, remedy",
+    [
+        (["--preset", "multiviewvlm"], "--model runs/first"),
+        (["--supervision", "pseudo", "--model", "clip", "--contrastive_form", "sigmoid"], "infonce"),
+        (["--supervision", "pseudo", "--model", "clip", "--confidence", "2"], "confidence"),
+    ],
+)
+def test_pseudo_prompts_that_cannot_work_are_refused_with_the_remedy(flags, remedy):
+    with pytest.raises(ValueError, match=remedy):
+        parse_config(["--dataset", "a", *flags])
 
 
 def test_an_unknown_key_fails_and_names_the_nearest(tmp_path):
@@ -42,7 +83,8 @@ def test_no_data_set_tells_how_to_build_one():
 
 
 @pytest.mark.parametrize(
-    "flag, value", [("--view_dropout", "1"), ("--steps", "0"), ("--ema_decay", "1"), ("--learning_rate", "0")]
+    "flag, value",
+    [("--view_dropout", "1"), ("--steps", "0"), ("--ema_decay", "1"), ("--learning_rate", "0"), ("--num_frames", "0")],
 )
 def test_values_without_meaning_are_refused(flag, value):
     with pytest.raises(ValueError, match=flag[2:]):
@@ -52,13 +94,14 @@ def test_values_without_meaning_are_refused(flag, value):
 def test_precision_is_bf16_only_where_the_device_is_fast_in_it(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": False})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True, "avx512_bf16": False})
     monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
     assert train.fastest_precision() == "bf16"
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     assert train.fastest_precision() == "no"
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
-    assert train.fastest_precision() == "bf16"
+    for name in ("amx_bf16", "avx512_bf16"):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=name: {name: True})
+        assert train.fastest_precision() == "bf16"
 
 
 def test_the_learning_rate_suits_what_is_trained_and_is_written_down(tmp_path):

@@ -17,6 +17,8 @@ from safetensors.torch import load_file
 
 import train
 from dataset_scripts.schema import shard_path
+from modeling_mvfer import MVFERConfig
+from processing import MVFERProcessor
 from training.checkpoints import complete_checkpoints
 
 from .toy import write_toy_data
@@ -131,7 +133,7 @@ def test_a_run_killed_and_then_terminated_ends_like_an_unbroken_one(toy_data, tm
 
 @pytest.mark.slow
 def test_two_ranks_see_the_batch_and_the_loss_of_one(toy_data, tmp_path):
-    shared = ("--steps", 3, "--checkpoint_every", 3, "--learning_rate", 1e-4, "--view_dropout", 0.3)
+    shared = ("--steps", 3, "--learning_rate", 1e-4, "--view_dropout", 0.3, "--mixed_precision", "no")
     process = launch(arguments(toy_data, tmp_path / "two", *shared), ranks=2)
     assert process.wait() == 0, process.stdout.read()
     train.main(arguments(toy_data, tmp_path / "one", *shared, "--batch_size", 12))
@@ -140,10 +142,39 @@ def test_two_ranks_see_the_batch_and_the_loss_of_one(toy_data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [("--mixed_precision", "bf16"), ("--gradient_accumulation", 2), ("--fusion", "mean")]
+    "options",
+    [
+        ("--mixed_precision", "bf16"),
+        ("--gradient_accumulation", 2),
+        ("--preset", "affectvlm", "--cross_view_weight", 0.5, "--cross_view_form", "vicreg"),
+        ("--preset", "facetvlm", "--contrastive_form", "sigmoid"),
+    ],
 )
 def test_variants_of_the_recipe_run(toy_data, tmp_path, options):
     assert train.main(arguments(toy_data, tmp_path / "run", "--steps", 2, *options)) == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--frames", "rank_pooled"), ("--temporal_layers", 1, "--frame_fusion", "mean")],
+    ids=["pooled", "layers"],
+)
+def test_runs_on_sequences_keep_how_they_read_them(tmp_path, options):
+    data = write_toy_data(tmp_path / "data", frames=6, build={"magnification": 3.0})
+    assert train.main(arguments(str(data), tmp_path / "run", "--steps", 2, "--num_frames", 4, *options)) == 0
+    processor = MVFERProcessor.from_pretrained(tmp_path / "run").image_processor
+    assert (processor.num_frames, processor.magnification) == (4, 3.0)
+    assert processor.frames == ("rank_pooled" if "rank_pooled" in options else "sequence")
+    config = MVFERConfig.from_pretrained(tmp_path / "run")
+    assert (config.temporal_layers, config.frame_fusion) == ((1, "mean") if 1 in options else (0, None))
+
+
+def test_sets_of_different_magnification_are_not_mixed(tmp_path):
+    data = [write_toy_data(tmp_path / str(m), frames=2, build={"magnification": m}) for m in (1.0, 3.0)]
+    with pytest.raises(ValueError, match="different --magnification"):
+        train.main(
+            ["--dataset", *map(str, data), "--output_dir", str(tmp_path / "run"), "--steps", "1", "--batch_size", "6"]
+        )
 
 
 def test_no_improvement_stops_the_run_early(toy_data, tmp_path):

@@ -14,8 +14,17 @@ PATCHES = {
 ANGLES = [[-30.0, 0.0], [0.0, 0.0], [30.0, 0.0]]
 
 
-def write_toy_data(folder: Path, *, subjects=(8, 3, 3), size_px: int = 32) -> Path:
-    """Write 3 rows per subject: 24 training, 9 validation, 9 test rows by default."""
+def write_toy_data(
+    folder: Path,
+    *,
+    subjects=(8, 3, 3),
+    size_px: int = 32,
+    background=(20, 60),
+    frames: int = 1,
+    apex_frame: int | None = None,
+    **info,
+) -> Path:
+    """Write 3 rows per subject: 24 training, 9 validation, 9 test rows by default; of several frames, the first is dark."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     person = 0
@@ -24,10 +33,10 @@ def write_toy_data(folder: Path, *, subjects=(8, 3, 3), size_px: int = 32) -> Pa
         for _ in range(count):
             for expression, units in ACTIONS.items():
                 name = f"toy-{person:03d}-{expression}"
-                views = rng.integers(20, 60, size=(1, 3, size_px, size_px, 3), dtype=np.uint8)
+                views = rng.integers(*background, size=(frames, 3, size_px, size_px, 3), dtype=np.uint8)
                 for unit in units:
                     row, column = (place * size_px // 3 for place in PATCHES[unit])
-                    views[:, :, row : row + size_px // 4, column : column + size_px // 4] = 220
+                    views[-(frames - 1) :, :, row : row + size_px // 4, column : column + size_px // 4] = 220
                 rows.append(
                     {
                         "id": name,
@@ -38,7 +47,8 @@ def write_toy_data(folder: Path, *, subjects=(8, 3, 3), size_px: int = 32) -> Pa
                         "action_units": as_list(dict.fromkeys(units, 1.0)),
                         "views": encode_views(views, name),
                         "view_angles_deg": ANGLES,
-                        "frame_times_s": [0.0],
+                        "frame_times_s": [t / 25 for t in range(frames)],
+                        "apex_time_s": None if apex_frame is None else apex_frame / 25,
                         "split": split,
                     }
                 )
@@ -50,6 +60,6 @@ def write_toy_data(folder: Path, *, subjects=(8, 3, 3), size_px: int = 32) -> Pa
         "supersampling": 1,
         "channels": ["clay", "curvature", "depth"],
     }
-    info = {"name": "toy", "source": "made up", "license": "cc0-1.0", "render_settings": settings}
+    info = {"name": "toy", "source": "made up", "license": "cc0-1.0", "render_settings": settings} | info
     write_json(folder / INFO_FILE, info)
     return folder

@@ -1,0 +1,91 @@
+"""Runs of `train.py` that differ in one thing, and tables of what came of them.
+
+Goes in: arms (name to flags), flags that all share, seeds. Comes out: one run per arm and seed below a folder; finished runs are
+kept, so a stopped comparison goes on. Tables hold means over seeds with 95 % intervals (Student's t over seeds).
+"""
+
+import argparse
+import math
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from scipy.stats import t as student
+from tqdm import tqdm
+
+ROOT = Path(__file__).parents[1]
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The flags that every comparison has."""
+    flags = argparse.ArgumentParser(description=description)
+    flags.add_argument("--dataset", required=True, help="folder written by dataset_scripts.build_*")
+    flags.add_argument("--out", required=True, type=Path, help="folder of the runs and the table")
+    flags.add_argument("--steps", type=int, default=500)
+    flags.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    flags.add_argument("--parallel", type=int, default=os.cpu_count() or 1, help="runs at once, each on one thread")
+    return flags
+
+
+def run_arms(
+    args: argparse.Namespace, arms: Mapping[str, Sequence[str]], common: Sequence[str]
+) -> dict[str, list[Path]]:
+    """Run every arm with every seed; an arm's flags win over the common ones. Returns the folders, by arm, in the seeds' order.
+
+    Raises:
+        SystemExit: if a run fails; the message names its log.
+    """
+    jobs = [(name, seed) for seed in args.seeds for name in arms]
+    with ThreadPoolExecutor(args.parallel) as pool:
+        work = pool.map(lambda job: _run(args, *job, [*common, *arms[job[0]]]), jobs)
+        for _ in tqdm(work, total=len(jobs), unit="run", desc=args.out.name):
+            pass
+    return {name: [_folder(args.out, name, seed) for seed in args.seeds] for name in arms}
+
+
+def summarise(scores: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict]:
+    """One row per arm: its name under "arm", and the interval of every score over the seeds."""
+    return [
+        {"arm": name} | {column: interval([run[column] for run in runs]) for column in runs[0]}
+        for name, runs in scores.items()
+    ]
+
+
+def markdown(table: list[dict]) -> str:
+    """The table as Markdown, in percent: mean and half-width of the interval."""
+    columns = [column for column in table[0] if column != "arm"]
+    lines = ["| " + " | ".join(["", *columns]) + " |", "|" + "---|" * (len(columns) + 1)]
+    for row in table:
+        cells = [f"{100 * row[c]['mean']:.1f} ± {100 * row[c]['half_width']:.1f}" for c in columns]
+        lines.append("| " + " | ".join([row["arm"], *cells]) + " |")
+    return "\n".join(lines)
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """Mean and half-width of the 95 % interval; not a number with a single value."""
+    mean, n = statistics.mean(values), len(values)
+    half = student.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n) if n > 1 else math.nan
+    return {"mean": mean, "half_width": float(half)}
+
+
+def _folder(out: Path, name: str, seed: int) -> Path:
+    return out / f"{''.join(c if c.isalnum() else '-' for c in name).strip('-')}-seed{seed}"
+
+
+def _run(args: argparse.Namespace, name: str, seed: int, flags: list[str]) -> None:
+    folder = _folder(args.out, name, seed)
+    if (folder / "results.json").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    common = ["--dataset", args.dataset, "--output_dir", str(folder), "--steps", str(args.steps), "--seed", str(seed)]
+    common += ["--eval_every", str(args.steps), "--checkpoint_every", str(args.steps), "--num_workers", "0"]
+    command = [sys.executable, "train.py", *common, *flags]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    with (folder / "log.txt").open("w") as log:
+        done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=ROOT)
+    if done.returncode:
+        raise SystemExit(f"{name}, seed {seed} failed; see {folder / 'log.txt'}")

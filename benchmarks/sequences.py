@@ -1,0 +1,159 @@
+"""What moving pictures are worth: a sequence against one frame of it, and faint movement magnified, all else equal.
+
+    python -m dataset_scripts.build_anny --kind 4d --out data/4d
+    python -m dataset_scripts.build_anny --kind micro --out data/micro
+    python -m dataset_scripts.build_anny --kind micro --magnification 4 --out data/micro-magnified
+    python -m benchmarks.sequences --dataset data/4d --micro data/micro data/micro-magnified --steps 500 --out report/sequences
+
+Goes in: a 4D set, and perhaps two sets of micro-expressions, the second magnified; further flags go to `train.py`, to every arm
+alike. Comes out: one run per arm and seed below `--out`, and `sequences.md` and `sequences.json`: means over seeds with 95 %
+intervals. The arm `apex frame alone` learns and is tested on single scans: the frames at the true apex, which the data set knows
+and nobody is told of a new film. "Given its apex frame alone" tests a model of sequences on the same scans.
+"""
+
+import json
+import math
+import statistics
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.arms import markdown, parser, run_arms, summarise
+from dataset_scripts.recipes import MICRO
+from dataset_scripts.schema import INFO_FILE, dataset_info, load_splits, shard_path, write_json, write_shard
+from evaluation.apex import apex_errors
+from evaluation.features import embed_split
+from evaluation.leave_one_out import leave_one_subject_out
+from evaluation.multilabel import multilabel_score, targets_of_tasks
+from evaluation.zero_shot import logit_scale, predict
+from modeling_mvfer.hub import load_run
+from modeling_mvfer.zeroshot_mvfer import class_embeddings
+from processing.prompts_mvfer import describe_actions
+
+ARMS = {  # name: flags
+    "mean of frames": ["--frame_fusion", "mean"],
+    "frames, attention": [],
+    "frames, attention, temporal layers": ["--temporal_layers", "2"],
+    "rank pooled": ["--frames", "rank_pooled"],
+}
+MICRO_ARMS = {
+    "frames": [],
+    "frames, temporal layers": ["--temporal_layers", "2"],
+    "rank pooled": ["--frames", "rank_pooled"],
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    flags = parser(__doc__.splitlines()[0])
+    flags.add_argument("--micro", nargs=2, metavar=("PLAIN", "MAGNIFIED"), help="two sets built with --kind micro")
+    args, passed_on = flags.parse_known_args(argv)
+    apex_set = write_apex_set(Path(args.dataset), args.out / "apex-set")
+    arms = {"apex frame alone": ["--dataset", str(apex_set)]} | ARMS
+    for name in set(ARMS) - {"rank pooled"}:  # the same model, given the apex frame alone
+        arms[name] = [*arms[name], "--also_test", str(apex_set)]
+    folders = run_arms(args, arms, passed_on)
+    runs = {name: [_read(folder, args.dataset) for folder in found] for name, found in folders.items()}
+    report = {"4d": runs}
+    if args.micro:
+        arms = {
+            f"{name}, {kind}": ["--dataset", data, "--num_frames", "16", *own]
+            for kind, data in zip(("plain", "magnified"), args.micro, strict=True)
+            for name, own in MICRO_ARMS.items()
+        }
+        folders = run_arms(args, arms, passed_on)
+        report["micro"] = {
+            name: [_read_micro(folder, arms[name][1], seed) for folder, seed in zip(found, args.seeds, strict=True)]
+            for name, found in folders.items()
+        }
+    text = "\n\n".join(f"### {kind}\n\n{_tables(runs)}" for kind, runs in report.items())
+    settings = {"dataset": Path(args.dataset).name, "steps": args.steps, "seeds": args.seeds, "flags": passed_on}
+    (args.out / "sequences.json").write_text(json.dumps(settings | {"runs": report}, indent=2) + "\n")
+    (args.out / "sequences.md").write_text(text + "\n")
+    print(text)
+    return 0
+
+
+def write_apex_set(source: Path, folder: Path) -> Path:
+    """The set's rows cut down to the frame nearest to the apex; where nothing happens, to the middle one.
+
+    Raises:
+        ValueError: if no row has an apex.
+    """
+    if (folder / INFO_FILE).exists():
+        return folder
+    splits = load_splits(source, decode=False)
+    if all(apex is None for split in splits.values() for apex in split["apex_time_s"]):
+        raise ValueError(f"{source}: no row has an apex_time_s; build the set with --kind 4d")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, split in splits.items():
+        write_shard(shard_path(folder, name, 0, 1), _at_apex(split))
+    write_json(folder / INFO_FILE, dataset_info(source) | {"name": "apex-set"})
+    return folder
+
+
+def _at_apex(split) -> Iterator[dict]:
+    for row in split:
+        times, apex = np.array(row["frame_times_s"]), row["apex_time_s"]
+        frame = len(times) // 2 if apex is None else int(np.abs(times - apex).argmin())
+        yield row | {"views": [row["views"][frame]], "frame_times_s": [0.0], "apex_time_s": None}
+
+
+def _read(folder: Path, dataset: str) -> dict[str, float]:
+    """Scores of a run on the 4D set; the apex error is in frames, of all that are stored."""
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    views = [view["accuracy"]["mean"] for view in results["zero_shot_by_view"].values()]
+    given_apex = results["transfer"].get("apex-set")
+    return {
+        "zero-shot": results["zero_shot"]["accuracy"]["mean"],
+        "given its apex frame alone": given_apex["zero_shot"]["accuracy"]["mean"] if given_apex else math.nan,
+        "one view": statistics.mean(views),
+        "linear probe": results["linear_probe"]["accuracy"]["mean"],
+    } | _apex_errors(folder, dataset)
+
+
+def _read_micro(folder: Path, dataset: str, seed: int) -> dict[str, float]:
+    """Scores of a run over all categories of micro-expressions: zero-shot by their actions, and by probes of other people."""
+    model, processor = load_run(folder)
+    test, names = load_splits(dataset)["test"], list(MICRO)
+    features = embed_split(model, processor.image_processor, test, progress=False)
+    targets = targets_of_tasks(test["task"], names)
+    prompts = {name: [describe_actions(units) for units in variants] for name, variants in MICRO.items()}
+    classes = class_embeddings(model, processor.tokenizer, prompts)
+    guesses = {
+        "zero-shot": predict(features.image_embeds, classes, scale=logit_scale(model)),
+        "leave one out": leave_one_subject_out(features.image_embeds, targets.argmax(1), features.subjects, seed=seed),
+    }
+    found = {}
+    for name, guess in guesses.items():
+        scored = multilabel_score(targets, np.eye(len(names))[guess], features.subjects, names, seed=seed)
+        found |= {f"{name}, UF1": scored["uf1"]["mean"], f"{name}, UAR": scored["uar"]["mean"]}
+    return found | _apex_errors(folder, dataset)
+
+
+def _apex_errors(folder: Path, dataset: str) -> dict[str, float]:
+    """Mean absolute errors in frames by the names of `apex_errors`; not a number for models that see no frames."""
+    model, processor = load_run(folder)
+    test, names = load_splits(dataset)["test"], ("frame_weights", "onset_distance", "middle_frame")
+    if processor.image_processor.frames != "sequence":
+        return {f"apex: {name}": math.nan for name in names}
+    errors = apex_errors(model, processor.image_processor, test, seed=0)
+    return {f"apex: {name}": errors[name]["mean"] for name in names}
+
+
+def _tables(runs: Mapping[str, list[dict[str, float]]]) -> str:
+    """Shares in percent, then errors in frames."""
+    rows = summarise(runs)
+    shares = [{k: v for k, v in row.items() if not k.startswith("apex: ")} for row in rows]
+    lines = ["", *(name for name in rows[0] if name.startswith("apex: "))]
+    errors = ["| " + " | ".join(lines) + " |", "|" + "---|" * len(lines)]
+    for row in rows:
+        cells = [f"{row[name]['mean']:.2f} ± {row[name]['half_width']:.2f}" for name in lines[1:]]
+        errors.append("| " + " | ".join([row["arm"], *cells]) + " |")
+    text = markdown(shares) + "\n\nApex, mean absolute error in frames:\n\n" + "\n".join(errors)
+    return text.replace("nan ± nan", "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

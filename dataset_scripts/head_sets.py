@@ -1,0 +1,86 @@
+"""The command line that the builders of synthetic data share. In: its flags, and a head. Out: a build (`building`)."""
+
+import argparse
+from collections.abc import Callable, Sequence
+
+from processing.prompts_mvfer import EXPRESSIONS
+
+from .flags import HelpFormatter, add_build_flags, parallel_options, render_settings, settings_of
+from .synthesis import KINDS, BuildSettings, HeadModel, Source, build_heads
+
+FRAMES_AND_FPS = {"micro": (32, 60.0)}  # other kinds: those of `BuildSettings`
+
+
+def arguments(description: str, subjects: Sequence[int]) -> argparse.ArgumentParser:
+    """The flags that all synthetic sets have."""
+    default = BuildSettings()
+    flags = argparse.ArgumentParser(description=description, formatter_class=HelpFormatter)
+    add = flags.add_argument
+    add("--subjects", type=int, nargs=3, default=list(subjects), metavar=("TRAIN", "VALIDATION", "TEST"), help="people")
+    add("--kind", choices=KINDS, default=default.kind, help="scans, sequences, or micro-expressions")
+    add("--expressions", nargs="+", default=list(default.expressions), choices=EXPRESSIONS, help="classes")
+    add(
+        "--expressions_per_subject",
+        type=int,
+        default=default.expressions_per_subject,
+        help="rows per class and training subject",
+    )
+    add(
+        "--random_per_subject",
+        type=int,
+        default=default.random_per_subject,
+        help="rows of random actions per training subject",
+    )
+    add("--vary_geometry", action="store_true", help="vary resolution, smoothness, noise, holes, framing and light")
+    add("--variants", type=int, default=default.variants, help="with --vary_geometry: renderings per training scan")
+    add("--num_frames", type=int, help=f"frames per sequence; default {default.num_frames}, of micro-expressions 32")
+    add("--fps", type=float, help=f"frames per second; default {default.fps:g}, of micro-expressions 60")
+    add(
+        "--magnification",
+        type=float,
+        default=default.magnification,
+        help="of the movement since a sequence's first frame, before rendering",
+    )
+    add(
+        "--intensity",
+        type=float,
+        nargs=2,
+        default=list(default.intensity),
+        metavar=("LOW", "HIGH"),
+        help="how strongly expressions are shown, of their full strength",
+    )
+    add(
+        "--meshes",
+        nargs="?",
+        type=int,
+        const=1,
+        default=0,
+        metavar="N",
+        help="also write the scans of the first N test subjects as OBJ files, named by their rows (N is 1 if left out)",
+    )
+    add_build_flags(
+        flags,
+        size_px=64,
+        supersampling=2,
+        default_channels=" ".join(default.render.channels),
+        languages=default.languages,
+        captions_per_row=default.captions_per_row,
+        seed=default.seed,
+    )
+    return flags
+
+
+def run(flags: argparse.Namespace, load: Callable[[], HeadModel], source: Source) -> dict:
+    """Build with parsed flags."""
+    num_frames, fps = FRAMES_AND_FPS.get(flags.kind, (BuildSettings.num_frames, BuildSettings.fps))
+    settings = settings_of(
+        flags,
+        BuildSettings,
+        render=render_settings(flags),
+        num_frames=num_frames if flags.num_frames is None else flags.num_frames,
+        fps=fps if flags.fps is None else flags.fps,
+    )
+    info = build_heads(load, source, settings, flags.out, meshes=flags.meshes, **parallel_options(flags))
+    if info.get("complete"):
+        print(f"{flags.out}: {info['rows']}, {info['bytes'] / 1e6:.1f} MB")
+    return info

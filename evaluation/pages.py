@@ -1,0 +1,85 @@
+"""Self-contained HTML pages: readable offline, on a phone, and on paper. In: texts, rows, figures. Out: one file."""
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from matplotlib.figure import Figure
+
+STYLE = """
+:root { color-scheme: light; --ink: #1f2933; --muted: #5f6c7b; --line: #d9e0e7; --accent: #2f6f9f; --soft: #f4f7fa; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 52rem; padding: 1.2rem; color: var(--ink); background: white;
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "Noto Sans", "Noto Sans CJK JP", sans-serif; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0.4rem 0 0.6rem; }
+h2 { font-size: 1.2rem; margin: 2rem 0 0.5rem; border-bottom: 1px solid var(--line); padding-bottom: 0.25rem; }
+p { margin: 0.5rem 0; } .muted { color: var(--muted); font-size: 0.9rem; }
+.verdict { background: var(--soft); border-left: 5px solid var(--accent); padding: 0.8rem 1rem; margin: 1rem 0; }
+.verdict strong { display: block; font-size: 1.25rem; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: 0.35rem 0.7rem 0.35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { color: var(--muted); font-weight: 600; font-size: 0.88rem; } 
+.number { text-align: right; padding: 0.35rem 0 0.35rem 0.9rem; } td.number { white-space: nowrap; }
+figure { margin: 1rem 0; } img { max-width: 100%; height: auto; display: block; }
+figcaption { color: var(--muted); font-size: 0.88rem; } code { font-size: 0.86rem; overflow-wrap: anywhere; }
+@media print { body { font-size: 12px; padding: 0; max-width: none; } h2 { margin-top: 1.1rem; }
+  figure, table, .verdict { break-inside: avoid; } }
+"""
+
+
+def page(title: str, *parts: str, language: str = "en") -> str:
+    """A whole HTML document; `parts` are HTML from the functions below."""
+    return (
+        f'<!doctype html>\n<html lang="{language}">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def heading(text: str) -> str:
+    return f"<h2>{escape(text)}</h2>"
+
+
+def paragraph(text: str, *, muted: bool = False) -> str:
+    return f"<p{' class=muted' if muted else ''}>{escape(text)}</p>"
+
+
+def verdict(word: str, reason: str) -> str:
+    """The sentence to read if only one is read."""
+    return f'<div class="verdict"><strong>{escape(word)}</strong>{escape(reason)}</div>'
+
+
+def code(text: str) -> str:
+    return f"<p><code>{escape(text)}</code></p>"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table: the first column says what, the others hold numbers and stand to the right."""
+    head = "".join(_cells("th", header))
+    body = "\n".join(f"<tr>{''.join(_cells('td', row))}</tr>" for row in rows)
+    return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>'
+
+
+def picture(source: Figure | bytes, alt: str, caption: str = "") -> str:
+    """A figure, or the bytes of a PNG, inside the page."""
+    if isinstance(source, Figure):
+        buffer = io.BytesIO()
+        source.savefig(buffer, dpi=130, format="png")
+        source = buffer.getvalue()
+    data = base64.b64encode(source).decode("ascii")
+    shown = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alt, quote=True)}">{shown}</figure>'
+
+
+def interval(value: dict | None, *, digits: int = 3) -> str:
+    """`0.912 [0.880, 0.940]`, or a dash."""
+    if value is None:
+        return "-"
+    return f"{value['mean']:.{digits}f} [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"
+
+
+def _cells(tag: str, values: Sequence[object]) -> list[str]:
+    return [f"<{tag}{' class=number' * (place > 0)}>{escape(str(value))}</{tag}>" for place, value in enumerate(values)]

@@ -1,0 +1,166 @@
+"""A model under one of the field's protocols: every fold, and the mean over folds with its interval.
+
+In go a model and a built data set; out comes one dict for `results.json`. The model stays as it is; k-NN, probe and
+temperature are fitted anew in every fold. Scans are embedded once, whatever the number of folds and repetitions.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from datasets import concatenate_datasets
+
+from dataset_scripts.protocols import PROTOCOLS, Protocol, folds, keeps
+from dataset_scripts.schema import dataset_info, load_splits
+from evaluation.calibration import calibration_scores, fit_temperature
+from evaluation.evaluate import SCHEMA_VERSION, check_channels, environment, fit_classifiers
+from evaluation.features import SplitFeatures, embed_split
+from evaluation.leakage import seen_subjects
+from evaluation.metrics import METRICS, mean_over_runs, score
+from evaluation.zero_shot import ZeroShot
+
+TESTS = ("zero_shot", "knn", "linear_probe")
+
+
+def evaluate_protocol(
+    model,
+    processor,
+    dataset_dir: str | Path,
+    name: str,
+    *,
+    seed: int = 0,
+    repetitions: int = 1,
+    prompt_kinds: Sequence[str] | None = None,
+    language: str = "en",
+    seen: Mapping[str, Sequence[str]] | None = None,
+    batch_size: int = 64,
+    command: str = "",
+    progress: bool = True,
+) -> dict:
+    """Test a model in all folds.
+
+    Args:
+        name (`str`): one of `PROTOCOLS`; repetitions: draws of subjects and folds, with seeds seed, seed + 1, ...
+        others: as in `evaluate_run`.
+    Returns:
+        `dict`: protocol (name, source, folds, repetitions), for zero_shot, knn and linear_probe (`None` where nothing is trained)
+        the scores over all tested scans of the first repetition, each in the fold that tests its subject (subjects resampled) and
+        `over_folds` (each metric's mean over folds and repetitions with Student's interval); folds (accuracy, ECE before and
+        after the fold's own temperature), confusion_matrix, leakage, and what made them.
+    Raises:
+        ValueError: for an unknown protocol, another data set than it is for, or too few subjects.
+    """
+    if name not in PROTOCOLS:
+        raise ValueError(f"unknown protocol {name!r}; known are {', '.join(PROTOCOLS)}")
+    protocol, info = PROTOCOLS[name], dataset_info(dataset_dir)
+    built = str(info.get("name"))
+    if built != protocol.data_set:
+        raise ValueError(f"{dataset_dir}: {name} tests {protocol.data_set}, this is {built}; name a folder of that set")
+    check_channels(dataset_dir, processor)
+    rows = concatenate_datasets(list(load_splits(dataset_dir).values()))
+    columns = {key: rows[key] for key in ("subject", "expression", "intensity")}
+    keys = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    kept = [number for number, key in enumerate(keys) if keeps(protocol, key) and key["expression"] >= 0]
+    if not kept:
+        raise ValueError(
+            f"{dataset_dir}: no labelled row is part of {name}; build the set with its expressions and levels"
+        )
+    drawn = [folds(protocol, [keys[k] for k in kept], seed=seed + repetition) for repetition in range(repetitions)]
+
+    tested = rows.select(kept)
+    features = embed_split(model, processor.image_processor, tested, batch_size=batch_size, progress=progress)
+    zero_shot = ZeroShot.build(model, processor.tokenizer, [tested], kinds=prompt_kinds, language=language)
+    if len(zero_shot.names) < 2:
+        raise ValueError(
+            f"{dataset_dir}: {name} finds one expression only, {zero_shot.names}; a test needs two or more"
+        )
+    runs = [[_fold(features, zero_shot, people) for people in repetition] for repetition in drawn]
+    results = {test: _pooled(test, runs, zero_shot, seed) for test in TESTS}
+    people = sorted({subject for repetition in drawn for fold in repetition for subject in fold["test"]})
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "protocol": _described(name, protocol, drawn),
+        **results,
+        "folds": [fold["summary"] for run in runs for fold in run],
+        "confusion_matrix": {"labels": zero_shot.names, "counts": results["zero_shot"].pop("confusion_matrix")},
+        "leakage": {
+            "checked": ["subjects in two splits of a fold", *(["subjects the model has seen"] if seen else [])],
+            "found": seen_subjects(info, people, seen or {}),
+        },
+        "seed": seed,
+        "chance": 1 / len(zero_shot.names),
+        "data": {"name": Path(dataset_dir).name, "rows": {"tested": len(kept)}},
+        "prompts": zero_shot.prompts,
+        "language": language,
+        "command": command,
+        "environment": environment(),
+    }
+
+
+def _described(name: str, protocol: Protocol, drawn: list) -> dict:
+    return {"name": name, "source": protocol.source, "folds": len(drawn[0]), "repetitions": len(drawn)}
+
+
+def _fold(features: SplitFeatures, zero_shot: ZeroShot, people: Mapping[str, Sequence[str]]) -> dict:
+    """Guesses of every test in one fold: test name -> (positions in the set, truth, guesses)."""
+    subjects = np.asarray(features.subjects)
+    parts = {name: features.select(np.flatnonzero(np.isin(subjects, names))) for name, names in people.items()}
+    test = parts["test"]
+    answers = zero_shot.answers(test, test.image_embeds)
+    found = {"zero_shot": answers.guesses}
+    if people["train"]:
+        for name, (classifier, _) in fit_classifiers(parts["train"], parts["validation"]).items():
+            guessed = classifier.predict(test.image_embeds[answers.rows])
+            found[name] = zero_shot.classes_of(guessed)
+    summary = {
+        "subjects": len(people["test"]),
+        "accuracy": {name: float((guesses == answers.labels).mean()) for name, guesses in found.items()},
+        "ece": calibration_scores(answers.logits, answers.labels)["ece"],
+    }
+    if people["validation"]:
+        held_out = zero_shot.answers(parts["validation"], parts["validation"].image_embeds)
+        if len(np.unique(held_out.labels)) > 1:
+            temperature = fit_temperature(
+                held_out.logits, held_out.labels, held_out.subjects, tested_subjects=answers.subjects
+            )
+            calibrated = calibration_scores(answers.logits, answers.labels, temperature=temperature)
+            summary |= {"temperature": temperature, "ece_calibrated": calibrated["ece"]}
+    return {"answers": answers, "found": found, "summary": summary}
+
+
+def _pooled(test: str, runs: list, zero_shot: ZeroShot, seed: int) -> dict | None:
+    """Scores over the scans of all folds of the first repetition, and means over all folds."""
+    if any(test not in fold["found"] for run in runs for fold in run):
+        return None
+    first = runs[0]
+    labels = np.concatenate([fold["answers"].labels for fold in first])
+    subjects = [subject for fold in first for subject in fold["answers"].subjects]
+    logits = np.concatenate([fold["answers"].logits for fold in first]) if test == "zero_shot" else None
+    guesses = np.concatenate([fold["found"][test] for fold in first])
+    pooled = score(labels, guesses, subjects, zero_shot.names, seed=seed, scores=logits)
+    if test != "zero_shot":
+        pooled.pop("confusion_matrix")
+    confusions = [_confusion(fold, test, len(zero_shot.names)) for run in runs for fold in run]
+    over = {name: mean_over_runs([float(metric(one)) for one in confusions]) for name, metric in METRICS.items()}
+    return pooled | {"over_folds": over}
+
+
+def _confusion(fold: dict, test: str, size: int) -> np.ndarray:
+    counts = np.zeros((size, size), dtype=int)
+    np.add.at(counts, (fold["answers"].labels, fold["found"][test]), 1)
+    return counts
+
+
+def protocol_table(results: dict) -> str:
+    """The main numbers as lines of text."""
+    protocol = results["protocol"]
+    lines = [f"{protocol['name']}: {protocol['folds']} folds x {protocol['repetitions']}; {protocol['source']}"]
+    lines.append(f"{'accuracy':<24}  mean over folds           pooled, subjects resampled")
+    for test in (test for test in TESTS if results[test]):
+        over, pooled = results[test]["over_folds"]["accuracy"], results[test]["accuracy"]
+        shown = " " * 16 if over["low"] is None else f"[{over['low']:.3f}, {over['high']:.3f}]"
+        lines.append(
+            f"{test.replace('_', ' '):<24} {over['mean']:6.3f}  {shown}   "
+            f"{pooled['mean']:6.3f}  [{pooled['low']:.3f}, {pooled['high']:.3f}]"
+        )
+    return "\n".join([*lines, f"{'chance':<24} {results['chance']:6.3f}"])

@@ -1,0 +1,139 @@
+"""Losses between images and texts: which text describes which image? Pure and unweighted.
+
+In: unit-length embeddings of images (samples, or their single views) and of texts, and targets. Out: scalars to minimise.
+Several texts may fit an image and several images a text, so targets are tables; without captions they are soft.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .distributed_mvfer import gather_padded, max_over_ranks, world_size
+
+
+def contrastive_loss(image_embeds: Tensor, text_embeds: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
+    """Symmetric contrast of images and texts where several texts may fit an image, and several images a text.
+
+    Args:
+        image_embeds (`torch.Tensor` of shape `(B, D)`), text_embeds (`(K, D)`): unit length; the global batch.
+        targets (`torch.Tensor` of shape `(B, K)`, bool): which text describes which image.
+        scale (`torch.Tensor` of shape `()`): factor of the cosines.
+    Returns:
+        `torch.Tensor` of shape `()`: mean of both directions. Rows or columns without a positive are only negatives
+        for the others; without any positive the loss is 0.
+    Raises:
+        ValueError: if the shapes do not fit.
+    Source:
+        Yang et al. 2022, "Unified Contrastive Learning" (UniCL), eq. 3 to 5, arXiv:2204.03610. With one positive per
+        row and column it is CLIP's loss. Differs: the two directions are averaged, as in CLIP, not added.
+    """
+    _check_targets(image_embeds, text_embeds, targets)
+    logits = scale * image_embeds @ text_embeds.T  # (B, K)
+    return (_soft_cross_entropy(logits, targets) + _soft_cross_entropy(logits.T, targets.T)) / 2
+
+
+def sigmoid_loss(image_embeds: Tensor, text_embeds: Tensor, targets: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    """Judge every pair of image and text on its own: does this text describe this image?
+
+    Args:
+        image_embeds (`torch.Tensor` of shape `(B, D)`), text_embeds (`(K, D)`): unit length; the global batch.
+        targets (`torch.Tensor` of shape `(B, K)`, bool): which text describes which image.
+        scale, bias (`torch.Tensor` of shape `()`): of the cosines.
+    Returns:
+        `torch.Tensor` of shape `()`: sum over all pairs, divided by B.
+    Raises:
+        ValueError: if the shapes do not fit.
+    Source:
+        Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training", eq. 1, arXiv:2303.15343.
+        Differs: nothing, but that several pairs of a row may be positive.
+    """
+    _check_targets(image_embeds, text_embeds, targets)
+    logits = scale * image_embeds @ text_embeds.T + bias
+    return _pair_losses(logits, targets).sum() / max(targets.shape[0], 1)
+
+
+def phrase_loss(image_embeds: Tensor, phrase_embeds: Tensor, targets: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    """Ask of every phrase, such as "jaw dropped", on which faces it is seen: a balanced multi-label sigmoid loss.
+
+    Args:
+        image_embeds (`torch.Tensor` of shape `(B, D)`), phrase_embeds (`(P, D)`): unit length; the global batch.
+        targets (`torch.Tensor` of shape `(B, P)`, bool): which phrase is true of which image.
+        scale, bias (`torch.Tensor` of shape `()`): of the cosines.
+    Returns:
+        `torch.Tensor` of shape `()`: mean over phrases of half the mean over the images that show it, plus half the
+        mean over those that do not. So a rare action weighs as much as a common one; an empty half is 0.
+    Raises:
+        ValueError: if the shapes do not fit.
+    Source:
+        The pair loss of `sigmoid_loss`; the balance is ours.
+    """
+    _check_targets(image_embeds, phrase_embeds, targets)
+    losses = _pair_losses(scale * image_embeds @ phrase_embeds.T + bias, targets)
+    shown, hidden = targets.to(losses), (~targets).to(losses)
+    halves = [(losses * side).sum(0) / side.sum(0).clamp_min(1) for side in (shown, hidden)]
+    return (halves[0] + halves[1]).sum() / (2 * max(targets.shape[1], 1))
+
+
+def assignment_loss(image_embeds: Tensor, text_embeds: Tensor, assignments: Tensor, scale: Tensor) -> Tensor:
+    """Ask of every image for the prompts that a teacher assigned it, softly.
+
+    Args:
+        image_embeds (`torch.Tensor` of shape `(B, D)`), text_embeds (`(K, D)`): unit length; the global batch.
+        assignments (`torch.Tensor` of shape `(B, K)`): each row sums to 1, or to 0 where the teacher is not sure.
+        scale (`torch.Tensor` of shape `()`): factor of the cosines.
+    Returns:
+        `torch.Tensor` of shape `()`: mean cross-entropy over the rows that have an assignment; without any, 0.
+    Raises:
+        ValueError: if the shapes do not fit.
+    Source:
+        Caron et al. 2020, "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments" (SwAV), eq. 2,
+        arXiv:2006.09882. Differs: the prototypes are embeddings of prompts.
+    """
+    _check_targets(image_embeds, text_embeds, assignments)
+    return _soft_cross_entropy(scale * image_embeds @ text_embeds.T, assignments)
+
+
+def merge_texts(features: Tensor, keys: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Join the texts of all ranks; texts with equal keys, on one rank or on several, become one.
+
+    Args:
+        features (`torch.Tensor` of shape `(K, D)`): K may differ over ranks.
+        keys (`torch.Tensor` of shape `(K, L)`): token ids, -1 behind the end of a text; L may differ over ranks.
+        targets (`torch.Tensor` of shape `(B, K)`, bool): which text describes which sample of this rank.
+    Returns:
+        features `(U, D)` of the distinct texts and targets `(world * B, U)`.
+    """
+    length = max_over_ranks(keys.shape[1], keys.device)
+    keys, real = gather_padded(F.pad(keys, (0, length - keys.shape[1]), value=-1), fill=-1)
+    features, _ = gather_padded(features)
+    described, _ = gather_padded(targets.T)  # (world * K_max, B): each text with the samples of its own rank
+    blocks = described.unflatten(0, (world_size(), -1)).mT  # (world, B, K_max)
+    joined = torch.block_diag(*blocks.to(features.dtype))[:, real]  # (world * B, all texts)
+
+    distinct, index = torch.unique(keys[real], dim=0, return_inverse=True)
+    positions = torch.arange(len(index), device=index.device)
+    first = torch.full((len(distinct),), len(index), device=index.device).scatter_reduce(0, index, positions, "amin")
+    merged = joined @ F.one_hot(index, len(distinct)).to(joined)  # a sample has a text if it has any of its copies
+    return features[real][first], merged > 0
+
+
+def _check_targets(images: Tensor, texts: Tensor, targets: Tensor) -> None:
+    fits = images.ndim == texts.ndim == 2 and images.shape[1] == texts.shape[1]
+    if not fits or targets.shape != (images.shape[0], texts.shape[0]):
+        raise ValueError(
+            "expected embeddings (B, D) and (K, D) with targets (B, K), "
+            f"got {tuple(images.shape)}, {tuple(texts.shape)}, {tuple(targets.shape)}"
+        )
+
+
+def _soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean over the rows that have a positive of minus the mean log-probability of their positives."""
+    positives = targets.sum(dim=1)
+    per_row = -(logits.log_softmax(dim=1) * targets).sum(dim=1) / positives.clamp_min(1)
+    return per_row.sum() / (positives > 0).sum().clamp_min(1)
+
+
+def _pair_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    return -F.logsigmoid(torch.where(targets, logits, -logits))

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import torch
+
+from evaluation.prompt_audit import PromptScores, better_set, compare_sets, dominant_words, leave_one_out
+from evaluation.prompts import prompt_sets
+from modeling_mvfer.zeroshot_mvfer import class_logits
+
+NAMES = ["calm", "joy", "rage"]
+TEXTS = ["still face", "face at rest", "smile", "lifted smile", "smile of rage", "frown", "tight frown"]
+OWNERS = np.array([0, 0, 1, 1, 2, 2, 2])
+PLANTED = "smile of rage"  # a prompt of rage that lies where joy is
+
+
+def simulate(seed, subjects=40, prefix="v"):
+    rng = np.random.default_rng(seed)
+    labels = np.tile(np.arange(3), 4 * subjects)
+    scans = np.eye(3, 8)[labels] + 0.25 * rng.standard_normal((len(labels), 8))
+    prompts = np.eye(3, 8)[[0, 0, 1, 1, 1, 2, 2]] + 0.1 * np.random.default_rng(0).standard_normal((7, 8))
+    prompts[TEXTS.index(PLANTED)] *= 1.25
+    people = np.repeat([f"{prefix}{i}" for i in range(subjects)], 12).tolist()
+    return PromptScores(8 * scans @ prompts.T, OWNERS, TEXTS, labels, people)
+
+
+def test_class_logits_are_those_of_the_shipped_classifier():
+    rng = np.random.default_rng(0)
+    images, texts = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in rng.standard_normal((2, 7, 5)))
+    scores = PromptScores(9 * images @ texts.T, OWNERS, TEXTS, np.zeros(7, int), ["a"] * 7)
+    embeds = {name: torch.from_numpy(texts[OWNERS == k]) for k, name in enumerate(NAMES)}
+    expected = class_logits(torch.from_numpy(images), embeds, scale=9.0).numpy()
+    np.testing.assert_allclose(scores.logits(), expected, atol=1e-5)
+
+
+def test_a_planted_bad_prompt_is_found_left_out_and_the_test_gets_better():
+    validation, tested = simulate(1), simulate(2, prefix="t")
+    harmful = leave_one_out(validation, NAMES)[0]
+    assert harmful["prompt"] == PLANTED and harmful["class"] == "rage"
+    assert harmful["accuracy_without"] > 0.1 and harmful["log_loss_without"] < 0
+    found = better_set(validation, tested, NAMES, seed=0)
+    assert PLANTED in found["left_out"] and PLANTED not in found["prompts"]["rage"]
+    assert all(found["prompts"].values())  # every class keeps a prompt
+    assert found["difference"]["low"] > 0.1
+    assert found["accuracy_after"]["mean"] - found["accuracy_before"]["mean"] == pytest.approx(
+        found["difference"]["mean"]
+    )
+
+
+def test_the_word_that_sways_most_is_named_first_and_a_harmful_one_is_seen():
+    words = {row["word"]: row for row in dominant_words(simulate(1))}
+    assert next(iter(words)) == max(words, key=lambda word: words[word]["changed"])
+    assert words["rage"]["accuracy_without"] == max(row["accuracy_without"] for row in words.values()) > 0.1
+    assert words["rage"]["prompts"] == 1 and words["frown"]["prompts"] == 2 and words["frown"]["accuracy_without"] < 0
+    assert not {"at", "of"} & set(words)
+
+
+def test_prompts_are_not_chosen_on_tested_subjects():
+    with pytest.raises(ValueError, match="must not be chosen on tested subjects"):
+        better_set(simulate(1), simulate(2), NAMES, seed=0)
+
+
+def test_sets_are_compared_on_the_same_scans():
+    right = np.array([True, True, False, True] * 10)
+    found = compare_sets({"good": right, "bad": ~right}, [str(i // 4) for i in range(40)], seed=0)
+    assert (found["best"], found["worst"]) == ("good", "bad")
+    assert found["spread"]["mean"] == pytest.approx(0.5) and found["sets"]["good"]["mean"] == pytest.approx(0.75)
+
+
+def test_kinds_languages_and_wordings_of_the_bank_are_tried():
+    sets = prompt_sets(["happiness", "sadness"])
+    assert {"actions, en", "actions, ja", "names, en", "names, ja", "actions, en, wording 2"} <= set(sets)
+    assert sets["names, ja"]["happiness"][0] == "嬉しそうな顔"
+    assert sets["actions, en, wording 1"]["happiness"][1] == "lip corners pulled up"
+    assert sets["actions, en, wording 3"]["happiness"][1] == "smiling mouth"
+    assert "actions, en, wording 1" not in prompt_sets(["winking"])
+
+
+def test_a_wrong_shape_is_refused():
+    with pytest.raises(ValueError, match="expected similarities"):
+        PromptScores(np.zeros((3, 2)), np.array([0]), ["a"], np.zeros(3, int), ["a"] * 3)

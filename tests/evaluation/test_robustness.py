@@ -1,0 +1,80 @@
+import json
+
+import numpy as np
+import pytest
+
+from dataset_scripts.schema import load_splits
+from evaluation.command import main
+from evaluation.features import embed_split
+from evaluation.mesh_corruptions import MESH_CORRUPTIONS
+from evaluation.robustness import choose_rows, find_meshes, summarise, view_robustness
+from evaluation.view_corruptions import VIEW_CORRUPTIONS
+from evaluation.zero_shot import ZeroShot
+from tests.tiny import bumpy_face, write_obj
+from tests.train.toy import write_toy_data
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return write_toy_data(tmp_path_factory.mktemp("data") / "toy")
+
+
+def test_the_accuracy_kept_is_the_mean_over_grades_relative_to_clean():
+    clean = np.array([True] * 8 + [False] * 2)
+    half = np.array([True] * 4 + [False] * 6)
+    answers = {"clean": clean, "noise:1": clean, "noise:2": half, "holes:1": half, "holes:2": half}
+    found = summarise(answers, [str(i) for i in range(10)], seed=0)
+    assert found["corruptions"]["noise"]["accuracy_kept"]["mean"] == pytest.approx((0.8 + 0.4) / 2 / 0.8)
+    assert [one["mean"] for one in found["corruptions"]["holes"]["accuracy"]] == [0.4, 0.4]
+    assert found["accuracy_kept"]["mean"] == pytest.approx((0.8 + 3 * 0.4) / 4 / 0.8)
+    assert summarise({"clean": ~clean | ~clean & False, "noise:1": half}, ["a"] * 10, seed=0)["clean"]["mean"] == 0.2
+    assert summarise({"clean": half & False, "noise:1": half}, ["a"] * 10, seed=0)["accuracy_kept"] is None
+
+
+def test_leaving_views_out_is_the_model_without_them(small_model, small_processor, toy):
+    split = load_splits(toy)["test"]
+    zero_shot = ZeroShot.build(small_model, small_processor.tokenizer, [split])
+    features = embed_split(small_model, small_processor.image_processor, split, each_view=True, progress=False)
+    found = view_robustness(small_model, small_processor.image_processor, split, zero_shot, seed=0, progress=False)
+    truth = zero_shot.classes_of(features.labels)
+    for name, embeds in features.by_view.items():
+        assert found["view_subsets"][name]["mean"] == pytest.approx((zero_shot.predict(embeds) == truth).mean())
+    assert set(found["view_subsets"]) == {
+        "right_30", "front", "left_30", "right_30 + front", "right_30 + left_30", "front + left_30"
+    }  # fmt: skip
+    assert set(found["corruptions"]) == set(VIEW_CORRUPTIONS)  # frame_drop is for sequences
+    assert found["clean"]["mean"] == pytest.approx((zero_shot.predict(features.image_embeds) == truth).mean())
+
+
+def test_rows_are_those_of_whole_subjects(small_model, small_processor, toy):
+    features = embed_split(small_model, small_processor.image_processor, load_splits(toy)["train"], progress=False)
+    rows = choose_rows(features, seed=0, max_scans=10)
+    assert len(rows) == 9 and len({features.subjects[row] for row in rows}) == 3  # three scans each
+
+
+def test_meshes_are_found_by_the_rows_ids(tmp_path):
+    for name in ("a-1.obj", "b-2.ply", "other.obj", "a-1.txt"):
+        (tmp_path / name).touch()
+    assert {name: path.name for name, path in find_meshes(tmp_path, ["a-1", "b-2", "c"]).items()} == {
+        "a-1": "a-1.obj",
+        "b-2": "b-2.ply",
+    }
+    with pytest.raises(ValueError, match=r"none of its 3 mesh files is named like a tested row, such as c\.obj"):
+        find_meshes(tmp_path, ["c"])
+    with pytest.raises(ValueError, match="is no folder"):
+        find_meshes(tmp_path / "missing", ["c"])
+
+
+def test_all_audits_on_request(small_run, toy, tmp_path, capsys):
+    write_obj(tmp_path / f"{load_splits(toy)['test'][0]['id']}.obj", *bumpy_face())
+    out = tmp_path / "report"
+    asked = ["--robustness", "--prompt_audit", "--meshes", str(tmp_path)]
+    assert main(["--model", str(small_run), "--dataset", str(toy), "--out", str(out), *asked]) == 0
+    results = json.loads((out / "results.json").read_text())
+    assert set(results["mesh_robustness"]["corruptions"]) == set(MESH_CORRUPTIONS)
+    assert results["mesh_robustness"]["num_scans"] == 1 and results["robustness"]["num_scans"] == 9
+    assert "names, ja" in results["prompt_audit"]["sets"]
+    printed = capsys.readouterr().out
+    assert all(
+        words in printed for words in ("robustness, stored views: ", "prompts: accuracy", "fairness: not audited")
+    )
