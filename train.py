@@ -23,7 +23,7 @@ from dataset_scripts.schema import dataset_info, load_splits
 from processing.batching import Augmentation, ViewDataset
 from training.batches import EpochBatches
 from training.checkpoints import TrainState, find_checkpoint, save_checkpoint, save_weights
-from training.checks import check_data
+from training.checks import check_data, check_start
 from training.config import TrainConfig, parse_config
 from training.finetuning import FineTuning
 from training.log import MetricsLog
@@ -143,6 +143,7 @@ def main(argv: list[str] | None = None) -> int:
 
     splits, infos = [load_splits(path) for path in config.dataset], [dataset_info(path) for path in config.dataset]
     check_data(config, splits)
+    check_start(config)
     task = TASKS[config.stage](config, splits, infos)
     model = task.model
     if accelerator.device.type == "cpu" and config.model == "small":

@@ -85,7 +85,10 @@ def staged_logits(model, processor, classify: Callable, split, answers: list[str
     """Logits after every further view, each view through the tower once. See `StagedLogits`."""
     labels = np.array(split["expression"])
     split = split.select(np.flatnonzero(labels >= 0))
-    views, collate = ViewDataset(split, memory_budget_bytes=0), Collator(None, processor.image_processor, phrases=False)
+    image_processor = processor.image_processor
+    reading = {"num_frames": image_processor.num_frames, "frames": image_processor.frames}
+    views = ViewDataset(split, **reading, memory_budget_bytes=0)
+    collate = Collator(None, image_processor, phrases=False)
     logits, counts = [], []
     for start in tqdm(range(0, len(split), batch_size), desc="views", unit="batch", disable=None):
         rows = range(start, min(start + batch_size, len(split)))

@@ -1,8 +1,11 @@
-"""Is this data fit to train on? Asked once at the start, so that a run does not fail after an hour.
+"""Are this data and this start fit to train on? Asked once at the start, so that a run does not fail after an hour.
 
-Goes in: the opened splits of every data set. Comes out: nothing, or one clear error with the remedy.
+Goes in: the recipe, the opened splits of every data set. Comes out: nothing, or one clear error with the remedy.
 """
 
+from transformers import PretrainedConfig
+
+from modeling_mvfer import MVFERForFaceClassification
 from training.config import TrainConfig
 
 
@@ -42,3 +45,18 @@ def check_data(config: TrainConfig, data_sets: list) -> None:
         )
         if leaked:
             raise ValueError(f"{folder}: subjects {sorted(leaked)[:3]} are in several splits; build the data set again")
+
+
+def check_start(config: TrainConfig) -> None:
+    """Refuse to start from a fine-tuned classifier, whose text tower is gone.
+
+    Raises:
+        ValueError: naming the model and what to pass instead.
+    """
+    if config.model == "small":
+        return
+    found, _ = PretrainedConfig.get_config_dict(config.model)
+    if MVFERForFaceClassification.__name__ in (found.get("architectures") or ()):
+        raise ValueError(
+            f"{config.model}: a fine-tuned classifier; pass --model with the MVFERModel that it was made from"
+        )

@@ -35,12 +35,13 @@ class FineTuning(Task):
 
     def __init__(self, config: TrainConfig, splits: list, infos: list[dict]):
         super().__init__(config, splits, infos)
-        check_model(config, infos)
+        check_views(config, infos)
         self.processor = build_processor(config, splits, infos)
         chosen = labelled_rows(
             [split["train"] for split in splits], subjects_per_class=config.labels_per_class, seed=config.seed
         )
         self.train_splits = [split for split in chosen if len(split)]
+        self.splits = [dict(split) | {"train": part} for split, part in zip(splits, chosen, strict=True)]
         labels = [label for split in self.train_splits for label in split["expression"]]
         occurring, names = sorted(set(labels)), splits[0]["train"].features["expression"].names
         classes, self.labels = [names[label] for label in occurring], [occurring.index(label) for label in labels]
@@ -135,19 +136,13 @@ def prepare(classifier: MVFERForFaceClassification, config: TrainConfig) -> torc
     return classifier
 
 
-def check_model(config: TrainConfig, infos: list[dict]) -> None:
-    """Refuse a starting model whose text tower is gone, or that learnt from something else than the data will show.
+def check_views(config: TrainConfig, infos: list[dict]) -> None:
+    """Refuse a starting model that learnt from something else than the data will show.
 
     Raises:
-        ValueError: naming the model and what to pass instead.
+        ValueError: naming the model and the remedy.
     """
-    if config.model == "small":
-        return
-    found, _ = PretrainedConfig.get_config_dict(config.model)
-    if MVFERForFaceClassification.__name__ in (found.get("architectures") or ()):
-        raise ValueError(
-            f"{config.model}: a fine-tuned classifier; pass --model with the MVFERModel that it was made from"
-        )
+    found, _ = ({}, None) if config.model == "small" else PretrainedConfig.get_config_dict(config.model)
     if found.get("model_type") != "mvfer":  # a plain CLIP was not trained on rendered channels
         return
     start, shown = MVFERProcessor.from_pretrained(config.model).image_processor, infos[0]["render_settings"]["channels"]

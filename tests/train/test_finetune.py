@@ -10,8 +10,9 @@ from accelerate.state import AcceleratorState, PartialState
 from safetensors.torch import load_file
 
 import train
-from dataset_scripts.schema import load_splits
+from dataset_scripts.schema import dataset_info, load_splits
 from evaluation.classification import classifier_score
+from evaluation.leakage import subject_keys
 from modeling_mvfer import MVFERForFaceClassification
 from modeling_mvfer.hub import load_run
 from training import lora
@@ -19,6 +20,7 @@ from training.labels import balanced_weights, labelled_rows
 from training.wise_ft import choose_alpha, interpolate
 
 from .test_train import assert_same_state, launch, log_of
+from .toy import write_toy_data
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +63,9 @@ def test_a_probe_learns_the_toy_faces_and_changes_the_head_alone(tune, small_run
     assert results["classification"]["accuracy"]["mean"] > 0.8
     assert set(results["classification_by_view"]) == {"front", "left_30", "right_30"}
     assert results["training"]["method"] == "probe" and results["training"]["labelled_scans"] == 24
+    assert results["leakage"]["found"] == [] and results["training"]["start"] == str(small_run)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["score_temperature"] == results["calibration"]["temperature"]
     card = (folder / "README.md").read_text()
     assert "| fine-tuned, front view only |" in card and 'pipeline("mesh-classification"' in card
     assert "learnt from 24 labelled scans (method: probe" in card and "zero-shot" not in card.split("## How to use")[1]
@@ -197,6 +202,8 @@ def test_without_peft_the_message_says_how_to_get_it(small_run, toy_data, tmp_pa
         (("--wise_ft", "--head", "random"), "--head prompts"),
         (("--labels_per_class", "-1"), "labels_per_class"),
         (("--labels_per_class", "99"), "99 asked for"),
+        (("--supervision", "pseudo"), "leave out --supervision pseudo"),
+        (("--frames", "rank_pooled"), "as --frames sequence"),
     ],
 )
 def test_recipes_without_meaning_are_refused(small_run, toy_data, tmp_path, flags, message):
@@ -208,9 +215,38 @@ def test_a_start_that_does_not_fit_is_refused(tune, small_run, toy_data, tmp_pat
     tuned = tune("--method", "probe", "--steps", 1)
     with pytest.raises(ValueError, match="the MVFERModel that it was made from"):
         train.main(arguments(tuned, toy_data, tmp_path / "again"))
+    with pytest.raises(ValueError, match="the MVFERModel that it was made from"):
+        train.main(arguments(tuned, toy_data, tmp_path / "again", "--stage", "pretrain"))
     other = Path(shutil.copytree(toy_data, tmp_path / "other"))
     info = json.loads((other / "dataset_info.json").read_text())
     info["render_settings"]["channels"] = ["red", "green", "blue"]
     (other / "dataset_info.json").write_text(json.dumps(info))
     with pytest.raises(ValueError, match="build it with these channels"):
         train.main(arguments(small_run, other, tmp_path / "colours"))
+
+
+def test_people_are_remembered_as_trained_on_if_their_labels_were(tune, toy_data):
+    folder = tune("--method", "probe", "--steps", 1, "--labels_per_class", 2)
+    labelled = set().union(*people(labelled_rows([load_splits(toy_data)["train"]], subjects_per_class=2)).values())
+    seen = json.loads((folder / "subjects_seen.json").read_text())
+    assert set(seen["trained_on"]) == subject_keys(dataset_info(toy_data), labelled)
+    assert len(seen["chosen_on"]) == 3
+
+
+def test_sequences_are_read_as_the_recipe_says(tmp_path):
+    data = write_toy_data(tmp_path / "data", frames=6)
+    flags = ("--frames", "rank_pooled", "--num_frames", 4, "--steps", 1)
+    train.main(arguments("small", data, tmp_path / "run", *flags))
+    processor = load_run(tmp_path / "run")[1].image_processor
+    assert (processor.frames, processor.num_frames) == ("rank_pooled", 4)
+
+
+def test_a_fusion_that_looks_at_prompts_is_fine_tuned_too(toy_data, tmp_path):
+    start = tmp_path / "start"
+    fixed = ["--dataset", toy_data, "--output_dir", str(start), "--num_workers", "0", "--batch_size", "12"]
+    train.main([*fixed, "--steps", "1", "--fusion", "text"])
+    train.main(arguments(start, toy_data, tmp_path / "run", "--steps", 2))
+    before, after = weights_of(start), weights_of(tmp_path / "run")
+    texts = [name for name in after if name.startswith("text_model.")]
+    assert texts and all(torch.equal(after[name], before[name]) for name in texts)
+    assert not torch.equal(after["visual_projection.weight"], before["visual_projection.weight"])
