@@ -13,17 +13,21 @@ import numpy as np
 
 from dataset_scripts.protocols import PROTOCOLS
 from dataset_scripts.schema import dataset_info, load_splits
+from evaluation.classification import evaluate_classifier
 from evaluation.evaluate import TARGET_ACCURACY, accuracies, evaluate_run, table
-from evaluation.examples import example_predictions
+from evaluation.examples import example_predictions, worst_mistakes
 from evaluation.leakage import load_subjects_seen, subject_keys
 from evaluation.metrics import mean_over_runs
 from evaluation.pictures import confusion_picture, predictions_picture
 from evaluation.protocol import evaluate_protocol, protocol_table
 from evaluation.remarks import remarks
+from evaluation.report import report_page
+
+FACES = {"examples.png": example_predictions, "mistakes.png": worst_mistakes}  # pictures of people
 
 
 def main(argv: list[str] | None = None) -> int:
-    """`mvfer evaluate`: write `results.json`, `confusion_matrix.png` and `examples.png`, print a short table."""
+    """`mvfer evaluate`: write `results.json`, pictures and the page `index.html`, print a short table."""
     args = parser().parse_args(argv)
     command = "mvfer evaluate " + shlex.join(sys.argv[2:] if argv is None else argv)
     from transformers.utils.logging import disable_progress_bar
@@ -42,10 +46,23 @@ def main(argv: list[str] | None = None) -> int:
     print("\n" + (protocol_table(results) if args.protocol else table(results)))
     for name, value in results.get("over_runs", {}).get("accuracy", {}).items():
         print(f"{name:<44} {value['mean']:6.3f}  [{value['low']:.3f}, {value['high']:.3f}] over {len(found)} runs")
+    if not args.protocol:
+        (out / "index.html").write_text(_page(results, out), encoding="utf-8")
     if args.calibrate:
         _store(args, results)
     print(f"\nwrote results and pictures to {out}")
     return 1 if any(one["leakage"]["found"] for one in found) else 0
+
+
+def _page(results: dict, out: Path) -> str:
+    """The report, with the pictures that were written beside it."""
+    captions = {
+        "confusion_matrix.png": "What is taken for what (rows are true).",
+        "examples.png": "The first scan of every class, with what the model says of it.",
+        "mistakes.png": "The mistakes of which it was surest.",
+    }
+    shown = [((out / name).read_bytes(), caption) for name, caption in captions.items() if (out / name).is_file()]
+    return report_page(results, pictures=shown)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -54,9 +71,13 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("--calibrate stores into one model folder on this computer, without --protocol")
     if args.calibrate and (args.prompts or args.language != "en"):
         raise ValueError("--calibrate is for the model's own prompts; leave out --prompts and --language")
-    asked = [flag for flag in ("also", "robustness", "meshes", "prompt_audit") if getattr(args, flag)]
-    if args.protocol and asked:
-        raise ValueError(f"--protocol tests folds alone; leave out --{' --'.join(asked)}")
+    if args.protocol and (given := asked(args, "also", "robustness", "meshes", "prompt_audit")):
+        raise ValueError(f"--protocol tests folds alone; leave out {given}")
+
+
+def asked(args: argparse.Namespace, *flags: str) -> str:
+    """Those of the flags that were given, as a user writes them."""
+    return " ".join(f"--{flag}" for flag in flags if getattr(args, flag))
 
 
 def evaluate_model(folder: str, args: argparse.Namespace, command: str) -> dict:
@@ -64,33 +85,42 @@ def evaluate_model(folder: str, args: argparse.Namespace, command: str) -> dict:
     from modeling_mvfer.hub import load_run  # which imports evaluation
 
     model, processor = load_run(folder)
-    options = {
+    shared = {
         "seed": args.seed,
-        "prompt_kinds": args.prompts,
-        "language": args.language,
         "seen": load_subjects_seen(folder),
         "batch_size": args.batch_size,
         "command": command,
     }
-    if args.protocol:
-        repetitions = args.repetitions
-        return evaluate_protocol(model, processor, args.dataset, args.protocol, repetitions=repetitions, **options)
-    results = evaluate_run(
-        model,
-        processor,
-        args.dataset,
-        split=args.split,
-        also={Path(other).name: other for other in args.also},
-        target_accuracy=args.target_accuracy,
-        prompt_audit=args.prompt_audit,
-        robustness=args.robustness,
-        meshes=args.meshes,
-        **options,
-    )
-    shown = example_predictions(
-        model, processor, load_splits(args.dataset)[args.split], kinds=args.prompts, language=args.language
-    )
-    predictions_picture(shown, Path(args.out) / "examples.png")
+    prompts = {"prompt_kinds": args.prompts, "language": args.language}
+    tests = {
+        "split": args.split,
+        "also": {Path(other).name: other for other in args.also},
+        "target_accuracy": args.target_accuracy,
+        "robustness": args.robustness,
+        "meshes": args.meshes,
+    }
+    if hasattr(model, "head"):
+        if (given := asked(args, "protocol", "prompts", "prompt_audit")) or args.language != "en":
+            raise ValueError(
+                f"{folder}: a fine-tuned classifier, which reads no prompts and is not trained anew in folds; "
+                f"leave out {given or '--language'}"
+            )
+        results = evaluate_classifier(model, processor, args.dataset, **tests, **shared)
+    elif args.protocol:
+        repetitions = {"repetitions": args.repetitions}
+        return evaluate_protocol(model, processor, args.dataset, args.protocol, **repetitions, **prompts, **shared)
+    else:
+        results = evaluate_run(
+            model, processor, args.dataset, prompt_audit=args.prompt_audit, **tests, **prompts, **shared
+        )
+    for name in FACES:
+        (Path(args.out) / name).unlink(missing_ok=True)  # of an earlier report
+    if not args.no_faces:
+        rows = load_splits(args.dataset)[args.split]
+        for name, choose in FACES.items():
+            shown = choose(model, processor, rows, kinds=args.prompts, language=args.language)
+            if shown:
+                predictions_picture(shown, Path(args.out) / name)
     return results
 
 
@@ -136,7 +166,7 @@ def parser(**options) -> argparse.ArgumentParser:
         "(seeds) give means over them as well")  # fmt: skip
     add("--dataset", required=True, metavar="DIR", help="folder written by dataset_scripts.build_*")
     add("--also", nargs="+", default=[], metavar="DIR", help="data sets of another origin (transfer)")
-    add("--out", required=True, metavar="DIR", help="folder for results.json and pictures")
+    add("--out", required=True, metavar="DIR", help="folder for results.json, index.html and pictures")
     add("--split", default="test", help="rows that are scored (default: test)")
     add("--seed", type=int, default=0, help="of resamples, folds, covered halves and corruptions (default: 0)")
     add("--protocol", choices=list(PROTOCOLS), help="test in the folds of a published protocol")
@@ -150,6 +180,7 @@ def parser(**options) -> argparse.ArgumentParser:
         metavar="DIR",
         help="also corrupt these scans before rendering: mesh files named by tested rows' ids",
     )
+    add("--no_faces", action="store_true", help="write no picture that shows a person")
     add("--prompt_audit", action="store_true", help="also compare wordings, kinds and languages of the prompts")
     add(
         "--prompts",

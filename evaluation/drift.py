@@ -16,8 +16,9 @@ import numpy as np
 from scipy.special import softmax
 
 from dataset_scripts.schema import load_splits
+from evaluation.classifiers import FineTuned
 from evaluation.features import SplitFeatures, embed_split
-from evaluation.zero_shot import ZeroShot, class_prompts, embed_classes, logit_scale, logits_of
+from evaluation.zero_shot import SplitClassifier, ZeroShot, class_prompts, embed_classes, logit_scale
 
 LEVEL = 0.99
 BINS = 10
@@ -80,12 +81,12 @@ def compare(baseline: dict, embeds, confidence, right, subjects: Sequence[str]) 
     return {"drifted": drifted, "people": len(people["accuracy"]), "tests": tests}
 
 
-def observe(features: SplitFeatures, zero_shot: ZeroShot) -> dict:
-    """What `describe` and `compare` take, from a split's embeddings and a zero-shot classifier."""
-    logits = logits_of(features.image_embeds, zero_shot.embeds, scale=zero_shot.scale)
-    guesses = [zero_shot.names[k] for k in logits.argmax(1)]
-    truth = [zero_shot.every_name[label] if label >= 0 else None for label in features.labels]
-    right = [float(t == g) if t in zero_shot.names else np.nan for t, g in zip(truth, guesses, strict=True)]
+def observe(features: SplitFeatures, classifier: SplitClassifier) -> dict:
+    """What `describe` and `compare` take, from a split's embeddings and a classifier."""
+    logits = classifier.logits(features.image_embeds)
+    guesses = [classifier.names[k] for k in logits.argmax(1)]
+    truth = [classifier.every_name[label] if label >= 0 else None for label in features.labels]
+    right = [float(t == g) if t in classifier.names else np.nan for t, g in zip(truth, guesses, strict=True)]
     confidence = softmax(logits, axis=1).max(1)
     return {"embeds": features.image_embeds, "confidence": confidence, "right": right, "subjects": features.subjects}
 
@@ -155,16 +156,21 @@ def main(argv: list[str] | None = None) -> int:
 
     disable_progress_bar()
     model, processor = load_run(args.model)
-    prompts = {"kinds": tested["prompt_kinds"], "language": tested["language"]}
-    zero_shot = ZeroShot(
-        names=labels,
-        every_name=splits[chosen].features["expression"].names,
-        prompts=class_prompts(model.config, labels, **prompts),
-        embeds=embed_classes(model, processor.tokenizer, labels, **prompts),
-        scale=logit_scale(model),
-    )
+    if hasattr(model, "head") != ("classification" in tested):
+        raise ValueError(f"{args.baseline}: the test of another model than {args.model}; evaluate this one")
+    if hasattr(model, "head"):
+        classifier = FineTuned.build(model, [splits[chosen]])
+    else:
+        prompts = {"kinds": tested["prompt_kinds"], "language": tested["language"]}
+        classifier = ZeroShot(
+            names=labels,
+            every_name=splits[chosen].features["expression"].names,
+            prompts=class_prompts(model.config, labels, **prompts),
+            embeds=embed_classes(model, processor.tokenizer, labels, **prompts),
+            scale=logit_scale(model),
+        )
     features = embed_split(model, processor.image_processor, splits[chosen])
-    found = compare(baseline, **observe(features, zero_shot))
+    found = compare(baseline, **observe(features, classifier))
     if args.json:
         print(json.dumps(found, indent=2))
     else:

@@ -23,7 +23,7 @@ from evaluation.linear_probe import fit_linear_probe
 from evaluation.metrics import METRICS, score
 from evaluation.prompts import audit_prompts
 from evaluation.robustness import choose_rows, find_meshes, mesh_robustness, view_robustness
-from evaluation.zero_shot import ZeroShot, match_statistics
+from evaluation.zero_shot import Answers, SplitClassifier, ZeroShot, match_statistics
 from modeling_mvfer.zeroshot_mvfer import prompts_key
 
 SCHEMA_VERSION = 2  # of the results; 2 added k-NN, top-2, AUROC, calibration, fairness, leakage, and audits on request
@@ -32,6 +32,7 @@ TRANSFER_TESTS = {
     "zero_shot": "zero-shot",
     "zero_shot_normalised": "zero-shot, normalised",
     "linear_probe": "linear probe",
+    "classification": "fine-tuned",
 }
 PACKAGES = ("torch", "transformers", "datasets", "numpy", "scikit-learn")
 
@@ -85,60 +86,34 @@ def evaluate_run(
         raise ValueError(
             f"{dataset_dir}: split {split!r} shows one expression only; a test needs two or more to tell apart"
         )
-    ids, labelled = list(splits[split]["id"]), np.flatnonzero(np.array(splits[split]["expression"]) >= 0)
-    files = None if meshes is None else find_meshes(meshes, [ids[row] for row in labelled])
+    files = tested_meshes(meshes, splits[split])
     options = {"batch_size": batch_size, "progress": progress}
-    compare_scans = max(len(rows) for rows in splits.values()) <= MOST_ROWS
-    embedded = {}
-    for name in dict.fromkeys([split, "train", "validation"]):
-        tests = {"each_view": True, "occlusion_seed": seed} if name == split else {}
-        embedded[name] = embed_split(
-            model, processor.image_processor, splits[name], thumbnails=compare_scans, **tests, **options
-        )
+    embedded = embed_splits(model, processor, splits, split, seed=seed, **options)
     test, train, validation = embedded[split], embedded["train"], embedded["validation"]
     zero_shot = ZeroShot.build(model, processor.tokenizer, splits.values(), kinds=prompt_kinds, language=language)
-    names = zero_shot.names
-
-    def scores(embeds: np.ndarray) -> dict:
-        found = zero_shot.answers(test, embeds)
-        return score(found.labels, found.guesses, found.subjects, names, seed=seed, scores=found.logits)
-
-    fused, answers = scores(test.image_embeds), zero_shot.answers(test, test.image_embeds)
+    answers = zero_shot.answers(test, test.image_embeds)
     classifiers = fit_classifiers(train, validation)
     calibration = calibrate(
         zero_shot.answers(validation, validation.image_embeds), answers, target_accuracy=target_accuracy, seed=seed
     )
-    groups = {name: [splits[split][name][row] for row in answers.rows] for name in ATTRIBUTES}
     results = {
-        "schema_version": SCHEMA_VERSION,
-        "zero_shot": {key: value for key, value in fused.items() if key != "confusion_matrix"},
+        **score_views("zero_shot", zero_shot, test, seed=seed),
         "knn": None,
         "linear_probe": None,
-        "zero_shot_by_view": {name: _brief(scores(embeds)) for name, embeds in test.by_view.items()},
-        "zero_shot_half_occluded": _brief(scores(test.half_occluded)),
-        "zero_shot_same_half_occluded": _brief(scores(test.same_half_occluded)),
-        "confusion_matrix": {"labels": names, "counts": fused["confusion_matrix"]},
         "calibration": calibration | {"prompts_key": prompts_key(zero_shot.prompts)},
-        "fairness": fairness_audit(answers.guesses == answers.labels, answers.subjects, groups, seed=seed),
+        **audit(zero_shot, splits[split], test, seed=seed),
         "leakage": find_leaks(info, embedded, split, seen),
-        "drift_baseline": describe(**observe(test, zero_shot), seed=seed),
     }
     for name, (classifier, setting) in classifiers.items():
         results[name] = {
-            **_brief(_score_classifier(classifier, test, zero_shot, zero_shot.every_name, seed)),
+            **brief(_score_classifier(classifier, test, zero_shot, zero_shot.every_name, seed)),
             **setting,
         }
     if prompt_audit:
         results["prompt_audit"] = audit_prompts(model, processor.tokenizer, zero_shot, validation, test, seed=seed)
-    if robustness:
-        rows = choose_rows(test, seed=seed)
-        results["robustness"] = view_robustness(
-            model, processor.image_processor, splits[split].select(rows), zero_shot, seed=seed, **options
-        )
-    if files is not None:
-        results["mesh_robustness"] = mesh_robustness(
-            model, processor, files, test, zero_shot, seed=seed, progress=progress
-        )
+    results |= corrupt(
+        model, processor, splits[split], test, zero_shot, views=robustness, files=files, seed=seed, **options
+    )
 
     probe = classifiers.get("linear_probe", (None,))[0]
     results["transfer"] = {}
@@ -147,18 +122,106 @@ def evaluate_run(
         results["transfer"][name] = _transfer(
             model, processor, there, split, train, probe, zero_shot.every_name, prompt_kinds, language, seed, options
         )
-        met = seen_subjects(dataset_info(folder), there[split]["subject"], seen or {})
-        results["leakage"]["found"] += [f"{name}: {sentence}" for sentence in met]
+        results["leakage"]["found"] += transfer_leaks(name, folder, there[split], seen)
     return results | {
-        "split": split,
-        "seed": seed,
-        "chance": 1 / len(names),
-        "data": {"name": Path(dataset_dir).name, "rows": {name: len(rows) for name, rows in splits.items()}},
+        "chance": 1 / len(zero_shot.names),
         "supervision": sorted(set(splits["train"]["caption_source"])),
         "prompt_kinds": list(prompt_kinds or model.config.prompt_kinds),
         "language": language,
         "prompts": {label: list(texts) for label, texts in zero_shot.prompts.items()},
-        "render_settings": info.get("render_settings"),
+        **circumstances(dataset_dir, splits, split, seed=seed, command=command),
+    }
+
+
+def embed_splits(model, processor, splits, split: str, *, seed: int, **options) -> dict[str, SplitFeatures]:
+    """The tested split with its views alone and covered, training and validation; with thumbnails where scans are few enough."""
+    few = max(len(rows) for rows in splits.values()) <= MOST_ROWS
+    tests = {split: {"each_view": True, "occlusion_seed": seed}}
+    return {
+        name: embed_split(
+            model, processor.image_processor, splits[name], thumbnails=few, **tests.get(name, {}), **options
+        )
+        for name in dict.fromkeys([split, "train", "validation"])
+    }
+
+
+def score_views(test: str, classifier: SplitClassifier, features: SplitFeatures, *, seed: int) -> dict:
+    """Scores under the name of the test: from all views, from each alone, from covered ones; and the confusion matrix."""
+
+    def scored(embeds: np.ndarray) -> dict:
+        return score_answers(classifier.answers(features, embeds), classifier.names, seed=seed)
+
+    fused = scored(features.image_embeds)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        test: {key: value for key, value in fused.items() if key != "confusion_matrix"},
+        f"{test}_by_view": {name: brief(scored(embeds)) for name, embeds in features.by_view.items()},
+        f"{test}_half_occluded": brief(scored(features.half_occluded)),
+        f"{test}_same_half_occluded": brief(scored(features.same_half_occluded)),
+        "confusion_matrix": {"labels": classifier.names, "counts": fused["confusion_matrix"]},
+    }
+
+
+def score_answers(answers: Answers, names: Sequence[str], *, seed: int) -> dict:
+    """`score` of what a classifier of these names says."""
+    return score(answers.labels, answers.guesses, answers.subjects, names, seed=seed, scores=answers.logits)
+
+
+def audit(classifier: SplitClassifier, rows, features: SplitFeatures, *, seed: int) -> dict:
+    """Of the tested rows (`datasets.Dataset`): who is classified worse, and what later data are compared with."""
+    answers = classifier.answers(features, features.image_embeds)
+    groups = {name: [rows[name][row] for row in answers.rows] for name in ATTRIBUTES}
+    return {
+        "fairness": fairness_audit(answers.guesses == answers.labels, answers.subjects, groups, seed=seed),
+        "drift_baseline": describe(**observe(features, classifier), seed=seed),
+    }
+
+
+def tested_meshes(meshes: str | Path | None, rows) -> dict | None:
+    """The mesh files of the labelled rows, found before anything is computed; `None` if no folder is given."""
+    if meshes is None:
+        return None
+    return find_meshes(meshes, [name for name, label in zip(rows["id"], rows["expression"], strict=True) if label >= 0])
+
+
+def corrupt(
+    model,
+    processor,
+    rows,
+    features: SplitFeatures,
+    classifier: SplitClassifier,
+    *,
+    views: bool,
+    files: Mapping[str, Path] | None,
+    seed: int,
+    **options,
+) -> dict:
+    """The tests of robustness that were asked for: by corrupted views of the tested rows, by their corrupted meshes."""
+    found = {}
+    if views:
+        chosen = rows.select(choose_rows(features, seed=seed))
+        found["robustness"] = view_robustness(
+            model, processor.image_processor, chosen, classifier, seed=seed, **options
+        )
+    if files is not None:
+        found["mesh_robustness"] = mesh_robustness(
+            model, processor, files, features, classifier, seed=seed, progress=options["progress"]
+        )
+    return found
+
+
+def transfer_leaks(name: str, folder: str | Path, rows, seen: Mapping[str, Sequence[str]] | None) -> list[str]:
+    """A sentence for every way in which the model has met people of another data set's tested rows."""
+    return [f"{name}: {sentence}" for sentence in seen_subjects(dataset_info(folder), rows["subject"], seen or {})]
+
+
+def circumstances(dataset_dir: str | Path, splits, split: str, *, seed: int, command: str) -> dict:
+    """What made the numbers, whatever was tested."""
+    return {
+        "split": split,
+        "seed": seed,
+        "data": {"name": Path(dataset_dir).name, "rows": {name: len(rows) for name, rows in splits.items()}},
+        "render_settings": dataset_info(dataset_dir).get("render_settings"),
         "command": command,
         "environment": environment(),
     }
@@ -192,18 +255,28 @@ def table(results: dict) -> str:
 
 def accuracies(results: dict) -> dict[str, dict[str, float]]:
     """Every accuracy of the results under a readable name, in the order of the report."""
+    test = main_test(results)
+    words = TRANSFER_TESTS[test]
     found = {
-        "zero-shot": results["zero_shot"],
+        words: results[test],
         "nearest neighbours": results.get("knn"),
-        "linear probe": results["linear_probe"],
-        "zero-shot, half of each view covered": results["zero_shot_half_occluded"],
-        "zero-shot, the same half of all covered": results["zero_shot_same_half_occluded"],
+        "linear probe": results.get("linear_probe"),
     }
+    if "wise_ft" in results:
+        found["before fine-tuning (zero-shot)"] = results["wise_ft"]["zero_shot"]["classification"]
+        found["after fine-tuning, not mixed"] = results["wise_ft"]["fine_tuned"]["classification"]
+    found[f"{words}, half of each view covered"] = results[f"{test}_half_occluded"]
+    found[f"{words}, the same half of all covered"] = results[f"{test}_same_half_occluded"]
     found = {name: value for name, value in found.items() if value}
-    found |= {f"zero-shot, {view} view only": value for view, value in results["zero_shot_by_view"].items()}
+    found |= {f"{words}, {view} view only": value for view, value in results[f"{test}_by_view"].items()}
     for data, tests in results["transfer"].items():
         found |= {f"{TRANSFER_TESTS[test]} on {data}": value for test, value in tests.items() if value}
     return {name: value["accuracy"] for name, value in found.items()}
+
+
+def main_test(results: Mapping) -> str:
+    """The key of the scores that the results are about: of prompts, or of a fine-tuned head."""
+    return "zero_shot" if "zero_shot" in results else "classification"
 
 
 def _transfer(model, processor, splits, split, train, probe, probe_names, kinds, language, seed, options) -> dict:
@@ -215,10 +288,7 @@ def _transfer(model, processor, splits, split, train, probe, probe_names, kinds,
         ("zero_shot", features.image_embeds),
         ("zero_shot_normalised", match_statistics(features.image_embeds, train.image_embeds)),
     ):
-        answers = there.answers(features, embeds)
-        found[name] = score(
-            answers.labels, answers.guesses, answers.subjects, there.names, seed=seed, scores=answers.logits
-        )
+        found[name] = score_answers(there.answers(features, embeds), there.names, seed=seed)
     found["linear_probe"] = _score_classifier(probe, features, there, probe_names, seed) if probe else None
     return found
 
@@ -234,7 +304,8 @@ def _score_classifier(
     return score(answers.labels, guesses, answers.subjects, names, seed=seed)
 
 
-def _brief(scored: dict) -> dict:
+def brief(scored: dict) -> dict:
+    """The scores and counts alone."""
     return {key: scored[key] for key in (*METRICS, "top_2", "auroc", "num_scans", "num_subjects") if key in scored}
 
 

@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
     disable_progress_bar()
     if Path(args.out).suffix.lower() not in (".ply", ".glb"):
         raise ValueError(f"{args.out}: colours are written as .ply or .glb")
-    model, processor = load_run(args.model)
+    model, processor = load_run(args.model, needs_texts=True)
     labels = labels_of(args.model, args.labels)
     classes = embed_classes(model, processor.tokenizer, labels)
     image_processor = processor.image_processor

@@ -88,6 +88,26 @@ def predictions_picture(rows: Sequence[Prediction], path: str | Path) -> None:
     save_figure(figure, path)
 
 
+def curve_picture(
+    points: Sequence[tuple[float, float]],
+    path: str | Path,
+    *,
+    x: str,
+    y: str,
+    marked: tuple[float, float] | None = None,
+) -> None:
+    """Draw a curve through `points` under the axes' names `x` and `y`, with one point marked, and save a PNG."""
+    figure = new_figure(4.8, 3.4)
+    axes = figure.add_subplot()
+    axes.plot(*zip(*points, strict=True), color=ACCENT, linewidth=1.6)
+    if marked is not None:
+        axes.plot(*marked, "o", color=INK)
+    axes.set_xlabel(x, color=MUTED)
+    axes.set_ylabel(y, color=MUTED)
+    axes.spines[["top", "right"]].set_visible(False)
+    save_figure(figure, path)
+
+
 def displayable(views: np.ndarray, channels: Sequence[str]) -> np.ndarray:
     """Views as people like to see them: colours as they are, otherwise the clay shading (or first channel) in grey."""
     if tuple(channels) == ("red", "green", "blue"):

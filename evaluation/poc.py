@@ -191,7 +191,7 @@ def main(argv: list[str] | None = None) -> int:
     from modeling_mvfer.hub import load_run  # which imports the evaluation
 
     disable_progress_bar()
-    model, processor = load_run(args.model)
+    model, processor = load_run(args.model, needs_texts=True)
     found = proof_of_concept(model, processor, args.dataset, plan, meshes=args.meshes)
     found["command"] = "mvfer poc " + shlex.join(sys.argv[2:] if argv is None else argv)
     out = Path(args.out)

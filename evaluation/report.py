@@ -23,7 +23,7 @@ def report_page(results: Mapping, *, pictures: Sequence[tuple[bytes, str]] = ())
     """The whole report.
 
     Args:
-        results: of `evaluate_run`.
+        results: of `evaluate_run` or `evaluate_classifier`.
         pictures: PNG files with a caption each; leave out those of faces where these must not be shown.
     Returns:
         `str`: a self-contained HTML document.
@@ -31,14 +31,14 @@ def report_page(results: Mapping, *, pictures: Sequence[tuple[bytes, str]] = ())
     first, *others = remarks(results) or ["No remark."]
     title = f"{results['data']['name']}: can these scores be trusted?"
     parts = [
-        verdict(f"Zero-shot accuracy {interval(results['zero_shot']['accuracy'])}", first),
+        verdict(f"Accuracy {interval(main_scores(results)['accuracy'])}", first),
         *(paragraph(line) for line in others),
         paragraph(LEGAL, muted=True),
         heading("Accuracy"),
         paragraph(_setting(results), muted=True),
         table(("test", "accuracy, 95 %"), [(name, interval(value)) for name, value in accuracies(results).items()]),
         heading("Each class"),
-        _classes(results["zero_shot"]["per_class"]),
+        _classes(main_scores(results)["per_class"]),
     ]
     for name, section in SECTIONS.items():
         if results.get(name):
@@ -47,8 +47,13 @@ def report_page(results: Mapping, *, pictures: Sequence[tuple[bytes, str]] = ())
     return page(title, *parts, *_making(results))
 
 
+def main_scores(results: Mapping) -> Mapping:
+    """Of all views together: zero-shot, or a fine-tuned classifier's."""
+    return results["zero_shot"] if "zero_shot" in results else results["classification"]
+
+
 def _setting(results: Mapping) -> str:
-    subjects, scans = results["zero_shot"]["num_subjects"], results["zero_shot"]["num_scans"]
+    subjects, scans = main_scores(results)["num_subjects"], main_scores(results)["num_scans"]
     text = ", ".join(source.replace("_", " ") for source in results["supervision"])
     return (
         f"{scans} scans of {subjects} people, split {results['split']!r}; intervals resample people. Chance is "
@@ -202,15 +207,14 @@ def _prompts(audit: Mapping) -> list[str]:
 
 
 def _making(results: Mapping) -> list[str]:
-    prompts = [(label, "; ".join(texts)) for label, texts in results["prompts"].items()]
-    listed = "".join(paragraph(f"{label}: {texts}", muted=True) for label, texts in prompts)
+    prompts = results.get("prompts", {})  # a fine-tuned classifier reads none
+    listed = [paragraph(f"Prompts of {label}: {'; '.join(texts)}", muted=True) for label, texts in prompts.items()]
     versions = ", ".join(f"{name} {version}" for name, version in results["environment"].items())
     return [
         heading("How this was made"),
         code(results["command"]),
         paragraph(f"Seed {results['seed']}. {versions}.", muted=True),
-        paragraph("The prompts:", muted=True),
-        listed,
+        *listed,
     ]
 
 

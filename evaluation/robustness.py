@@ -1,6 +1,6 @@
 """How fast does a model get worse? Severity curves over named corruptions, every subset of views, and one number.
 
-In go a model, labelled scans (stored views, or mesh files) and a zero-shot classifier of them; out come accuracies per
+In go a model, labelled scans (stored views, or mesh files) and a classifier of them; out come accuracies per
 corruption and grade, with intervals. The one number is the accuracy kept: the mean over grades, relative to clean scans;
 over all corruptions, the mean.
 Source: severity grades and their mean as in Hendrycks & Dietterich 2019, arXiv:1903.12261; differs: accuracy kept, not error
@@ -19,7 +19,7 @@ from evaluation.features import SplitFeatures, embed_changed, embed_views
 from evaluation.mesh_corruptions import MESH_CORRUPTIONS, framed_scene, render_scene
 from evaluation.metrics import Interval, bootstrap_mean, bootstrap_weights
 from evaluation.view_corruptions import SEVERITIES, VIEW_CORRUPTIONS, applicable, drop_frames
-from evaluation.zero_shot import ZeroShot
+from evaluation.zero_shot import SplitClassifier
 from processing.cameras_mvfer import view_name
 from processing.meshes_mvfer import MESH_SUFFIXES, load_mesh
 
@@ -42,7 +42,7 @@ def view_robustness(
     model,
     image_processor,
     split,
-    zero_shot: ZeroShot,
+    classifier: SplitClassifier,
     *,
     seed: int,
     batch_size: int = 64,
@@ -51,14 +51,14 @@ def view_robustness(
     """Corrupt the stored views of a split.
 
     Args:
-        split (`datasets.Dataset`): labelled rows; zero_shot: the classifier.
+        split (`datasets.Dataset`): labelled rows; classifier: of the data set.
         seed (`int`): of the corruptions: row, corruption and grade decide, so a smaller split is changed alike.
     Returns:
         `dict`: num_scans, num_subjects, clean, corruptions (see `summarise`), accuracy_kept, view_subsets (names joined by
         " + " to `{"mean", "low", "high"}`).
     """
     channels, ids = image_processor.channels, list(map(str, split["id"]))
-    labels = zero_shot.classes_of(np.array(split["expression"]))
+    labels = classifier.classes_of(np.array(split["expression"]))
     changes: dict[str, Callable[[dict, int], dict]] = {CLEAN: lambda sample, row: sample}
     for name, severity in itertools.product(applicable(channels), SEVERITIES):
         changes[f"{name}:{severity}"] = _view_change(name, severity, ids, channels, seed)
@@ -68,7 +68,7 @@ def view_robustness(
     changes |= {f"views:{name}": _keep_views(places) for name, places in subsets.items()}
     options = {"batch_size": batch_size, "progress": progress}
     correct = {
-        name: zero_shot.predict(embeds) == labels
+        name: classifier.predict(embeds) == labels
         for name, embeds in embed_changed(model, image_processor, split, changes, **options).items()
     }
     subjects = list(map(str, split["subject"]))
@@ -81,7 +81,7 @@ def mesh_robustness(
     processor,
     files: Mapping[str, Path],
     features: SplitFeatures,
-    zero_shot: ZeroShot,
+    classifier: SplitClassifier,
     *,
     seed: int,
     progress: bool = True,
@@ -89,13 +89,13 @@ def mesh_robustness(
     """Corrupt scans before they are rendered.
 
     Args:
-        files: id to mesh file, from `find_meshes`; features: of the split with these rows; zero_shot: the classifier.
+        files: id to mesh file, from `find_meshes`; features: of the split with these rows; classifier: of the data set.
     Returns:
         `dict`: num_scans, num_subjects, clean, corruptions, accuracy_kept.
     """
     settings = processor.image_processor.render_settings
     place = {name: row for row, name in enumerate(features.ids)}
-    truth = {name: zero_shot.classes_of(features.labels[[place[name]]])[0] for name in files}
+    truth = {name: classifier.classes_of(features.labels[[place[name]]])[0] for name in files}
     changes = list(itertools.product(MESH_CORRUPTIONS, SEVERITIES))
     correct: dict[str, list[bool]] = {name: [] for name in [CLEAN, *(f"{n}:{s}" for n, s in changes)]}
     for name, file in tqdm(files.items(), desc="meshes", unit="scan", disable=None if progress else True):
@@ -103,7 +103,7 @@ def mesh_robustness(
         scene = framed_scene(mesh.vertices, mesh.faces)
         scenes = [scene] + [MESH_CORRUPTIONS[n](scene, s, _rng(seed, name, n)) for n, s in changes]
         rendered = [render_scene(one, settings) for one in scenes]
-        found = zero_shot.predict(
+        found = classifier.predict(
             embed_views(model, processor.image_processor, *map(list, zip(*rendered, strict=True)))
         )
         for key, guess in zip(correct, found, strict=True):

@@ -3,6 +3,7 @@
 In go embeddings of scans and of the class prompts; out come predicted classes. Labels serve to score, never to predict.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -58,11 +59,11 @@ def present_classes(*splits) -> list[str]:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a zero-shot classifier says of labelled scans.
+    """What a classifier says of labelled scans.
 
     Attributes:
         rows (`(n,)`): their positions in the split.
-        logits (`(n, K)`), labels (`(n,)`): of the classes that occur in the data set, 0 to K - 1.
+        logits (`(n, K)`), labels (`(n,)`): of the classifier's names, 0 to K - 1.
         subjects (`n` strings).
     """
 
@@ -77,16 +78,44 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class ZeroShot:
-    """A model's zero-shot classifier for one data set.
+class SplitClassifier(ABC):
+    """A classifier for the scans of one data set.
 
     Attributes:
-        names: the `K` classes that occur there, in the data set's order; every_name: all that its labels count.
-        prompts (name to texts), embeds (name to `(P_k, D)`), scale (`float`).
+        names: the `K` classes that it tells apart; every_name: all that the data set's labels count.
     """
 
     names: list[str]
     every_name: list[str]
+
+    @abstractmethod
+    def logits(self, embeds: np.ndarray) -> np.ndarray:
+        """Of every class, `(n, D)` to `(n, K)`, in the order of `names`."""
+
+    def classes_of(self, labels: np.ndarray) -> np.ndarray:
+        """The data set's labels `(n,)`, none of them unknown, as positions in `names`."""
+        return np.array([self.names.index(self.every_name[label]) for label in labels], dtype=int)
+
+    def predict(self, embeds: np.ndarray) -> np.ndarray:
+        """`(n, D)` to `(n,)`: positions in `names`."""
+        return self.logits(embeds).argmax(-1)
+
+    def answers(self, features: SplitFeatures, embeds: np.ndarray) -> Answers:
+        """Of the scans that have a label and, in `embeds` `(n, D)`, no missing view."""
+        rows = np.flatnonzero((features.labels >= 0) & np.isfinite(embeds).all(1))
+        subjects = [features.subjects[row] for row in rows]
+        return Answers(rows, self.logits(embeds[rows]), self.classes_of(features.labels[rows]), subjects)
+
+
+@dataclass(frozen=True)
+class ZeroShot(SplitClassifier):
+    """A model's zero-shot classifier for one data set.
+
+    Attributes:
+        names: the `K` classes that occur there, in the data set's order.
+        prompts (name to texts), embeds (name to `(P_k, D)`), scale (`float`).
+    """
+
     prompts: dict[str, list[str]]
     embeds: dict[str, torch.Tensor]
     scale: float
@@ -102,19 +131,8 @@ class ZeroShot:
         embeds = embed_classes(model, tokenizer, names, kinds=kinds, language=language)
         return cls(names, every_name, prompts, embeds, logit_scale(model))
 
-    def classes_of(self, labels: np.ndarray) -> np.ndarray:
-        """The data set's labels `(n,)`, none of them unknown, as positions in `names`."""
-        return np.array([self.names.index(self.every_name[label]) for label in labels], dtype=int)
-
-    def predict(self, embeds: np.ndarray) -> np.ndarray:
-        """`(n, D)` to `(n,)`: positions in `names`."""
-        return predict(embeds, self.embeds, scale=self.scale)
-
-    def answers(self, features: SplitFeatures, embeds: np.ndarray) -> Answers:
-        """Of the scans that have a label and, in `embeds` `(n, D)`, no missing view."""
-        rows = np.flatnonzero((features.labels >= 0) & np.isfinite(embeds).all(1))
-        logits = logits_of(embeds[rows], self.embeds, scale=self.scale)
-        return Answers(rows, logits, self.classes_of(features.labels[rows]), [features.subjects[row] for row in rows])
+    def logits(self, embeds: np.ndarray) -> np.ndarray:
+        return logits_of(embeds, self.embeds, scale=self.scale)
 
 
 def zero_shot_score(model, processor, split, *, kinds: Sequence[str] | None = None, language: str = "en") -> float:

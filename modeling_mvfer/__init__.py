@@ -1,10 +1,17 @@
-"""MVFER's model. Importing this package makes it known to the Auto classes and pipelines of `transformers`.
+"""MVFER's models. Importing this package makes them known to the Auto classes and pipelines of `transformers`.
 
-The model knows nothing of `processing`, which registers its own classes when it is imported.
+The models know nothing of `processing`, which registers its own classes when it is imported.
 """
 
-from transformers import AutoConfig, AutoModel, AutoModelForZeroShotImageClassification
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForImageClassification,
+    AutoModelForZeroShotImageClassification,
+)
 
+from .classification_mvfer import MVFERClassifierOutput, MVFERForFaceClassification
+from .classification_pipeline_mvfer import MeshClassificationPipeline
 from .configuration_mvfer import MVFERConfig
 from .modeling_mvfer import MVFERImageOutput, MVFERModel, MVFEROutput
 from .pipeline_mvfer import ZeroShotMeshClassificationPipeline
@@ -12,15 +19,20 @@ from .stream_mvfer import MVFERStream
 
 MVFERConfig.register_for_auto_class()
 MVFERModel.register_for_auto_class("AutoModel")
+MVFERForFaceClassification.register_for_auto_class("AutoModelForImageClassification")
 AutoConfig.register("mvfer", MVFERConfig, exist_ok=True)
 AutoModel.register(MVFERConfig, MVFERModel, exist_ok=True)
 AutoModelForZeroShotImageClassification.register(MVFERConfig, MVFERModel, exist_ok=True)
+AutoModelForImageClassification.register(MVFERConfig, MVFERForFaceClassification, exist_ok=True)
 
 __all__ = [
+    "MVFERClassifierOutput",
     "MVFERConfig",
+    "MVFERForFaceClassification",
     "MVFERImageOutput",
     "MVFERModel",
     "MVFEROutput",
     "MVFERStream",
+    "MeshClassificationPipeline",
     "ZeroShotMeshClassificationPipeline",
 ]

@@ -10,7 +10,7 @@ from pathlib import Path
 import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from evaluation.evaluate import accuracies
+from evaluation.evaluate import accuracies, main_test
 from evaluation.remarks import remarks
 
 TEMPLATE = Path(__file__).parents[1] / "model_card.md"
@@ -21,6 +21,7 @@ SUPERVISION = {
     "label_prompts": "prompts that name the emotion of each scan. This is supervision by labels",
     "pseudo": "prompts that the model assigned itself to unlabelled scans; of those no text and no label was used",
     "none": "no texts: these scans took part in the cross-view objective only",
+    "labels": "fine-tuned on labels of the expressions, from a model that had learnt from texts or from scratch",
 }
 
 
@@ -28,7 +29,8 @@ def model_card(model, processor, *, results: Mapping | None = None, datasets: Se
     """Write the card.
 
     Args:
-        results: from `evaluate_run`, or `None` for a model that was not tested, which the card then says.
+        results: from `evaluate_run` or `evaluate_classifier`, or `None` for a model that was not tested; the card says
+            so.
         datasets: the `dataset_info` of every training set; name, source and license are shown.
     Returns:
         `str`: Markdown with YAML metadata; every number comes from `results`.
@@ -42,7 +44,8 @@ def model_card(model, processor, *, results: Mapping | None = None, datasets: Se
     render = processor.image_processor.render_settings
     supervision = results["supervision"] if results else []
     variables = {
-        "card_data": _card_data(results, datasets).to_yaml(),
+        "card_data": _card_data(model, results, datasets).to_yaml(),
+        "labels": _labels(model),
         "title": "MVFER",
         "parameters": f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}",
         "views": [_view(angles) for angles in render.view_angles_deg],
@@ -53,6 +56,7 @@ def model_card(model, processor, *, results: Mapping | None = None, datasets: Se
         ],
         "supervision": [SUPERVISION.get(kind, kind) for kind in supervision],
         "results": results,
+        "tested": results and results[main_test(results)],
         "temperature": model.config.score_temperature,
         "abstain_below": model.config.abstain_below,
         "fairness_audited": any("groups" in one for one in (results or {}).get("fairness", {}).values()),
@@ -67,30 +71,36 @@ def model_card(model, processor, *, results: Mapping | None = None, datasets: Se
     return str(ModelCard(text))
 
 
-def _card_data(results: Mapping | None, datasets: Sequence[Mapping]) -> ModelCardData:
+def _labels(model) -> list[str]:
+    """The classes of a fine-tuned model; none for one that takes any text."""
+    return list(model.config.id2label.values()) if hasattr(model, "head") else []
+
+
+def _card_data(model, results: Mapping | None, datasets: Sequence[Mapping]) -> ModelCardData:
     permissive = datasets and all(str(info.get("license", "")).lower() in PERMISSIVE for info in datasets)
     licence = {"license": "apache-2.0"} if permissive else {"license": "other", "license_name": "see-training-data"}
     evaluated = {}
     if results:
-        evaluated = {"model_name": "MVFER", "eval_results": _eval_results(results), "metrics": ["accuracy"]}
+        scores = _eval_results(results, "image-classification" if _labels(model) else "zero-shot-image-classification")
+        evaluated = {"model_name": "MVFER", "eval_results": scores, "metrics": ["accuracy"]}
     return ModelCardData(
         library_name="transformers",
-        pipeline_tag="zero-shot-image-classification",
-        language=results["language"] if results else None,
+        pipeline_tag="image-classification" if _labels(model) else "zero-shot-image-classification",
+        language=results.get("language") if results else None,
         tags=["mvfer", "facial-expression-recognition", "multi-view", "3d", "4d", "clip"],
         **licence,
         **evaluated,
     )
 
 
-def _eval_results(results: Mapping) -> list[EvalResult]:
+def _eval_results(results: Mapping, task: str) -> list[EvalResult]:
     found = []
     for name, value in accuracies(results).items():
         test, _, other = name.partition(" on ")
         data = other or results["data"]["name"]
         found.append(
             EvalResult(
-                task_type="zero-shot-image-classification",
+                task_type=task,
                 task_name=test,
                 dataset_type=data,
                 dataset_name=data,

@@ -68,27 +68,26 @@ def predict(args: argparse.Namespace) -> int:
     import torch
     from transformers.utils.logging import disable_progress_bar
 
-    from evaluation.zero_shot import class_prompts, embed_classes
+    from evaluation.classifiers import classifier_of
     from modeling_mvfer.hub import load_run
-    from modeling_mvfer.zeroshot_mvfer import is_calibrated, why_not_calibrated
+    from modeling_mvfer.zeroshot_mvfer import why_not_calibrated
 
     disable_progress_bar()
     model, processor = load_run(args.model)
     if args.up_axis:
         processor.image_processor.up_axis = args.up_axis
+    if hasattr(model, "head") and (args.labels or args.prompts or args.language != "en"):
+        known = ", ".join(model.config.id2label.values())
+        raise ValueError(f"{args.model} was fine-tuned on {known}; leave out --labels, --prompts and --language")
     labels = labels_of(args.model, args.labels)
-    classes = embed_classes(model, processor.tokenizer, labels, kinds=args.prompts, language=args.language)
-    texts = class_prompts(model.config, labels, kinds=args.prompts, language=args.language)
-    calibrated = is_calibrated(model.config, texts)
-    if not calibrated:
+    classifier = classifier_of(model, processor.tokenizer, labels, kinds=args.prompts, language=args.language)
+    if not classifier.calibrated:
         print(f"mvfer: {why_not_calibrated(model.config)}", file=sys.stderr)
     drawn, failures = [], 0
     for mesh in args.meshes:
         try:
             with torch.no_grad():
-                row, drawing = _predict_one(
-                    mesh, model, processor, classes, calibrated=calibrated, draw=args.picture is not None
-                )
+                row, drawing = _predict_one(mesh, model, processor, classifier, draw=args.picture is not None)
         except (ValueError, OSError) as error:
             failures += 1
             row = {"input": mesh, "error": _one_line(error)}
@@ -114,7 +113,7 @@ def watch(args: argparse.Namespace) -> int:
     disable_progress_bar()
     if not args.fps > 0:
         raise ValueError(f"--fps should be positive, got {args.fps}")
-    model, processor = load_run(args.model)
+    model, processor = load_run(args.model, needs_texts=True)
     if args.up_axis:
         processor.image_processor.up_axis = args.up_axis
     options = {"window_s": args.window_s, "prompt_kinds": args.prompts, "language": args.language}
@@ -152,19 +151,18 @@ def labels_of(model: str, asked: list[str] | None) -> list[str]:
     return list(EXPRESSIONS)
 
 
-def _predict_one(mesh: str, model, processor, classes: dict, *, calibrated: bool, draw: bool):
+def _predict_one(mesh: str, model, processor, classifier, *, draw: bool):
     """The row of one scan, and what to draw of it if asked."""
     import torch
 
-    from modeling_mvfer.zeroshot_mvfer import class_logits, class_scores
+    from modeling_mvfer.zeroshot_mvfer import class_scores
 
     inputs = processor(meshes=[mesh], return_tensors="pt").to(model.device)
     output = model.get_image_features(**inputs)
     embeds = torch.nn.functional.normalize(output.pooler_output.float(), dim=-1)
-    logits = class_logits(embeds, classes, scale=model.logit_scale.exp())
-    values, (abstain,) = class_scores(logits, model.config, calibrated=calibrated)
-    scores = dict(zip(classes, values[0].tolist(), strict=True))
-    row = _row(mesh, scores) | {"abstain": abstain, "calibrated": calibrated}
+    values, (abstain,) = class_scores(classifier.logits(embeds), model.config, calibrated=classifier.calibrated)
+    scores = dict(zip(classifier.labels, values[0].tolist(), strict=True))
+    row = _row(mesh, scores) | {"abstain": abstain, "calibrated": classifier.calibrated}
     if not draw:
         return row, None
 

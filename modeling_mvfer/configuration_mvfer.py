@@ -79,10 +79,13 @@ class MVFERConfig(CLIPConfig):
         prompt_kinds (`list[str]`, defaults to both): prompts that describe a class: `"actions"` of the face, `"names"` of the
             emotion, or both. A model that never read a name knows actions only.
         prompt_wordings (`int`, *optional*): how many wordings of the actions the model knows; default all of the bank.
+        rows_per_class (`list[int]`, *optional*): of a classifier, rows of its head per label; default one each.
+        class_weights (`list[float]`, *optional*): of a classifier, weights of its labels in the loss.
         score_temperature (`float`, *optional*): divides the logits of classes before the softmax, so that scores mean what
             they say; `None` if the model is not calibrated.
         abstain_below (`float`, *optional*): a best score below it is better left to people; `None` if no threshold is known.
-        calibrated_prompts (`str`, *optional*): `zeroshot_mvfer.prompts_key` of the classes that both were found for.
+        calibrated_prompts (`str`, *optional*): `zeroshot_mvfer.prompts_key` of the classes that both were found for; a
+            classifier, whose classes are its own, has none.
         initializer_range (`float`, defaults to 0.02): standard deviation of the new linear layers.
     Raises:
         ValueError: on unknown choices, negative weights, angles that are not (yaw, pitch), a stem that does not fit, or a
@@ -120,6 +123,8 @@ class MVFERConfig(CLIPConfig):
     projector_size: int = 512
     prompt_kinds: list | tuple = ("actions", "names")
     prompt_wordings: int | None = None
+    rows_per_class: list | tuple | None = None
+    class_weights: list | tuple | None = None
     score_temperature: float | int | None = None
     abstain_below: float | int | None = None
     calibrated_prompts: str | None = None
@@ -142,6 +147,10 @@ class MVFERConfig(CLIPConfig):
             number = isinstance(value, int | float) and 0 <= value < math.inf
             if not number or (value == 0 and name in POSITIVE):
                 raise ValueError(f"{name} must be a number, {least}, got {value!r}")
+        for name, least in (("rows_per_class", 1), ("class_weights", 0)):
+            values = getattr(self, name)
+            if values is not None and not all(isinstance(v, int | float) and least <= v < math.inf for v in values):
+                raise ValueError(f"{name} must be numbers, at least {least}, got {values!r}")
         if self.temporal_layers and self.projection_dim % self.temporal_heads:
             raise ValueError(
                 f"projection_dim must be a multiple of temporal_heads, got {self.projection_dim} and {self.temporal_heads}"

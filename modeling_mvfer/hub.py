@@ -17,6 +17,8 @@ from transformers.dynamic_module_utils import custom_object_save
 
 from evaluation.leakage import SEEN_FILE, load_subjects_seen
 from modeling_mvfer.card import model_card
+from modeling_mvfer.classification_mvfer import MVFERForFaceClassification
+from modeling_mvfer.classification_pipeline_mvfer import CLASSIFICATION_TASK, MeshClassificationPipeline
 from modeling_mvfer.configuration_mvfer import MVFERConfig
 from modeling_mvfer.modeling_mvfer import MVFERModel
 from modeling_mvfer.pipeline_mvfer import TASK, ZeroShotMeshClassificationPipeline
@@ -25,6 +27,20 @@ from processing.processing_mvfer import MVFERProcessor
 
 PUBLISHED = ["*.py", "*.json", "*.jsonl", "*.txt", "*.safetensors", "*.png", "README.md"]
 KEPT_AT_HOME = ["checkpoints/*", ".*"]
+EXPORTS = {  # model class: its auto classes, the first of which `transformers` writes itself; its pipeline; further code
+    MVFERModel: (
+        ("AutoModel", "AutoModelForZeroShotImageClassification"),
+        TASK,
+        ZeroShotMeshClassificationPipeline,
+        (MVFERStream,),
+    ),
+    MVFERForFaceClassification: (
+        ("AutoModelForImageClassification",),
+        CLASSIFICATION_TASK,
+        MeshClassificationPipeline,
+        (),
+    ),
+}
 
 
 def save_run(
@@ -44,7 +60,7 @@ def save_run(
 
     Args:
         folder: the run's folder; made if it does not exist.
-        results (mapping, *optional*): from `evaluation.evaluate.evaluate_run`; written as `results.json`, shown in the
+        results (mapping, *optional*): from `evaluate_run` or `evaluate_classifier`; written as `results.json`, shown in the
             card.
         datasets (*optional*): the `dataset_info` of every data set that the model was trained on, for the card.
         train_config (mapping, *optional*): the recipe, written as `train_config.json`.
@@ -86,7 +102,7 @@ def set_calibration(config: MVFERConfig, calibration: Mapping) -> None:
     """Take temperature, threshold and prompts of a configuration from `results["calibration"]`: none if it has none."""
     config.score_temperature = calibration.get("temperature")
     config.abstain_below = calibration.get("abstain_below")
-    config.calibrated_prompts = None if config.score_temperature is None else calibration["prompts_key"]
+    config.calibrated_prompts = None if config.score_temperature is None else calibration.get("prompts_key")
 
 
 def store_calibration(folder: str | Path, calibration: Mapping, *, chosen_on: Iterable[str]) -> None:
@@ -107,7 +123,7 @@ def store_calibration(folder: str | Path, calibration: Mapping, *, chosen_on: It
     config |= {
         "score_temperature": calibration["temperature"],
         "abstain_below": calibration["abstain_below"],
-        "calibrated_prompts": calibration["prompts_key"],
+        "calibrated_prompts": calibration.get("prompts_key"),  # a classifier has none
     }
     for name, content in (
         (SEEN_FILE, seen | {"chosen_on": sorted({*seen["chosen_on"], *chosen_on})}),
@@ -118,17 +134,28 @@ def store_calibration(folder: str | Path, calibration: Mapping, *, chosen_on: It
         os.replace(staged, path.with_name(name))
 
 
-def load_run(folder: str | Path) -> tuple[MVFERModel, MVFERProcessor]:
+def load_run(folder: str | Path, *, needs_texts: bool = False) -> tuple[MVFERModel, MVFERProcessor]:
     """Load what `save_run` wrote, in evaluation mode; `folder` may also be a repository on the Hub.
 
+    Args:
+        needs_texts (`bool`): refuse a fine-tuned classifier, which compares no texts.
+    Returns:
+        model and processor; the model is an `MVFERForFaceClassification` if a fine-tuned one was saved.
     Raises:
-        ValueError: if a local folder is named that holds no model.
+        ValueError: if a local folder is named that holds no model, or a classifier where texts are needed.
     """
     path = Path(folder)
     looks_local = path.exists() or len(path.parts) != 2 or path.is_absolute()
     if looks_local and not (path / "config.json").is_file():
         raise ValueError(f"{folder}: no config.json there; expected the folder of a finished run")
-    return MVFERModel.from_pretrained(folder).eval(), MVFERProcessor.from_pretrained(folder)
+    config = MVFERConfig.from_pretrained(folder)
+    is_classifier = MVFERForFaceClassification.__name__ in (config.architectures or ())
+    if is_classifier and needs_texts:
+        raise ValueError(
+            f"{folder}: a fine-tuned classifier, which compares no texts; pass the MVFERModel that it was made from"
+        )
+    model_class = MVFERForFaceClassification if is_classifier else MVFERModel
+    return model_class.from_pretrained(folder, config=config).eval(), MVFERProcessor.from_pretrained(folder)
 
 
 def push_run(folder: str | Path, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
@@ -161,27 +188,26 @@ def push_run(folder: str | Path, repo_id: str, *, private: bool = True, token: s
 
 def _write_model(folder: Path, model: MVFERModel, processor: MVFERProcessor) -> None:
     model_class, processor_class, image_class = type(model), type(processor), type(processor.image_processor)
-    model_class.register_for_auto_class("AutoModel")
+    auto_classes, task, pipeline_class, further = EXPORTS.get(model_class, EXPORTS[MVFERModel])
+    model_class.register_for_auto_class(auto_classes[0])
     model_class.config_class.register_for_auto_class()
     processor_class.register_for_auto_class()
     image_class.register_for_auto_class()
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    pipeline_class = ZeroShotMeshClassificationPipeline
-    for further in (pipeline_class, MVFERStream):
-        custom_object_save(further, folder)
+    for code in (pipeline_class, *further):
+        custom_object_save(code, folder)
 
     # `register_for_auto_class` knows one auto class per class; the stock pipelines ask for more.
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["auto_map"] = {
         "AutoConfig": _reference(model_class.config_class),
-        "AutoModel": _reference(model_class),
-        "AutoModelForZeroShotImageClassification": _reference(model_class),
+        **dict.fromkeys(auto_classes, _reference(model_class)),
         "AutoProcessor": _reference(processor_class),
         "AutoImageProcessor": _reference(image_class),
     }
     config["custom_pipelines"] = {
-        TASK: {"impl": _reference(pipeline_class), "pt": ["AutoModel"], "type": "multimodal", "default": {}}
+        task: {"impl": _reference(pipeline_class), "pt": [auto_classes[0]], "type": "multimodal", "default": {}}
     }
     _write_json(folder / "config.json", config)
 

@@ -11,12 +11,14 @@ from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils import logging
 
+from .adaptive_views_mvfer import adaptive_logits, check_adaptive
 from .zeroshot_mvfer import (
+    abstains,
     class_embeddings,
     class_logits,
     class_prompts,
-    class_scores,
     is_calibrated,
+    temperature_of,
     why_not_calibrated,
 )
 
@@ -26,65 +28,13 @@ TASK = "zero-shot-mesh-classification"
 INPUTS = 'a mesh (path or object), {"frames": [...], "fps": 25.0}, {"images": [one per view]}, or a photo'
 
 
-class ZeroShotMeshClassificationPipeline(Pipeline):
-    """Classify face scans, sequences of them, or views, among labels given in the call.
-
-    ```python
-    classify = pipeline("zero-shot-mesh-classification", model=folder, trust_remote_code=True)
-    classify("face.obj", candidate_labels=["happiness", "disgust"])
-    # [{"score": 0.93, "label": "happiness", "abstain": False}, {"score": 0.07, "label": "disgust", "abstain": False}]
-    ```
-    """
+class MeshPipeline(Pipeline):
+    """What the pipelines of this package share: from a mesh, a sequence, views or a photo to logits and ranked labels."""
 
     _load_processor = True
     _load_image_processor = False
     _load_feature_extractor = False
     _load_tokenizer = False
-
-    def __call__(self, inputs, *, candidate_labels: Sequence[str], prompts: Mapping | None = None, **kwargs):
-        """Classify one input, or a list of them.
-
-        Args:
-            inputs: a mesh (path, `Mesh`, or dict with vertices and faces); a sequence `{"frames": [...], "fps": 25.0}`;
-                views `{"images": [...], "view_angles_deg": [...]}` (angles optional); or a PIL image, which is one
-                view. A list is a batch: one result per item, in order.
-            candidate_labels (`list[str]`): at least one label; any text.
-            prompts (`dict` of label to `list[str]`, *optional*): descriptions to use instead of the processor's, for
-                some or all labels.
-            prompt_kinds (`list[str]`, *optional*): the processor's prompts to use, "actions" or "names" or both;
-                default the model's `config.prompt_kinds`.
-            language (`str`, *optional*): of the processor's prompts, "en" or "ja".
-            num_frames (`int`, *optional*): frames taken of a sequence; default the processor's.
-            batch_size (`int`, *optional*): inputs of equal shape that go through the model together.
-        Returns:
-            `list[dict]` with "score" (probabilities that sum to 1), "label" and "abstain", best first; a list of these for a
-            list. "abstain", the same in all rows of an input, is true where the scan is better left to people. It is
-            `None` if the model was not calibrated for these labels and prompts; a warning then says so once.
-        Raises:
-            ValueError: if there are no labels, or an input cannot be understood; the message names it.
-        """
-        options = {
-            "kinds": kwargs.pop("prompt_kinds", None),
-            "language": kwargs.pop("language", "en"),
-            "prompts": prompts,
-        }
-        texts = class_prompts(self.processor, self.model.config, candidate_labels, **options)
-        with self.device_placement():
-            embeds = class_embeddings(self.model, self.processor.tokenizer, texts)
-        calibrated = is_calibrated(self.model.config, texts)
-        if not calibrated:
-            logger.warning_once(why_not_calibrated(self.model.config))
-        if isinstance(inputs, (list, tuple)):
-            inputs = list(inputs)
-            if not inputs:
-                return []
-        return super().__call__(inputs, class_embeds=embeds, calibrated=calibrated, **kwargs)
-
-    def _sanitize_parameters(self, class_embeds=None, calibrated=False, num_frames=None):
-        preprocess = {} if num_frames is None else {"num_frames": num_frames}
-        forward = {} if class_embeds is None else {"class_embeds": class_embeds}
-        postprocess = {} if class_embeds is None else {"labels": list(class_embeds), "calibrated": calibrated}
-        return preprocess, forward, postprocess
 
     def preprocess(self, inputs, num_frames: int | None = None):
         if isinstance(inputs, Mapping) and "frames" in inputs:
@@ -105,24 +55,111 @@ class ZeroShotMeshClassificationPipeline(Pipeline):
         # A list, so that the base class's collation leaves it alone: samples differ in views and frames.
         return {"sample": [dict(batch)]}
 
-    def _forward(self, model_inputs, class_embeds):
+    def _warn(self, calibrated: bool, temperature: float | None) -> None:
+        """Tell once of scores that are not calibrated, unless the user chose the temperature."""
+        if not calibrated and temperature is None:
+            logger.warning_once(why_not_calibrated(self.model.config))
+
+    def _logits(self, model_inputs, classify, *, calibrated: bool, adaptive_views=None, temperature=None):
+        """`(B, K)` logits divided by the temperature; `classify` maps unit-length embeddings `(B, D)` to logits."""
+        if temperature is None:
+            temperature = temperature_of(self.model.config, calibrated=calibrated)
         samples = [s[0] if isinstance(s, list) else s for s in model_inputs["sample"]]
         shapes = [{name: value.shape for name, value in sample.items()} for sample in samples]
         if all(shape == shapes[0] for shape in shapes):
             batches = [{name: torch.cat([sample[name] for sample in samples]) for name in samples[0]}]
         else:
             batches = samples
-        features = []
+        logits = []
         for batch in batches:
             batch["pixel_values"] = batch["pixel_values"].to(self.model.dtype)
-            features.append(self.model.get_image_features(**batch).pooler_output.float())
-        image_embeds = torch.nn.functional.normalize(torch.cat(features), dim=-1)
-        return {"logits": class_logits(image_embeds, class_embeds, scale=self.model.logit_scale.exp().float())}
+            if adaptive_views is None:
+                features = self.model.get_image_features(**batch).pooler_output.float()
+                logits.append(classify(torch.nn.functional.normalize(features, dim=-1)) / temperature)
+            else:
+                options = {"threshold": adaptive_views, "temperature": temperature}
+                logits.append(adaptive_logits(self.model, classify, batch, **options).logits)
+        return torch.cat(logits)
 
-    def postprocess(self, model_outputs, labels, calibrated):
-        scores, (abstain,) = class_scores(model_outputs["logits"], self.model.config, calibrated=calibrated)
-        ranked = sorted(zip(scores[0].tolist(), labels, strict=True), key=lambda pair: -pair[0])
-        return [{"score": score, "label": label, "abstain": abstain} for score, label in ranked]
+    def _ranked(self, scores, labels: Sequence[str], *, calibrated: bool, temperature: float | None = None):
+        """Rows of "score", "label", "abstain" from `(1, K)` scores, best first; the user's own temperature has no threshold."""
+        (abstain,) = abstains(scores, self.model.config, calibrated=calibrated and temperature is None)
+        pairs = sorted(zip(scores[0].tolist(), labels, strict=True), key=lambda pair: -pair[0])
+        return [{"score": score, "label": label, "abstain": abstain} for score, label in pairs]
+
+
+class ZeroShotMeshClassificationPipeline(MeshPipeline):
+    """Classify face scans, sequences of them, or views, among labels given in the call.
+
+    ```python
+    classify = pipeline("zero-shot-mesh-classification", model=folder, trust_remote_code=True)
+    classify("face.obj", candidate_labels=["happiness", "disgust"])
+    # [{"score": 0.93, "label": "happiness", "abstain": False}, {"score": 0.07, "label": "disgust", "abstain": False}]
+    ```
+    """
+
+    def __call__(self, inputs, *, candidate_labels: Sequence[str], prompts: Mapping | None = None, **kwargs):
+        """Classify one input, or a list of them.
+
+        Args:
+            inputs: a mesh (path, `Mesh`, or dict with vertices and faces); a sequence `{"frames": [...], "fps": 25.0}`;
+                views `{"images": [...], "view_angles_deg": [...]}` (angles optional); or a PIL image, which is one
+                view. A list is a batch: one result per item, in order.
+            candidate_labels (`list[str]`): at least one label; any text.
+            prompts (`dict` of label to `list[str]`, *optional*): descriptions to use instead of the processor's, for
+                some or all labels.
+            prompt_kinds (`list[str]`, *optional*): the processor's prompts to use, "actions" or "names" or both;
+                default the model's `config.prompt_kinds`.
+            language (`str`, *optional*): of the processor's prompts, "en" or "ja".
+            num_frames (`int`, *optional*): frames taken of a sequence; default the processor's.
+            adaptive_views (`float` in 0..1, *optional*): entropy below which no further view is read, see
+                `adaptive_views_mvfer`; default all views.
+            temperature (`float`, *optional*): what the logits are divided by; default the model's `config.score_temperature`
+                if it was calibrated for these labels and prompts, else 1. Nothing is said of abstaining at another.
+            batch_size (`int`, *optional*): inputs of equal shape that go through the model together.
+        Returns:
+            `list[dict]` with "score" (probabilities that sum to 1), "label" and "abstain", best first; a list of these for a
+            list. "abstain", the same in all rows of an input, is true where the scan is better left to people. It is
+            `None` if the model was not calibrated for these labels and prompts; a warning then says so once. Both were found
+            with all views.
+        Raises:
+            ValueError: if there are no labels, or an input cannot be understood; the message names it.
+        """
+        options = {
+            "kinds": kwargs.pop("prompt_kinds", None),
+            "language": kwargs.pop("language", "en"),
+            "prompts": prompts,
+        }
+        texts = class_prompts(self.processor, self.model.config, candidate_labels, **options)
+        with self.device_placement():
+            embeds = class_embeddings(self.model, self.processor.tokenizer, texts)
+        calibrated = is_calibrated(self.model.config, texts)
+        self._warn(calibrated, kwargs.get("temperature"))
+        if isinstance(inputs, (list, tuple)):
+            inputs = list(inputs)
+            if not inputs:
+                return []
+        return super().__call__(inputs, class_embeds=embeds, calibrated=calibrated, **kwargs)
+
+    def _sanitize_parameters(self, class_embeds=None, calibrated=False, num_frames=None, **options):
+        preprocess = {} if num_frames is None else {"num_frames": num_frames}
+        check_adaptive(**options)
+        temperature = {name: value for name, value in options.items() if name == "temperature"}
+        if class_embeds is None:
+            return preprocess, options, temperature
+        forward = {"class_embeds": class_embeds, "calibrated": calibrated, **options}
+        return preprocess, forward, {"labels": list(class_embeds), "calibrated": calibrated, **temperature}
+
+    def _forward(self, model_inputs, class_embeds, **options):
+        scale = self.model.logit_scale.exp().float()
+
+        def classify(image_embeds):
+            return class_logits(image_embeds, class_embeds, scale=scale)
+
+        return {"logits": self._logits(model_inputs, classify, **options)}
+
+    def postprocess(self, model_outputs, labels, **options):
+        return self._ranked(model_outputs["logits"].softmax(-1), labels, **options)
 
 
 PIPELINE_REGISTRY.register_pipeline(

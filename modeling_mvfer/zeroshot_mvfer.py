@@ -149,9 +149,17 @@ def class_scores(logits: Tensor, config, *, calibrated: bool) -> tuple[Tensor, l
     Returns:
         scores (`(B, K)`, rows sum to 1), and per row `True` (better left to people), `False`, or `None` (not known).
     """
-    if not calibrated:
-        return logits.softmax(-1), [None] * len(logits)
-    scores = (logits / config.score_temperature).softmax(-1)
-    if config.abstain_below is None:
-        return scores, [None] * len(logits)
-    return scores, (scores.amax(-1) < config.abstain_below).tolist()
+    scores = (logits / temperature_of(config, calibrated=calibrated)).softmax(-1)
+    return scores, abstains(scores, config, calibrated=calibrated)
+
+
+def temperature_of(config, *, calibrated: bool) -> float:
+    """What logits are divided by before the softmax: the stored temperature, or 1 where the model is not calibrated."""
+    return config.score_temperature if calibrated else 1.0
+
+
+def abstains(scores: Tensor, config, *, calibrated: bool) -> list[bool | None]:
+    """Per row of probabilities `(B, K)` what [`class_scores`] says of abstaining."""
+    if not calibrated or config.abstain_below is None:
+        return [None] * len(scores)
+    return (scores.amax(-1) < config.abstain_below).tolist()

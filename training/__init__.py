@@ -1,1 +1,1 @@
-"""What `train.py` is made of: the recipe, the batches, the checkpoints, the log. Home only; never shipped to the Hub."""
+"""What `train.py` is made of: recipe, tasks, batches, checkpoints, log. Home only; never shipped to the Hub."""

@@ -1,8 +1,11 @@
-"""Is this data fit to train on? Asked once at the start, so that a run does not fail after an hour.
+"""Are this data and this start fit to train on? Asked once at the start, so that a run does not fail after an hour.
 
-Goes in: the opened splits of every data set. Comes out: nothing, or one clear error with the remedy.
+Goes in: the recipe, the opened splits of every data set. Comes out: nothing, or one clear error with the remedy.
 """
 
+from transformers import PretrainedConfig
+
+from modeling_mvfer import MVFERForFaceClassification
 from training.config import TrainConfig
 
 
@@ -20,9 +23,8 @@ def check_data(config: TrainConfig, data_sets: list) -> None:
                 raise ValueError(
                     f"{folder}: split {split!r} is missing or empty; build the data set with more subjects"
                 )
-        texts = config.supervision == "captions" and (
-            config.contrastive_weight or config.view_contrastive_weight or config.phrase_weight
-        )
+        reads = config.stage == "pretrain" and config.supervision == "captions"
+        texts = reads and (config.contrastive_weight or config.view_contrastive_weight or config.phrase_weight)
         silent = sum(not captions for captions in splits["train"]["captions"])
         if texts and silent == len(splits["train"]):
             raise ValueError(
@@ -34,7 +36,7 @@ def check_data(config: TrainConfig, data_sets: list) -> None:
             classes = {label for label in splits[split]["expression"] if label >= 0}
             if len(classes) < 2:
                 raise ValueError(
-                    f"{folder}: {split} rows show {len(classes)} of the expressions; zero-shot accuracy needs at least two. "
+                    f"{folder}: {split} rows show {len(classes)} of the expressions; an accuracy needs at least two. "
                     f"See python -m dataset_scripts.validate {folder}"
                 )
         subjects = {split: set(rows["subject"]) for split, rows in splits.items()}
@@ -43,3 +45,18 @@ def check_data(config: TrainConfig, data_sets: list) -> None:
         )
         if leaked:
             raise ValueError(f"{folder}: subjects {sorted(leaked)[:3]} are in several splits; build the data set again")
+
+
+def check_start(config: TrainConfig) -> None:
+    """Refuse to start from a fine-tuned classifier, whose text tower is gone.
+
+    Raises:
+        ValueError: naming the model and what to pass instead.
+    """
+    if config.model == "small":
+        return
+    found, _ = PretrainedConfig.get_config_dict(config.model)
+    if MVFERForFaceClassification.__name__ in (found.get("architectures") or ()):
+        raise ValueError(
+            f"{config.model}: a fine-tuned classifier; pass --model with the MVFERModel that it was made from"
+        )

@@ -31,6 +31,9 @@ class TrainConfig:
     dataset: list[str] = _help("Folders written by dataset_scripts.build_*; several are trained on together.", [])
     output_dir: str = _help("The run's folder; it becomes the model folder.", "runs/mvfer")
     model: str = _help("'small' trains from scratch; anything else is a CLIP folder or Hub repository.", "small")
+    stage: Literal["pretrain", "finetune"] = _help(
+        "pretrain: learn from captions, no label enters. finetune: learn the expressions from labels.", "pretrain"
+    )
     also_test: list[str] = _help("Further data set folders on which the finished model is tested (transfer).", [])
 
     steps: int = _help("Optimizer steps.", 1500)
@@ -40,7 +43,11 @@ class TrainConfig:
         7,
     )
     gradient_accumulation: int = _help("Batches per optimizer step (adds no contrast partners).", 1)
-    learning_rate: float = _help("Peak learning rate of AdamW; from scratch, Muon's is 30 times that.", 1e-3)
+    learning_rate: float | None = _help(
+        "Peak learning rate of AdamW; from scratch, Muon's is 30 times that. Default 1e-3; to fine-tune a trained model 1e-4, "
+        "and 1e-5 with --method full.",
+        None,
+    )
     weight_decay: float = _help("Decay of matrices; biases, norms and the logit scale have none.", 0.05)
     warmup: float = _help("Fraction of the steps in which the rate rises; a cosine follows.", 0.1)
     clip_norm: float = _help("Largest norm of the gradient.", 1.0)
@@ -103,6 +110,23 @@ class TrainConfig:
     ramp: float = _help("Fraction of the run in which occlusion rises from zero.", 0.5)
     drop_phrases: float = _help("Chance that an action is left out of a caption.", 0.1)
 
+    method: Literal["probe", "full", "lora"] = _help(
+        "Fine-tuning: train the head alone, everything, or the head and low-rank adapters (needs peft; merged at the end).",
+        "full",
+    )
+    head: Literal["prompts", "random"] = _help(
+        "Fine-tuning: how the head starts. prompts: as the zero-shot classifier; from scratch it is always random.",
+        "prompts",
+    )
+    labels_per_class: int = _help("Fine-tuning: labelled training subjects per class, drawn by seed; 0: all.", 0)
+    class_weights: Literal["none", "balanced"] = _help(
+        "Fine-tuning: balanced gives rare classes the same say as frequent ones.", "none"
+    )
+    lora_rank: int = _help("Fine-tuning: rank of the adapters.", 8)
+    wise_ft: bool = _help(
+        "Fine-tuning: export the mixture of start and result (WiSE-FT) that is best on the validation subjects.", False
+    )
+
     eval_every: int = _help("Steps between evaluations on the validation subjects.", 250)
     patience: int = _help("Evaluations without improvement before the run stops early; 0: never.", 0)
     checkpoint_every: int = _help("Steps between checkpoints.", 250)
@@ -113,6 +137,9 @@ class TrainConfig:
     resume: str = _help("'last', or a folder below checkpoints/: go on from there, bit for bit.", "")
 
     def __post_init__(self):
+        if self.learning_rate is None:
+            warm = self.stage == "finetune" and self.model != "small"
+            self.learning_rate = (1e-5 if self.method == "full" else 1e-4) if warm else 1e-3
         if self.supervision == "pseudo":
             self._check_pseudo()
         for name in ("view_dropout", "occlusion", "drop_phrases", "ramp", "warmup"):
@@ -128,17 +155,31 @@ class TrainConfig:
             "checkpoint_every",
             "log_every",
             "keep_checkpoints",
+            "lora_rank",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
+        if self.labels_per_class < 0:
+            raise ValueError(f"labels_per_class must be zero (all) or more, got {self.labels_per_class}")
+        if self.wise_ft and self.head != "prompts":
+            raise ValueError("wise_ft mixes with the zero-shot classifier; pass --head prompts")
+        if self.stage == "finetune" and self.model == "small" and (self.method != "full" or self.wise_ft):
+            raise ValueError(
+                "a model from scratch has nothing to keep: pass --model with a trained model's folder, or --method full "
+                "without --wise_ft to train from scratch"
+            )
         if self.learning_rate <= 0 or self.clip_norm <= 0:
             raise ValueError(
                 f"learning_rate and clip_norm must be positive, got {self.learning_rate}, {self.clip_norm}"
             )
 
     def _check_pseudo(self):
+        if self.stage == "finetune":
+            raise ValueError(
+                "--stage finetune learns from labels; leave out --supervision pseudo and presets that set it"
+            )
         if self.model == "small":
             raise ValueError(
                 "--supervision pseudo needs a model that knows texts: from scratch it cannot say which prompt fits a face. "
@@ -165,8 +206,9 @@ def parse_config(argv: list[str] | None = None) -> TrainConfig:
     parser = HfArgumentParser(
         TrainConfig,
         prog="train.py",
-        description="Train MVFER on rendered views and captions; no emotion label enters training.",
+        description="Train MVFER on rendered views and captions, without labels, or fine-tune it on labels.",
         epilog="Example: accelerate launch train.py --dataset data/anny --output_dir runs/first\n"
+        "Labels: accelerate launch train.py --stage finetune --model runs/first --dataset data/anny --output_dir runs/tuned\n"
         "Again, and on: accelerate launch train.py --config runs/first/train_config.json --resume last",
     )
     parser.add_argument("--config", help="A train_config.json; flags win over it.")
@@ -201,7 +243,7 @@ def _read_recipe(path: Path) -> dict:
         hint = f"did you mean {near[0]!r}?" if near else "see train.py --help for the known ones"
         raise ValueError(f"{path}: unknown key {key!r}; {hint}")
     for f in dataclasses.fields(TrainConfig):
-        value, expected = recipe.get(f.name), f.type
+        value, expected = recipe.get(f.name), float if f.name == "learning_rate" else f.type
         if (
             f.name in recipe
             and expected in (int, float, str)

@@ -35,7 +35,9 @@ class MetricsLog:
         line = {"step": step} | {name: round(value, 6) for name, value in values.items()}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        shown = {name: f"{value:.3g}" for name, value in values.items() if name in ("loss", "validation_zero_shot")}
+        shown = {
+            name: f"{value:.3g}" for name, value in values.items() if name == "loss" or name.startswith("validation")
+        }
         self.bar.set_postfix(shown, refresh=False)
 
     def advance(self) -> None:

@@ -2,8 +2,11 @@
 
 import pytest
 
+from dataset_scripts.schema import load_splits
 from evaluation.evaluate import evaluate_run
+from evaluation.examples import worst_mistakes
 from evaluation.report import SECTIONS, report_page, robustness_figure
+from modeling_mvfer import cli
 from tests.train.toy import write_toy_data
 
 from .test_poc import Tags
@@ -58,3 +61,21 @@ def test_every_disturbance_has_its_curve(results):
     titles = [name.replace("_", " ") for name in results["robustness"]["corruptions"]]
     assert [axes.get_title() for axes in drawn] == titles
     assert all(len(axes.lines[-1].get_ydata()) == 5 for axes in drawn)
+
+
+def test_the_worst_mistakes_are_wrong_sure_and_of_different_people(small_model, small_processor, tmp_path):
+    split = load_splits(write_toy_data(tmp_path / "toy", subjects=(4, 3, 8)))["test"]
+    shown = worst_mistakes(small_model, small_processor, split)
+    assert shown and len({one.title.rsplit("-", 1)[0] for one in shown}) == len(shown) <= 6
+    sureness = [max(one.probabilities.values()) for one in shown]
+    assert sureness == sorted(sureness, reverse=True)
+    assert all(max(one.probabilities, key=one.probabilities.get) != one.true_label for one in shown)
+
+
+def test_the_command_writes_the_page_and_no_face_if_asked(small_run, tmp_path):
+    data, out = write_toy_data(tmp_path / "toy", subjects=(8, 3, 6)), tmp_path / "report"
+    command = ["evaluate", "--model", str(small_run), "--dataset", str(data), "--out", str(out)]
+    assert cli.main(command) == 0
+    assert (out / "examples.png").is_file() and (out / "index.html").read_text().count("data:image/png") >= 4
+    assert cli.main([*command, "--no_faces"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["confusion_matrix.png", "index.html", "results.json"]

@@ -1,6 +1,10 @@
 import pytest
 
+from tests.tiny import small_model, small_processor, small_run
+
 from .toy import write_toy_data
+
+__all__ = ["small_model", "small_processor", "small_run"]  # fixtures
 
 
 @pytest.fixture(scope="session")

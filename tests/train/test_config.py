@@ -102,3 +102,19 @@ def test_precision_is_bf16_only_where_the_device_is_fast_in_it(monkeypatch):
     for name in ("amx_bf16", "avx512_bf16"):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=name: {name: True})
         assert train.fastest_precision() == "bf16"
+
+
+def test_the_learning_rate_suits_what_is_trained_and_is_written_down(tmp_path):
+    def rate(*flags):
+        return parse_config(["--dataset", "a", *flags]).learning_rate
+
+    tune = ("--stage", "finetune", "--model", "runs/first")
+    assert (rate(), rate("--stage", "finetune"), rate(*tune), rate(*tune, "--method", "lora")) == (
+        1e-3,
+        1e-3,
+        1e-5,
+        1e-4,
+    )
+    assert rate(*tune, "--learning_rate", "0.5") == 0.5
+    parse_config(["--dataset", "a", *tune]).save(tmp_path / "recipe.json")
+    assert json.loads((tmp_path / "recipe.json").read_text())["learning_rate"] == 1e-5

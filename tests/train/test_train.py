@@ -40,7 +40,7 @@ def arguments(data, folder, *more) -> list[str]:
 
 def launch(argv, *, ranks: int = 1, limit_bytes: int | None = None) -> subprocess.Popen:
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    start = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks), "--master_port", "29571"]
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
     command = [*(start if ranks > 1 else [sys.executable]), "train.py", *argv]
 
     def limit():

@@ -1,0 +1,236 @@
+"""The classifier: its start, its loss, its folder."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoModelForImageClassification, pipeline
+
+from modeling_mvfer import MeshClassificationPipeline, MVFERForFaceClassification
+from modeling_mvfer.hub import load_run, save_run
+from modeling_mvfer.zeroshot_mvfer import class_embeddings, class_logits
+
+LABELS = ["happiness", "sadness", "surprise"]
+OUR_PACKAGES = ("modeling_mvfer", "processing", "dataset_scripts", "evaluation", "training", "train")
+
+
+@pytest.fixture
+def classifier(tiny_model):
+    """`classifier(**fields)`: three classes on a tiny model whose fusion is not neutral any more."""
+
+    def build(**fields):
+        torch.manual_seed(0)
+        return MVFERForFaceClassification.from_model(tiny_model(trained=True), LABELS, **fields)
+
+    return build
+
+
+@torch.no_grad()
+def test_the_start_is_the_zero_shot_classifier(small_model, small_processor):
+    prompts = small_processor.prompts_for(LABELS)
+    prompts["sadness"] = prompts["sadness"][:5]  # classes may have different numbers of prompts
+    embeds = class_embeddings(small_model, small_processor.tokenizer, prompts)
+    model = MVFERForFaceClassification.from_zero_shot(small_model, embeds)
+    pixels = torch.randn(4, 3, 3, 32, 32)
+    image_embeds = torch.nn.functional.normalize(small_model.get_image_features(pixels).pooler_output, dim=-1)
+    expected = class_logits(image_embeds, embeds, scale=small_model.logit_scale.exp())
+    torch.testing.assert_close(model(pixels).logits, expected)
+    assert list(model.config.label2id) == LABELS
+    assert small_model.config.num_labels == 2 and hasattr(small_model, "text_model")  # as it was
+
+
+@torch.no_grad()
+def test_outputs_have_the_shapes_of_the_contract_and_masked_equals_absent(classifier):
+    model, pixels = classifier(), torch.randn(2, 4, 3, 3, 16, 16)  # (B, T, V, C, H, W)
+    outputs = model(pixels)
+    assert outputs.loss is None and outputs.logits.shape == (2, 3)
+    assert outputs.view_weights.shape == (2, 4, 3) and outputs.frame_weights.shape == (2, 4)
+    torch.testing.assert_close(outputs.image_embeds.norm(dim=-1), torch.ones(2))
+    mask = torch.tensor([True, True, False]).expand(2, 4, 3)
+    angles = torch.tensor([[-30.0, 0.0], [0.0, 0.0], [30.0, 0.0]])
+    masked, absent = model(pixels, mask, angles), model(pixels[:, :, :2], None, angles[:2])
+    torch.testing.assert_close(masked.logits, absent.logits)
+
+
+def test_there_is_no_text_tower_and_every_parameter_learns(classifier):
+    model = classifier(rows_per_class=[2, 1, 3])
+    assert not any("text" in name or "objective" in name for name in model.state_dict())
+    model(torch.randn(4, 2, 3, 3, 16, 16), labels=torch.tensor([0, 1, 2, 0])).loss.backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_single_label_loss_is_cross_entropy_weighed_by_class(classifier):
+    logits, labels = torch.randn(5, 3), torch.tensor([0, 2, 1, 0, 2])
+    plain = -logits.log_softmax(-1)[range(5), labels]
+    torch.testing.assert_close(classifier().loss(logits, labels), plain.mean())
+    weights = torch.tensor([0.5, 1.0, 2.0])
+    weighed = classifier(class_weights=weights.tolist()).loss(logits, labels)
+    torch.testing.assert_close(weighed, (weights[labels] * plain).mean())
+
+
+def test_multi_label_loss_judges_every_label_alone(classifier):
+    model = classifier(problem_type="multi_label_classification", class_weights=[1.0, 3.0, 1.0])
+    logits, labels = torch.randn(4, 3), torch.tensor([[1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 1, 1]])
+    p, y = logits.sigmoid(), labels.float()
+    expected = -(y * p.log() * torch.tensor([1.0, 3.0, 1.0]) + (1 - y) * (1 - p).log()).mean()
+    torch.testing.assert_close(model.loss(logits, labels), expected)
+
+
+@pytest.mark.parametrize(
+    ("fields", "labels", "message"),
+    [
+        ({}, torch.tensor([0, 3]), r"expected labels in 0\.\.2"),
+        ({}, torch.tensor([0, -1]), r"expected labels in 0\.\.2"),
+        ({}, torch.tensor([[1, 0, 0], [0, 1, 0]]), "one whole label"),
+        ({"problem_type": "multi_label_classification"}, torch.tensor([0, 1]), "zeros and ones"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(classifier, fields, labels, message):
+    with pytest.raises(ValueError, match=message):
+        classifier(**fields)(torch.randn(2, 3, 3, 16, 16), labels=labels)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"class_weights": [1.0]}, {"rows_per_class": [1, 1]}, {"problem_type": "regression"}]
+)
+def test_settings_that_do_not_fit_the_classes_are_refused(classifier, fields):
+    with pytest.raises(ValueError, match=next(iter(fields))):
+        classifier(**fields)
+
+
+@torch.no_grad()
+def test_the_folder_of_a_pretrained_model_gives_its_vision_weights_and_a_new_head(tiny_model, tmp_path):
+    pretrained = tiny_model(trained=True)
+    pretrained.save_pretrained(tmp_path)
+    names = dict(enumerate(LABELS))
+    model, info = MVFERForFaceClassification.from_pretrained(
+        tmp_path, id2label=names, label2id={label: k for k, label in names.items()}, output_loading_info=True
+    )
+    assert info["missing_keys"] == {"head.weight", "head.bias", "head.logit_scale"} and not info["unexpected_keys"]
+    pixels = torch.randn(2, 3, 3, 16, 16)
+    torch.testing.assert_close(
+        model.get_image_features(pixels).pooler_output, pretrained.get_image_features(pixels).pooler_output
+    )
+    assert model.head.bias.abs().max() == 0 and 0.3 < model.head.weight.norm(dim=1).mean() < 3
+
+
+@torch.no_grad()
+def test_a_plain_clip_gives_its_vision_weights(tiny_clip):
+    clip, folder = tiny_clip
+    model = MVFERForFaceClassification.from_pretrained(folder)
+    photo = torch.randn(2, 3, 16, 16)
+    torch.testing.assert_close(
+        model.get_image_features(photo).pooler_output, clip.get_image_features(photo).pooler_output
+    )
+
+
+@pytest.fixture(scope="module")
+def tuned(small_model, small_processor):
+    embeds = class_embeddings(small_model, small_processor.tokenizer, small_processor.prompts_for(LABELS))
+    model = MVFERForFaceClassification.from_zero_shot(small_model, embeds, class_weights=[1.0, 2.0, 1.0])
+    with torch.no_grad():
+        model.head.bias.add_(torch.tensor([0.1, -0.2, 0.3]))
+    return model
+
+
+@pytest.fixture(scope="module")
+def tuned_run(tuned, small_processor, tmp_path_factory):
+    return save_run(tmp_path_factory.mktemp("runs") / "tuned", tuned, small_processor)
+
+
+@torch.no_grad()
+def test_a_saved_classifier_loads_at_home_with_equal_logits(tuned, tuned_run):
+    model, _ = load_run(tuned_run)
+    assert type(model) is MVFERForFaceClassification and type(tuned) is type(
+        AutoModelForImageClassification.from_pretrained(tuned_run)
+    )
+    assert model.config.class_weights == [1.0, 2.0, 1.0] and list(model.config.id2label.values()) == LABELS
+    pixels = torch.randn(2, 3, 3, 32, 32)
+    torch.testing.assert_close(model(pixels).logits, tuned(pixels).logits, rtol=0, atol=1e-5)
+
+
+def scores(rows):
+    return {row["label"]: row["score"] for row in rows}
+
+
+def scores_of(probabilities):
+    return dict(zip(LABELS, probabilities.tolist(), strict=True))
+
+
+@torch.no_grad()
+def test_the_stock_pipeline_takes_a_photo_and_ours_a_mesh(tuned, tuned_run, small_processor, face_obj):
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8))
+    found = pipeline("image-classification", model=str(tuned_run), trust_remote_code=True, device="cpu")(photo)
+    expected = tuned(**small_processor(images=[photo], return_tensors="pt")).logits.softmax(-1)[0]
+    assert scores(found) == pytest.approx(scores_of(expected), abs=1e-5)
+    classify = pipeline("mesh-classification", model=str(tuned_run), trust_remote_code=True, device="cpu")
+    mesh = tuned(**small_processor(meshes=[face_obj], return_tensors="pt")).logits.softmax(-1)[0]
+    rows = classify([face_obj, photo])
+    assert scores(rows[0]) == pytest.approx(scores_of(mesh), abs=1e-5)
+    assert scores(rows[1]) == pytest.approx(scores_of(expected), abs=1e-5)
+    one_view = classify(face_obj, adaptive_views=1.0)
+    assert scores(one_view) != pytest.approx(scores_of(mesh), abs=1e-5)
+    assert scores(classify(face_obj, adaptive_views=0.0)) == pytest.approx(scores_of(mesh), abs=1e-5)
+
+
+@torch.no_grad()
+def test_a_multi_label_model_gives_every_label_a_probability_of_its_own(small_model, small_processor, face_obj):
+    fields = {"problem_type": "multi_label_classification"}
+    model = MVFERForFaceClassification.from_model(small_model, LABELS, **fields)
+    classify = MeshClassificationPipeline(
+        model=model, processor=small_processor, task="mesh-classification", device="cpu"
+    )
+    expected = model(**small_processor(meshes=[face_obj], return_tensors="pt")).logits.sigmoid()[0]
+    assert scores(classify(face_obj)) == pytest.approx(scores_of(expected), abs=1e-5)
+    assert classify([]) == []
+    with pytest.raises(ValueError, match="several at once"):
+        classify(face_obj, adaptive_views=0.5)
+
+
+# Run where none of our packages can be imported: what a stranger does with the folder.
+STRANGER = """
+import importlib.abc, json, sys
+
+class Block(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in OUR_PACKAGES:
+            raise ModuleNotFoundError(f"blocked: {name}")
+
+sys.meta_path.insert(0, Block())
+import torch
+from PIL import Image
+from transformers import AutoModelForImageClassification, AutoProcessor, pipeline
+
+torch.set_num_threads(1)
+options = {"trust_remote_code": True}
+model = AutoModelForImageClassification.from_pretrained(folder, **options).eval()
+processor = AutoProcessor.from_pretrained(folder, **options)
+with torch.no_grad():
+    found = {"logits": model(**processor(meshes=[mesh], return_tensors="pt")).logits.tolist()}
+found["inferred"] = pipeline(model=folder, **options)(mesh)
+found["photo"] = pipeline("image-classification", model=folder, **options)(Image.new("RGB", (40, 50)))
+print("RESULT" + json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_a_saved_classifier_works_where_our_packages_are_missing(tuned, tuned_run, small_processor, face_obj, tmp_path):
+    values = {"folder": str(tuned_run), "mesh": face_obj, "OUR_PACKAGES": OUR_PACKAGES}
+    head = "\n".join(f"{name} = {value!r}" for name, value in values.items())
+    environment = {"PATH": os.environ["PATH"], "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", head + STRANGER], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.split("RESULT")[1])
+    with torch.no_grad():
+        expected = tuned(**small_processor(meshes=[face_obj], return_tensors="pt")).logits
+    torch.testing.assert_close(torch.tensor(found["logits"]), expected, rtol=0, atol=1e-5)
+    for name in ("inferred", "photo"):
+        assert {row["label"] for row in found[name]} == set(LABELS)
+        assert sum(row["score"] for row in found[name]) == pytest.approx(1)
