@@ -1,10 +1,5 @@
 """The classifier: its start, its loss, its folder."""
 
-import json
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -14,6 +9,7 @@ from transformers import AutoModelForImageClassification, pipeline
 from modeling_mvfer import MeshClassificationPipeline, MVFERForFaceClassification
 from modeling_mvfer.hub import load_run, save_run
 from modeling_mvfer.zeroshot_mvfer import class_embeddings, class_logits
+from tests.modeling.stranger import as_a_stranger
 
 LABELS = ["happiness", "sadness", "surprise"]
 OUR_PACKAGES = ("modeling_mvfer", "processing", "dataset_scripts", "evaluation", "training", "train")
@@ -192,42 +188,21 @@ def test_a_multi_label_model_gives_every_label_a_probability_of_its_own(small_mo
         classify(face_obj, adaptive_views=0.5)
 
 
-# Run where none of our packages can be imported: what a stranger does with the folder.
 STRANGER = """
-import importlib.abc, json, sys
+from transformers import AutoModelForImageClassification
 
-class Block(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in OUR_PACKAGES:
-            raise ModuleNotFoundError(f"blocked: {name}")
-
-sys.meta_path.insert(0, Block())
-import torch
-from PIL import Image
-from transformers import AutoModelForImageClassification, AutoProcessor, pipeline
-
-torch.set_num_threads(1)
-options = {"trust_remote_code": True}
 model = AutoModelForImageClassification.from_pretrained(folder, **options).eval()
 processor = AutoProcessor.from_pretrained(folder, **options)
 with torch.no_grad():
-    found = {"logits": model(**processor(meshes=[mesh], return_tensors="pt")).logits.tolist()}
+    found["logits"] = model(**processor(meshes=[mesh], return_tensors="pt")).logits.tolist()
 found["inferred"] = pipeline(model=folder, **options)(mesh)
 found["photo"] = pipeline("image-classification", model=folder, **options)(Image.new("RGB", (40, 50)))
-print("RESULT" + json.dumps(found))
 """
 
 
 @pytest.mark.slow
 def test_a_saved_classifier_works_where_our_packages_are_missing(tuned, tuned_run, small_processor, face_obj, tmp_path):
-    values = {"folder": str(tuned_run), "mesh": face_obj, "OUR_PACKAGES": OUR_PACKAGES}
-    head = "\n".join(f"{name} = {value!r}" for name, value in values.items())
-    environment = {"PATH": os.environ["PATH"], "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", head + STRANGER], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.split("RESULT")[1])
+    found = as_a_stranger(STRANGER, {"folder": str(tuned_run), "mesh": face_obj}, cache=tmp_path)
     with torch.no_grad():
         expected = tuned(**small_processor(meshes=[face_obj], return_tensors="pt")).logits
     torch.testing.assert_close(torch.tensor(found["logits"]), expected, rtol=0, atol=1e-5)

@@ -14,33 +14,19 @@ from PIL import Image
 from modeling_mvfer import card, hub
 from modeling_mvfer.modeling_mvfer import MVFERModel
 from tests.modeling.loopback_hub import LoopbackHub
+from tests.modeling.stranger import as_a_stranger
 
 ROOT = Path(__file__).parents[2]
 TEXTS = ["lip corners pulled up", "jaw dropped"]
-OUR_PACKAGES = ("modeling_mvfer", "processing", "dataset_scripts", "evaluation", "training", "train")
-
-# Run where none of our packages can be imported: what a stranger does with the folder.
 STRANGER = """
-import importlib.abc, json, sys
+from transformers import AutoModel, AutoModelForZeroShotImageClassification
 
-class Block(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in OUR_PACKAGES:
-            raise ModuleNotFoundError(f"blocked: {name}")
-
-sys.meta_path.insert(0, Block())
-import torch
-from PIL import Image
-from transformers import AutoModel, AutoModelForZeroShotImageClassification, AutoProcessor, pipeline
-
-torch.set_num_threads(1)
-options = {"trust_remote_code": True}
 model = AutoModel.from_pretrained(folder, **options).eval()
 processor = AutoProcessor.from_pretrained(folder, **options)
 with torch.no_grad():
     logits = model(**processor(meshes=[mesh], text=TEXTS, return_tensors="pt")).logits_per_image
-found = {"logits": logits.tolist()}
-if pipelines:
+found["logits"] = logits.tolist()
+if photo:
     classify = pipeline("zero-shot-mesh-classification", model=folder, **options)
     found["mesh"] = classify(mesh, candidate_labels=["happiness", "surprise"])
     found["inferred"] = pipeline(model=folder, **options)(mesh, candidate_labels=["happiness", "surprise"])
@@ -48,20 +34,12 @@ if pipelines:
     photo = Image.open(photo)
     found["photo"] = photos(photo, candidate_labels=TEXTS)
     found["photos"] = photos([photo, photo], candidate_labels=TEXTS, batch_size=2)
-print("RESULT" + json.dumps(found))
 """
 
 
-def as_a_stranger(folder, mesh, *, photo=None, env=None, cache):
-    values = {"folder": str(folder), "mesh": mesh, "photo": photo and str(photo), "pipelines": photo is not None}
-    head = "\n".join(f"{k} = {v!r}" for k, v in (values | {"TEXTS": TEXTS, "OUR_PACKAGES": OUR_PACKAGES}).items())
-    environment = {"PATH": "/usr/bin:/bin", "HF_HOME": str(cache), "HOME": str(cache), "OMP_NUM_THREADS": "1"}
-    environment |= env or {"HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", head + STRANGER], cwd=cache, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.split("RESULT")[1])
+def use_folder(folder, mesh, *, photo=None, env=None, cache):
+    values = {"folder": str(folder), "mesh": mesh, "photo": photo and str(photo), "TEXTS": TEXTS}
+    return as_a_stranger(STRANGER, values, cache=cache, env=env)
 
 
 @torch.no_grad()
@@ -73,7 +51,7 @@ def logits_at_home(model, processor, mesh):
 def test_a_saved_run_works_where_our_packages_are_missing(small_run, small_model, small_processor, face_obj, tmp_path):
     photo = tmp_path / "photo.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(photo)
-    found = as_a_stranger(small_run, face_obj, photo=photo, cache=tmp_path)
+    found = use_folder(small_run, face_obj, photo=photo, cache=tmp_path)
     torch.testing.assert_close(
         torch.tensor(found["logits"]), logits_at_home(small_model, small_processor, face_obj), rtol=0, atol=1e-5
     )
@@ -109,7 +87,7 @@ def test_a_pushed_run_can_be_pulled_by_a_stranger(small_run, small_model, small_
         assert stand_in.private is True
         written = {path.name for path in small_run.iterdir() if path.is_file()}
         assert set(stand_in.files) == written - {"events.out.tfevents", ".hidden.json"}
-        found = as_a_stranger("someone/model", face_obj, env=env, cache=tmp_path)
+        found = use_folder("someone/model", face_obj, env=env, cache=tmp_path)
     expected = logits_at_home(small_model, small_processor, face_obj)
     torch.testing.assert_close(torch.tensor(found["logits"]), expected, rtol=0, atol=1e-5)
 
