@@ -12,7 +12,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from benchmarks.arms import markdown, parser, run_arms, summarise
+from benchmarks.arms import parser, run_arms, write_table
 
 ARMS = {  # name: flags on top of vision-language contrast alone
     "vision-language": ["--cross_view_weight", "0", "--cross_modal_weight", "0"],
@@ -30,12 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser(__doc__.splitlines()[0]).parse_args(argv)
     folders = run_arms(args, ARMS, ["--view_dropout", "0.6"])
     scores = {name: [_read(folder) for folder in runs] for name, runs in folders.items()}
-    table = summarise(scores)
     settings = {"dataset": Path(args.dataset).name, "steps": args.steps, "seeds": args.seeds}
-    (args.out / "ablation.json").write_text(json.dumps(settings | {"table": table, "runs": scores}, indent=2) + "\n")
-    text = markdown(table)
-    (args.out / "ablation.md").write_text(text + "\n")
-    print(text)
+    write_table("ablation", args.out, settings, scores)
     return 0
 
 

@@ -5,6 +5,7 @@ kept, so a stopped comparison goes on. Tables hold means over seeds with 95 % in
 """
 
 import argparse
+import json
 import math
 import os
 import statistics
@@ -53,6 +54,15 @@ def summarise(scores: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict]
         {"arm": name} | {column: interval([run[column] for run in runs]) for column in runs[0]}
         for name, runs in scores.items()
     ]
+
+
+def write_table(name: str, out: Path, settings: Mapping, scores: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+    """Write `name.json` and `name.md` below `out`, and print the table."""
+    table = summarise(scores)
+    (out / f"{name}.json").write_text(json.dumps({**settings, "table": table, "runs": scores}, indent=2) + "\n")
+    text = markdown(table)
+    (out / f"{name}.md").write_text(text + "\n")
+    print(text)
 
 
 def markdown(table: list[dict]) -> str:

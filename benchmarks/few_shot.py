@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.arms import markdown, parser, run_arms, summarise
+from benchmarks.arms import parser, run_arms, write_table
 
 WAYS = {  # name: flags; the model is the trained one unless a way says otherwise (the last flag counts)
     "probe": ["--method", "probe"],
@@ -41,13 +41,9 @@ def main(argv: list[str] | None = None) -> int:
         ]
         for way in WAYS
     }
-    table = summarise(scores)
     settings = {"model": Path(args.model).name, "dataset": Path(args.dataset).name}
     settings |= {"steps": args.steps, "seeds": args.seeds}
-    (args.out / "few_shot.json").write_text(json.dumps(settings | {"table": table, "runs": scores}, indent=2) + "\n")
-    text = markdown(table)
-    (args.out / "few_shot.md").write_text(text + "\n")
-    print(text)
+    write_table("few_shot", args.out, settings, scores)
     return 0
 
 

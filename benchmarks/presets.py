@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.arms import markdown, parser, run_arms, summarise
+from benchmarks.arms import parser, run_arms, write_table
 from dataset_scripts.schema import load_splits
 from evaluation.features import embed_split
 from evaluation.zero_shot import embed_classes, logit_scale, predict, present_classes
@@ -39,13 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     common += ["--also_test", *args.also_test] if args.also_test else []
     folders = run_arms(args, arms, [*common, *passed_on])
     scores = {name: [_read(folder, args.dataset) for folder in runs] for name, runs in folders.items()}
-    table = summarise(scores)
     settings = {"dataset": Path(args.dataset).name, "steps": args.steps, "seeds": args.seeds, "flags": passed_on}
     settings["start"] = Path(args.start).name if args.start else "scratch"
-    (args.out / "presets.json").write_text(json.dumps(settings | {"table": table, "runs": scores}, indent=2) + "\n")
-    text = markdown(table)
-    (args.out / "presets.md").write_text(text + "\n")
-    print(text)
+    write_table("presets", args.out, settings, scores)
     return 0
 
 

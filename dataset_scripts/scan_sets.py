@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from processing.channels_mvfer import COLOR_CHANNELS
-from processing.meshes_mvfer import load_mesh
+from processing.meshes_mvfer import UP_AXES, load_mesh
 
 from . import card, schema
 from .building import Shard, build, cut
@@ -28,7 +28,6 @@ FRAMES_PER_SHARD = 2000
 REJECTIONS_SHOWN = 10
 LICENSED = "Licensed to the person who signed for it: neither scans nor renderings may be passed on."
 SEXES = {"F": "female", "M": "male"}  # the first letter of a subject's name in the sets of Binghamton
-UP_AXES = ("y", "-y", "z", "-z", "x", "-x")
 
 
 @dataclass

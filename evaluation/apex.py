@@ -7,7 +7,7 @@ apex, neither of which was trained for it, and beside them that of always naming
 import numpy as np
 import torch
 
-from evaluation.metrics import bootstrap
+from evaluation.metrics import bootstrap_mean
 from processing.batching import Collator, ViewDataset
 
 
@@ -76,11 +76,5 @@ def apex_errors(model, image_processor, split, *, seed: int, num_frames: int = 3
             errors[name].append(np.abs(frames - true))
     model.train(was_training)
     subjects = list(map(str, known["subject"]))
-    scores = {name: _mean_over_rows(np.concatenate(values), subjects, seed) for name, values in errors.items()}
+    scores = {name: bootstrap_mean(np.concatenate(values), subjects, seed=seed) for name, values in errors.items()}
     return scores | {"num_sequences": len(known)}
-
-
-def _mean_over_rows(values: np.ndarray, subjects: list[str], seed: int) -> dict[str, float]:
-    people, number = np.unique(subjects, return_inverse=True)
-    sums = np.stack([np.bincount(number, values, len(people)), np.bincount(number, minlength=len(people))], 1)
-    return bootstrap(sums, lambda total: total[..., 0] / np.maximum(total[..., 1], 1), seed=seed)

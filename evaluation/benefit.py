@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.metrics import NUM_RESAMPLES
+from evaluation.metrics import bootstrap_mean
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,7 @@ def cost_of_policies(
         "errors_avoided": ~automatic * (wrong - prices.review_error_rate),
     }
     per_case["saving"] = per_case["all_by_people"] - per_case["with_threshold"]
-    found = np.unique(np.asarray(subjects), return_inverse=True)[1]
-    people = found.max() + 1
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(people, np.full(people, 1 / people), size=NUM_RESAMPLES)  # (R, S)
-    scans = np.bincount(found, minlength=people)
-    costs = {}
-    for name, values in per_case.items():
-        sums = np.bincount(found, weights=values.astype(float), minlength=people)
-        low, high = np.percentile(1000 * (weights @ sums) / (weights @ scans), [2.5, 97.5])
-        costs[name] = {"mean": 1000 * float(sums.sum() / scans.sum()), "low": float(low), "high": float(high)}
-    return costs
+    return {name: bootstrap_mean(1000.0 * values, subjects, seed=seed) for name, values in per_case.items()}
 
 
 def recommend(saving: dict, fixed_cost: float, cases: float, needed: dict, have: int, target: float) -> tuple[str, str]:

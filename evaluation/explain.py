@@ -14,12 +14,12 @@ import torch
 import trimesh
 from torch import Tensor
 
-from evaluation.pictures import INK, MUTED, new_figure, save_figure
+from evaluation.pictures import INK, MUTED, displayable, new_figure, save_figure
 from modeling_mvfer.zeroshot_mvfer import class_logits
 from processing.cameras_mvfer import FOCAL_LENGTH, view_name, world_to_camera
 from processing.channels_mvfer import COLOR_CHANNELS
 from processing.framing_mvfer import frame_face
-from processing.meshes_mvfer import load_mesh
+from processing.meshes_mvfer import UP_AXES, load_mesh
 from processing.rendering_mvfer import render_mesh, render_views
 
 FOR, AGAINST = np.array([214, 96, 77]), np.array([67, 121, 178])  # red and blue, told apart by the colour-blind
@@ -163,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
     picture = args.picture or str(Path(args.out).with_suffix(".png"))
     title = f"{Path(args.mesh).name}: {label} {1 / (1 + np.exp(-odds[label])):.0%}"
     names = [view_name(angles) for angles in settings.view_angles_deg]
-    explanation_picture(views[..., :1].repeat(3, -1), heat, names, title, picture)
+    explanation_picture(displayable(views, settings.channels), heat, names, title, picture)
     print(f"{title}\nwrote {args.out} and {picture}: red speaks for {label}, blue against")
     return 0
 
@@ -186,7 +186,7 @@ def parser(**options) -> argparse.ArgumentParser:
     flags.add_argument("--model", required=True, metavar="DIR", help="folder of a run, or a repository on the Hub")
     flags.add_argument("--label", help="what to explain (default: what the model predicts)")
     flags.add_argument("--labels", nargs="+", help="what it could have been (default: as in mvfer predict)")
-    flags.add_argument("--up_axis", choices=("y", "z", "-y", "-z", "x", "-x"), help="default: the model's setting")
+    flags.add_argument("--up_axis", choices=list(UP_AXES), help="default: the model's setting")
     flags.add_argument("--out", default="explained.glb", metavar="MESH", help=".ply or .glb (default: explained.glb)")
     flags.add_argument("--picture", metavar="PNG", help="default: beside --out")
     return flags

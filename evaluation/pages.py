@@ -7,6 +7,10 @@ from html import escape
 
 from matplotlib.figure import Figure
 
+LEGAL = (
+    "Inferring emotions of people at work or in education is prohibited in the EU (Regulation 2024/1689, Art. 5(1)(f)), "
+    "except for medical or safety reasons; other emotion recognition there is high-risk."
+)
 STYLE = """
 :root { color-scheme: light; --ink: #1f2933; --muted: #5f6c7b; --line: #d9e0e7; --accent: #2f6f9f; --soft: #f4f7fa; }
 * { box-sizing: border-box; }

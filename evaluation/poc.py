@@ -23,12 +23,7 @@ from evaluation.evaluate import environment
 from evaluation.features import SplitFeatures, embed_split
 from evaluation.learning_curve import LearningCurve, foretell, measure_learning_curve, subjects_needed
 from evaluation.linear_probe import fit_linear_probe
-
-LEGAL = (
-    "Inferring emotions of people at work or in education is prohibited in the EU (Regulation 2024/1689, Art. 5(1)(f)), "
-    "except for medical or safety reasons; other emotion recognition there is high-risk. No saving outweighs that: settle "
-    "it first."
-)
+from evaluation.pages import LEGAL
 
 
 @dataclass(frozen=True)
@@ -113,7 +108,7 @@ def proof_of_concept(model, processor, dataset_dir: str | Path, plan: Plan, *, m
         "plan": asdict(plan),
         "data": {"name": Path(dataset_dir).name, "training_subjects": have, "test_subjects": len(curve.scans)},
         "environment": environment(),
-        "legal": LEGAL,
+        "legal": f"{LEGAL} No saving outweighs that: settle it first.",
     }
 
 

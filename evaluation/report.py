@@ -8,14 +8,10 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from evaluation.evaluate import accuracies
-from evaluation.pages import code, heading, interval, page, paragraph, picture, table, verdict
+from evaluation.pages import LEGAL, code, heading, interval, page, paragraph, picture, table, verdict
 from evaluation.pictures import ACCENT, INK, MUTED, QUIET, new_figure
 from evaluation.remarks import remarks
 
-LEGAL = (
-    "A face does not tell what a person feels. Inferring emotions of people at work or in education is prohibited in the EU "
-    "(Regulation 2024/1689, Art. 5(1)(f)), except for medical or safety reasons; other emotion recognition there is high-risk."
-)
 SHOWN_WORDS = 8
 
 
@@ -33,7 +29,7 @@ def report_page(results: Mapping, *, pictures: Sequence[tuple[bytes, str]] = ())
     parts = [
         verdict(f"Accuracy {interval(main_scores(results)['accuracy'])}", first),
         *(paragraph(line) for line in others),
-        paragraph(LEGAL, muted=True),
+        paragraph(f"A face does not tell what a person feels. {LEGAL}", muted=True),
         heading("Accuracy"),
         paragraph(_setting(results), muted=True),
         table(("test", "accuracy, 95 %"), [(name, interval(value)) for name, value in accuracies(results).items()]),

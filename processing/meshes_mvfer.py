@@ -36,7 +36,7 @@ _EXPORT = "export the mesh again"
 _GZIP = b"\x1f\x8b"
 
 # Rows are our x, y, z in terms of the file's; each is a rotation. Where the face looks in the file is the usual case.
-_UP_AXES = {
+UP_AXES = {
     "y": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),  # face towards +z: ours
     "-y": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),  # face towards -z: depth cameras, OpenCV
     "z": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),  # face towards -y: Anny, Blender, many scanners
@@ -88,8 +88,8 @@ def load_mesh(
         ValueError: `"<path>: <reason>; <remedy>"` for whatever is wrong with the file, its absence included, and for a
             texture outside the mesh's folder.
     """
-    if up_axis not in _UP_AXES:
-        raise ValueError(f"up_axis must be one of {', '.join(_UP_AXES)}, got {up_axis!r}")
+    if up_axis not in UP_AXES:
+        raise ValueError(f"up_axis must be one of {', '.join(UP_AXES)}, got {up_axis!r}")
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise ValueError(f"expected the path of a mesh file, got {path!r}")
     path = Path(os.fsdecode(path))
@@ -97,7 +97,7 @@ def load_mesh(
         mesh = _read(path, _read_bytes(path, max_bytes), geometry_only)
         mesh = Mesh(**mesh, source=str(path))
         if up_axis != "y":
-            rotation = np.array(_UP_AXES[up_axis], np.float64)
+            rotation = np.array(UP_AXES[up_axis], np.float64)
             mesh = dataclasses.replace(mesh, vertices=np.asarray(mesh.vertices, np.float64) @ rotation.T)
         return _checked(mesh)
     except MeshFileError as error:
