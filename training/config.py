@@ -74,8 +74,11 @@ class TrainConfig:
         "Where texts come from: the data's captions, or prompts that a teacher assigns to scans (needs --model).",
         "captions",
     )
-    prompt_bank: list[str] = _help("pseudo: expressions whose prompts of facial actions are assigned.", [*EXPRESSIONS])
-    confidence: float = _help("pseudo: scans whose largest share is smaller teach nothing.", 0.3)
+    prompt_bank: list[str] = _help(
+        "pseudo: expressions whose prompts of facial actions are assigned; name those that the scans may show.",
+        [name for name in EXPRESSIONS if name != "contempt"],
+    )
+    confidence: float = _help("pseudo: scans whose largest share is smaller teach nothing.", 0.8)
 
     fusion: Literal["attention", "mean", "max", "text"] = _help(
         "How views become one embedding; text: attention that also looks at the prompts of facial actions.", "attention"

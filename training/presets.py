@@ -9,8 +9,8 @@ ours.
 # The terms of the vision-language part that all of them share; each preset says what it changes.
 _TEXT = {"contrastive_weight": 1.0, "view_contrastive_weight": 1.0, "phrase_weight": 0.0, "cross_view_weight": 0.0}
 
-# A student that sees fewer views than its teacher; there are no captions, so no phrases either.
-PSEUDO = {"view_dropout": 0.5, "phrase_weight": 0.0}
+# A student that sees fewer views than its teacher, which sees them whole; there are no captions, so no phrases either.
+PSEUDO = {"view_dropout": 0.5, "occlusion": 0.0, "phrase_weight": 0.0}
 
 PRESETS: dict[str, dict] = {
     # Cross-view decorrelation, vision-language contrast, cross-modal redundancy. arXiv:2506.01203
