@@ -205,6 +205,21 @@ def main(argv: list[str] | None = None) -> int:
     stop = StopSignal(accelerator)
     stopped, best_weights = False, folder / "checkpoints" / "best.safetensors"
 
+    def validate() -> None:
+        """Score the averaged weights on the validation subjects, and keep them if they are the best so far."""
+        score = evaluate_average(accelerator.unwrap_model(model), average, task.score)
+        log.write(state.step, {task.score_name: score})
+        if config.report_to != "none":
+            accelerator.log({task.score_name: score}, step=state.step)
+        if score > state.best_score or (score == state.best_score and not state.best_step):  # the start wins no tie
+            state.best_score, state.best_step, state.evaluations_since_best = score, state.step, 0
+            if accelerator.is_main_process:
+                save_weights(average.shadow, best_weights)
+        else:
+            state.evaluations_since_best += 1
+
+    if config.model != "small" and state.step == 0:
+        validate()  # what it starts from is a candidate: training that only harms keeps it
     while state.step < config.steps:
         train_mode(model)
         for _ in range(config.gradient_accumulation):
@@ -239,16 +254,7 @@ def main(argv: list[str] | None = None) -> int:
 
         last = state.step == config.steps
         if state.step % config.eval_every == 0 or last:
-            score = evaluate_average(accelerator.unwrap_model(model), average, task.score)
-            log.write(state.step, {task.score_name: score})
-            if config.report_to != "none":
-                accelerator.log({task.score_name: score}, step=state.step)
-            if score > state.best_score:
-                state.best_score, state.best_step, state.evaluations_since_best = score, state.step, 0
-                if accelerator.is_main_process:
-                    save_weights(average.shadow, best_weights)
-            else:
-                state.evaluations_since_best += 1
+            validate()
         exhausted = 0 < config.patience <= state.evaluations_since_best
         stopped = stop.agreed(state.step)
         if state.step % config.checkpoint_every == 0 or last or exhausted or stopped:

@@ -79,6 +79,16 @@ def test_the_whole_model_moves_when_all_of_it_is_trained(tune, small_run):
     assert "vision_model.embeddings.class_embedding" not in same
 
 
+def test_training_that_only_harms_keeps_the_start(tune, small_run, monkeypatch):
+    scores = iter([0.9, 0.2, 0.1, 0.0])
+    monkeypatch.setattr("training.finetuning.FineTuning.score", lambda self, model: next(scores))
+    folder = tune("--steps", 2, "--eval_every", 1)
+    start, kept = weights_of(small_run), weights_of(folder)
+    shared = kept.keys() & start.keys()
+    assert shared and all(torch.equal(kept[name], start[name]) for name in shared)
+    assert [line["step"] for line in log_of(folder) if "validation_accuracy" in line] == [0, 1, 2]
+
+
 def test_adapters_are_merged_into_a_plain_model(tune, small_run):
     start, tuned = weights_of(small_run), weights_of(tune("--method", "lora", "--steps", 3, "--lora_rank", 2))
     changed = {name for name in tuned if name in start and not torch.equal(tuned[name], start[name])}
