@@ -88,6 +88,11 @@ class TrainConfig:
         None,
     )
     temporal_layers: int = _help("Transformer layers between the frames before they are fused.", 0)
+    frozen_towers: bool = _help(
+        "Train only what joins views and frames: for a model that already knows scans, and sequences to learn from, at a third "
+        "of the time.",
+        False,
+    )
     contrastive_form: Literal["infonce", "sigmoid"] = _help("Contrast of all pairs at once, or of each.", "infonce")
     contrastive_weight: float = _help("Weight of vision-language contrast on the fused embedding.", 1.0)
     view_contrastive_weight: float = _help("Weight of vision-language contrast on every single view.", 1.0)
@@ -168,6 +173,11 @@ class TrainConfig:
             raise ValueError(f"labels_per_class must be zero (all) or more, got {self.labels_per_class}")
         if self.wise_ft and self.head != "prompts":
             raise ValueError("wise_ft mixes with the zero-shot classifier; pass --head prompts")
+        if self.frozen_towers and (self.model == "small" or self.stage == "finetune"):
+            raise ValueError(
+                "--frozen_towers keeps what a model has learnt: pass --model with a trained model's folder (--model runs/first), "
+                "and to learn from labels --method probe instead"
+            )
         if self.stage == "finetune" and self.model == "small" and (self.method != "full" or self.wise_ft):
             raise ValueError(
                 "a model from scratch has nothing to keep: pass --model with a trained model's folder, or --method full "

@@ -135,7 +135,11 @@ def build_model(config: TrainConfig, processor: MVFERProcessor, infos: list[dict
         tokenizer, size = processor.tokenizer, infos[0]["render_settings"]["size_px"]
         special = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
         return MVFERModel(MVFERConfig.small(vocab_size=len(tokenizer), image_size=size, **special, **objective))
-    return MVFERModel.from_pretrained(config.model, dtype=torch.float32, **objective)
+    model = MVFERModel.from_pretrained(config.model, dtype=torch.float32, **objective)
+    if config.frozen_towers:
+        for part in (model.vision_model, model.visual_projection, model.text_model, model.text_projection):
+            part.requires_grad_(False)
+    return model
 
 
 def learnt_from(config: TrainConfig, caption_sources: list[str]) -> set[str]:

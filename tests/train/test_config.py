@@ -55,9 +55,10 @@ def test_pseudo_prompts_bring_view_dropout_unless_something_else_is_said():
         (["--preset", "multiviewvlm"], "--model runs/first"),
         (["--supervision", "pseudo", "--model", "clip", "--contrastive_form", "sigmoid"], "infonce"),
         (["--supervision", "pseudo", "--model", "clip", "--confidence", "2"], "confidence"),
+        (["--frozen_towers"], "--method probe"),
     ],
 )
-def test_pseudo_prompts_that_cannot_work_are_refused_with_the_remedy(flags, remedy):
+def test_pretraining_that_cannot_work_is_refused_with_the_remedy(flags, remedy):
     with pytest.raises(ValueError, match=remedy):
         parse_config(["--dataset", "a", *flags])
 

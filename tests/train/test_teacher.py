@@ -126,7 +126,9 @@ def test_data_without_a_word_trains_and_the_results_say_what_was_learnt_from(sta
     assert results["supervision"] == ["captions", "pseudo"]  # the start had read captions
     assert results["data"]["caption_source"] == ["none"]
     assert results["training"]["supervision"] == "pseudo"
-    assert {"contrastive", "pseudo_confident", "pseudo_prompts_used", "embedding_rank"} <= log_of(folder)[1].keys()  # [0]: the start
+    assert {"contrastive", "pseudo_confident", "pseudo_prompts_used", "embedding_rank"} <= log_of(folder)[
+        1
+    ].keys()  # [0]: the start
     assert json.loads((folder / "train_config.json").read_text())["view_dropout"] == 0.5
 
 

@@ -169,6 +169,18 @@ def test_runs_on_sequences_keep_how_they_read_them(tmp_path, options):
     assert (config.temporal_layers, config.frame_fusion) == ((1, "mean") if 1 in options else (0, None))
 
 
+def test_frozen_towers_stay_as_they_were_bit_for_bit(tmp_path):
+    scans, films = write_toy_data(tmp_path / "scans"), write_toy_data(tmp_path / "films", frames=3)
+    train.main(arguments(str(scans), tmp_path / "start", "--steps", 2))
+    options = ("--model", tmp_path / "start", "--frozen_towers", "--temporal_layers", 1, "--steps", 3)
+    train.main(arguments(str(films), tmp_path / "run", *options))
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("start", "run"))
+    towers = ("vision_model.", "visual_projection.", "text_model.", "text_projection.")
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert same >= {name for name in before if name.startswith(towers)}
+    assert "frame_fusion.score.weight" not in same
+
+
 def test_sets_of_different_magnification_are_not_mixed(tmp_path):
     data = [write_toy_data(tmp_path / str(m), frames=2, build={"magnification": m}) for m in (1.0, 3.0)]
     with pytest.raises(ValueError, match="different --magnification"):
