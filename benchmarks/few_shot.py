@@ -1,10 +1,10 @@
 """How many labelled people a classifier needs: the same data, steps and seeds, four ways to train.
 
-    python -m benchmarks.few_shot --model runs/ict --dataset data/ict --steps 200 --seeds 0 1 2 --out report/few_shot
+    python -m benchmarks.few_shot --model runs/anny --dataset data/ict --steps 60 --seeds 0 1 2 --out report/few_shot
 
-Goes in: a trained `MVFERModel` and a data set folder. Comes out: one run of `train.py --stage finetune` per way, number of
-labelled subjects per class and seed below `--out`, and a table (`few_shot.md`, `few_shot.json`) of test accuracies: means over
-seeds with 95 % intervals (Student's t over seeds). Finished runs are kept, so a stopped benchmark goes on.
+Goes in: a trained `MVFERModel` and a data set folder, perhaps of another scanner. Comes out: a run of `train.py --stage finetune`
+per way, number of labelled subjects per class and seed below `--out`, and a table (`few_shot.md`, `few_shot.json`) of test
+accuracies: means over seeds with 95 % intervals (Student's t over seeds). Finished runs are kept, so a stopped benchmark goes on.
 """
 
 import json
@@ -16,8 +16,8 @@ from benchmarks.arms import parser, run_arms, write_table
 WAYS = {  # name: flags; the model is the trained one unless a way says otherwise (the last flag counts)
     "probe": ["--method", "probe"],
     "LoRA": ["--method", "lora"],
-    "full": ["--method", "full"],
-    "from scratch": ["--method", "full", "--model", "small"],
+    "full": ["--method", "full", "--learning_rate", "1e-4"],  # the models here are small
+    "from scratch": ["--method", "full", "--model", "small", "--learning_rate", "1e-3"],
 }
 
 

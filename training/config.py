@@ -44,8 +44,8 @@ class TrainConfig:
     )
     gradient_accumulation: int = _help("Batches per optimizer step (adds no contrast partners).", 1)
     learning_rate: float | None = _help(
-        "Peak learning rate of AdamW; from scratch, Muon's is 30 times that. Default 1e-3; to fine-tune a trained model 1e-4, "
-        "and 1e-5 with --method full.",
+        "Peak learning rate of AdamW; from scratch, Muon's is 30 times that. Default 1e-3; to fine-tune a trained model 3e-4 "
+        "with --method lora and 1e-5 with full (a small model bears 1e-4).",
         None,
     )
     weight_decay: float = _help("Decay of matrices; biases, norms and the logit scale have none.", 0.05)
@@ -147,7 +147,7 @@ class TrainConfig:
     def __post_init__(self):
         if self.learning_rate is None:
             warm = self.stage == "finetune" and self.model != "small"
-            self.learning_rate = (1e-5 if self.method == "full" else 1e-4) if warm else 1e-3
+            self.learning_rate = {"lora": 3e-4, "full": 1e-5}.get(self.method, 1e-3) if warm else 1e-3
         if self.supervision == "pseudo":
             self._check_pseudo()
         for name in ("view_dropout", "occlusion", "drop_phrases", "ramp", "warmup"):

@@ -114,7 +114,7 @@ def test_the_learning_rate_suits_what_is_trained_and_is_written_down(tmp_path):
         1e-3,
         1e-3,
         1e-5,
-        1e-4,
+        3e-4,
     )
     assert rate(*tune, "--learning_rate", "0.5") == 0.5
     parse_config(["--dataset", "a", *tune]).save(tmp_path / "recipe.json")
