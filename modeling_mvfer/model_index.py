@@ -137,6 +137,18 @@ def _stored(path: Path, index: list | None) -> tuple[str, list[EvalResult]]:
         ) from error
 
 
+def _has_index(block: str) -> bool:
+    return any(line.startswith("model-index:") for line in block.splitlines())
+
+
+def _says(block: str, metadata: dict) -> bool:
+    """Whether this text means just these metadata."""
+    try:
+        return yaml.safe_load(block) == metadata
+    except yaml.YAMLError:
+        return False
+
+
 def _with_index(block: str, index: str) -> str:
     """The metadata's text with another `model-index`, its lines ending as the others do; the rest as it is."""
     line_break = "\r\n" if "\r\n" in block else "\n"
