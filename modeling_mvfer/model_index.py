@@ -91,7 +91,7 @@ def update_card(folder: str | Path, results: Mapping) -> int:
     name, old = _stored(path, metadata.get("model-index"))
     index = {"model-index": eval_results_to_model_index(name, merge(old, new))}
     block = _with_index(text[start:end], yaml_dump(index, sort_keys=False))
-    if yaml.safe_load(block) != metadata | index:
+    if not _says(block, metadata | index) or ("model-index" in metadata) != _has_index(text[start:end]):
         raise ValueError(
             f"{path}: its model-index is written in a way that is not understood; remove it, and try again"
         )
