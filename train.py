@@ -3,103 +3,31 @@
 Goes in: folders written by `dataset_scripts.build_*`. Comes out: the run's folder, which is the model folder: weights, config,
 processor, remote code, card, `train_config.json`, `metrics.jsonl`, `results.json`, and checkpoints below `checkpoints/`.
 `--stage pretrain` learns from captions, `--stage finetune` from labels; what differs is in `training.pretraining` and
-`training.finetuning`, the loop is one.
+`training.finetuning`, the loop is one; what a single step does is in `training.learner`.
 """
 
 import math
 import shlex
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import parse_flag_from_env, set_seed
+from accelerate.utils import set_seed
 from safetensors.torch import load_file
-from torch.utils.data import DataLoader
 
 from dataset_scripts.schema import dataset_info, load_splits
-from processing.batching import Augmentation, ViewDataset
-from training.batches import EpochBatches
+from processing.batching import ViewDataset
 from training.checkpoints import TrainState, find_checkpoint, save_checkpoint, save_weights
 from training.checks import check_data, check_start
-from training.config import TrainConfig, parse_config
+from training.config import parse_config
 from training.finetuning import FineTuning
+from training.learner import Learner, fastest_precision, training_views
 from training.log import MetricsLog
-from training.muon import SharedMuon
 from training.pretraining import Pretraining
 
-FEW_TOKENS = 64  # per view, up to which plain attention is the fastest on a CPU
 TASKS = {"pretrain": Pretraining, "finetune": FineTuning}
-
-
-def optimizers_and_schedules(model: torch.nn.Module, config: TrainConfig) -> tuple[list, list]:
-    """AdamW, with decay on matrices only; from scratch, Muon (Jordan et al. 2024) for the matrices of stem and transformers.
-
-    Linear warm-up, then a cosine to zero.
-    """
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    inner = (".layers.", ".stages.")
-    hidden = [p for name, p in named if config.model == "small" and p.ndim == 2 and any(part in name for part in inner)]
-    ours = {id(p) for p in hidden}
-    decayed = [p for _, p in named if p.ndim >= 2 and id(p) not in ours]
-    plain = [p for _, p in named if p.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    optimizers = [torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))]
-    if hidden:
-        optimizers.append(SharedMuon(hidden, lr=30 * config.learning_rate, weight_decay=0.0))
-    warmup = max(1, round(config.warmup * config.steps))
-
-    def rate(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, config.steps - warmup))))
-
-    return optimizers, [torch.optim.lr_scheduler.LambdaLR(optimizer, rate) for optimizer in optimizers]
-
-
-def fastest_precision() -> str:
-    """ "bf16" where the device that Accelerate will take has instructions for it, else "no"."""
-    if torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU"):
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
-    able = torch.cpu.get_capabilities()
-    return "bf16" if able.get("amx_bf16") or able.get("avx512_bf16") else "no"
-
-
-class MovingAverage:
-    """Exponential moving average of the weights, with a warm-up so that the random start is soon forgotten."""
-
-    def __init__(self, model: torch.nn.Module, decay: float):
-        self.decay, self.updates = decay, 0
-        self.shadow = {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, model: torch.nn.Module) -> None:
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, value in model.state_dict().items():
-            if value.is_floating_point():
-                self.shadow[name].lerp_(value, 1 - decay)
-            else:
-                self.shadow[name].copy_(value)
-
-    def state_dict(self) -> dict:
-        return {"updates": self.updates, "shadow": self.shadow}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.updates = state["updates"]
-        for name, value in state["shadow"].items():
-            self.shadow[name].copy_(value)
-
-
-def train_mode(model: torch.nn.Module) -> None:
-    """Training mode, but for frozen modules: their batch statistics stay those that they were trained with."""
-    model.train()
-    for module in model.modules():
-        own = list(module.parameters(recurse=False))
-        if own and not any(p.requires_grad for p in own):
-            module.eval()
 
 
 class StopSignal:
@@ -146,35 +74,15 @@ def main(argv: list[str] | None = None) -> int:
     check_data(config, splits)
     check_start(config)
     task = TASKS[config.stage](config, splits, infos)
-    model = task.model
-    if accelerator.device.type == "cpu" and model.vision_model.embeddings.num_positions <= FEW_TOKENS:
-        model.set_attn_implementation("eager")  # on a CPU, for 17 tokens, sdpa costs a quarter of the step more
-    world = accelerator.num_processes
-    augmentation = Augmentation(
-        view_dropout=task.view_dropout, occlusion=config.occlusion, drop_phrases=config.drop_phrases
-    )
-    rows = sum(len(split) for split in task.train_splits)
-    batch_size = task.batch_size(world)
-    train = ViewDataset(
-        task.train_splits,
-        augmentation=augmentation,
-        seed=config.seed,
-        channels=infos[0]["render_settings"]["channels"],
-        num_frames=config.num_frames,
-        frames=config.frames,
-        ramp_epochs=config.ramp * config.steps * config.gradient_accumulation * batch_size * world / rows,
-    )
+    views = training_views(task, config, world=accelerator.num_processes)
     if accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         config.save(folder / "train_config.json")
-        _report_size(model, train)
+        _report_size(task.model, views)
 
-    optimizers, schedules = optimizers_and_schedules(model, config)
-    state = TrainState()
-    model, *optimizers = accelerator.prepare(model, *optimizers)
-    average = MovingAverage(accelerator.unwrap_model(model), config.ema_decay)
-    accelerator.register_for_checkpointing(state, average, *schedules)
-    task.start(accelerator, accelerator.unwrap_model(model), average.shadow)
+    learner, state = Learner(task, config, accelerator), TrainState()
+    accelerator.register_for_checkpointing(state, learner.average, *learner.schedules)
+    task.start(accelerator, learner.bare_model, learner.average.shadow)
     if config.resume:
         accelerator.load_state(str(find_checkpoint(checkpoints, config.resume)))
     if config.report_to != "none":
@@ -183,59 +91,28 @@ def main(argv: list[str] | None = None) -> int:
             config={k: " ".join(v) if isinstance(v, list) else v for k, v in vars(config).items()},
         )
 
-    batches = EpochBatches(
-        [subject for split in task.train_splits for subject in split["subject"]],
-        batch_size,
-        seed=config.seed,
-        scans_per_subject=config.scans_per_subject,
-        rank=accelerator.process_index,
-        world=world,
-        start=state.step * config.gradient_accumulation,
-    )
-    loader = iter(
-        DataLoader(
-            task.samples(train),
-            batch_sampler=batches,
-            collate_fn=task.collate,
-            num_workers=config.num_workers,
-            prefetch_factor=4 if config.num_workers else None,
-        )
-    )
+    batches = learner.batches(views, start=state.step * config.gradient_accumulation)
     log = MetricsLog(folder / "metrics.jsonl", step=state.step, total=config.steps, enabled=accelerator.is_main_process)
     stop = StopSignal(accelerator)
     stopped, best_weights = False, folder / "checkpoints" / "best.safetensors"
 
     def validate() -> None:
         """Score the averaged weights on the validation subjects, and keep them if they are the best so far."""
-        score = evaluate_average(accelerator.unwrap_model(model), average, task.score)
+        score = learner.score()
         log.write(state.step, {task.score_name: score})
         if config.report_to != "none":
             accelerator.log({task.score_name: score}, step=state.step)
         if score > state.best_score or (score == state.best_score and not state.best_step):  # the start wins no tie
             state.best_score, state.best_step, state.evaluations_since_best = score, state.step, 0
             if accelerator.is_main_process:
-                save_weights(average.shadow, best_weights)
+                save_weights(learner.average.shadow, best_weights)
         else:
             state.evaluations_since_best += 1
 
     if config.model != "small" and state.step == 0:
         validate()  # what it starts from is a candidate: training that only harms keeps it
     while state.step < config.steps:
-        train_mode(model)
-        for _ in range(config.gradient_accumulation):
-            batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in next(loader).items()}
-            batch = task.lesson(batch)
-            with accelerator.accumulate(model):
-                outputs = model(**batch, **task.forward_options)
-                accelerator.backward(outputs.loss)
-                if accelerator.sync_gradients:
-                    norm = accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
-                for optimizer in optimizers:
-                    optimizer.step()
-                    optimizer.zero_grad()
-        for schedule in schedules:
-            schedule.step()
-        average.update(accelerator.unwrap_model(model))
+        outputs, norm = learner.step(batches)
         state.step += 1
         log.advance()
 
@@ -247,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
                     f"the loss is {values['loss']} at step {state.step}; lower --learning_rate, or go on from a checkpoint"
                 )
             values |= task.report()
-            values |= {"learning_rate": schedules[0].get_last_lr()[0], "gradient_norm": float(norm)}
+            values |= {"learning_rate": learner.schedules[0].get_last_lr()[0], "gradient_norm": float(norm)}
             log.write(state.step, values)
             if config.report_to != "none":
                 accelerator.log(values, step=state.step)
@@ -274,22 +151,11 @@ def main(argv: list[str] | None = None) -> int:
         if accelerator.device.type == "cpu":
             torch.set_num_threads(accelerator.num_processes)  # the others only wait from here on
         command = "accelerate launch train.py " + shlex.join(sys.argv[1:] if argv is None else argv)
-        task.export(accelerator.unwrap_model(model), load_file(best_weights), state, command)
+        task.export(learner.bare_model, load_file(best_weights), state, command)
         print(f"\nmodel folder: {config.output_dir}")
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return 0
-
-
-@torch.no_grad()
-def evaluate_average(model, average: MovingAverage, score: Callable) -> float:
-    """The validation score with the averaged weights; the model's own are put back."""
-    current = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    model.load_state_dict(average.shadow)
-    model.eval()
-    found = score(model)
-    model.load_state_dict(current)
-    return found
 
 
 def _report_size(model: torch.nn.Module, train: ViewDataset) -> None:

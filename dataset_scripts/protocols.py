@@ -32,6 +32,7 @@ class Protocol:
         subjects: how many subjects are drawn, per seed; `None` all.
         expressions: classes that are tested, and that a subject must all show to be drawn; empty: all rows.
         min_intensity: rows below are left out.
+        labels: of a multi-label test, as the column `task` names them; empty: the expressions are told apart.
         source: who tests so.
         reading: what that means here, and where papers differ.
     """
@@ -43,6 +44,7 @@ class Protocol:
     subjects: int | None = None
     expressions: tuple[str, ...] = ()
     min_intensity: float = 0.0
+    labels: tuple[str, ...] = ()
 
 
 PROTOCOLS = {
@@ -90,7 +92,9 @@ PROTOCOLS = {
         0,
         source="Li, Cheng, Li, Behzad, Shen, Zafeiriou, Pantic & Zhao, 4DME: A Spontaneous 4D Micro-Expression Dataset With "
         "Multimodalities, IEEE TAC 2022",
-        reading="one subject left out at a time; the set's own labels (several per row) are in `task`",
+        reading="one subject left out at a time; the set's own labels, of which a row may have several, are told apart one by "
+        "one; UF1 and UAR over all rows together",
+        labels=("Positive", "Negative", "Surprise", "Repression", "Others"),
     ),
     "bp4d-from-bu4dfe": Protocol(
         "mvfer-bp4d",
@@ -143,6 +147,19 @@ def keeps(protocol: Protocol, row: Mapping) -> bool:
     if protocol.expressions and (row["expression"] < 0 or EXPRESSIONS[row["expression"]] not in protocol.expressions):
         return False
     return (1.0 if row["intensity"] is None else row["intensity"]) >= protocol.min_intensity
+
+
+def protocols_of(data_set: str) -> list[str]:
+    """Names of the protocols that test this set, as its `dataset_info.json` names it.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    found = [name for name, protocol in PROTOCOLS.items() if protocol.data_set == data_set]
+    if not found:
+        known = sorted({protocol.data_set for protocol in PROTOCOLS.values()})
+        raise ValueError(f"no protocol tests {data_set!r}; there are protocols for {', '.join(known)}")
+    return found
 
 
 def load_fold(folder: str | Path, name: str, fold: int = 0, *, seed: int = 0) -> DatasetDict:

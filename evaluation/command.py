@@ -7,6 +7,7 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,69 +19,104 @@ from evaluation.evaluate import TARGET_ACCURACY, accuracies, evaluate_run, table
 from evaluation.examples import example_predictions, worst_mistakes
 from evaluation.leakage import load_subjects_seen, subject_keys
 from evaluation.metrics import mean_over_runs
+from evaluation.paper import PAPER, evaluate_paper, tables_of
 from evaluation.pictures import confusion_picture, predictions_picture
-from evaluation.protocol import evaluate_protocol, protocol_table
+from evaluation.protocol import evaluate_protocol, scores_of
+from evaluation.protocol_report import protocol_page, protocol_text
 from evaluation.remarks import remarks
 from evaluation.report import report_page
 
+FINETUNE_STEPS = 200
 FACES = {"examples.png": example_predictions, "mistakes.png": worst_mistakes}  # pictures of people
 
 
-def main(argv: list[str] | None = None) -> int:
-    """`mvfer evaluate`: write `results.json`, pictures and the page `index.html`, print a short table."""
+def main(argv: list[str] | None = None, *, fold_tuner: Callable | None = None) -> int:
+    """`mvfer evaluate`: write `results.json`, pictures and the page `index.html`, print a short table.
+
+    Args:
+        fold_tuner: makes what trains in folds, `training.folds.FoldTuner`; without it `--finetune` is refused.
+    """
     args = parser().parse_args(argv)
     command = "mvfer evaluate " + shlex.join(sys.argv[2:] if argv is None else argv)
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    check(args)
-    found = [evaluate_model(folder, args, command) for folder in args.model]
+    check(args, fold_tuner)
+    found = [evaluate_model(folder, args, command, fold_tuner) for folder in args.model]
     results = found[0] if len(found) == 1 else found[0] | {"over_runs": over_runs(args.model, found)}
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "results.json").write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    matrix = results["confusion_matrix"]
-    confusion_picture(np.array(matrix["counts"]), matrix["labels"], out / "confusion_matrix.png")
+    page = _protocol_page(results, out) if args.protocol else _page(results, out)
+    (out / "index.html").write_text(page, encoding="utf-8")
     for line in remarks(results):
         print(line)
-    print("\n" + (protocol_table(results) if args.protocol else table(results)))
+    print("\n" + (protocol_text(results) if args.protocol else table(results)))
     for name, value in results.get("over_runs", {}).get("accuracy", {}).items():
         print(f"{name:<44} {value['mean']:6.3f}  [{value['low']:.3f}, {value['high']:.3f}] over {len(found)} runs")
-    if not args.protocol:
-        (out / "index.html").write_text(_page(results, out), encoding="utf-8")
     if args.calibrate:
         _store(args, results)
+    if args.update_card:
+        _update_cards(args, found)
     print(f"\nwrote results and pictures to {out}")
     return 1 if any(one["leakage"]["found"] for one in found) else 0
 
 
 def _page(results: dict, out: Path) -> str:
-    """The report, with the pictures that were written beside it."""
+    """The report, with the pictures that are written beside it."""
     captions = {
         "confusion_matrix.png": "What is taken for what (rows are true).",
         "examples.png": "The first scan of every class, with what the model says of it.",
         "mistakes.png": "The mistakes of which it was surest.",
     }
+    _draw_confusion(results, out / "confusion_matrix.png")
     shown = [((out / name).read_bytes(), caption) for name, caption in captions.items() if (out / name).is_file()]
     return report_page(results, pictures=shown)
 
 
-def check(args: argparse.Namespace) -> None:
+def _protocol_page(results: dict, out: Path) -> str:
+    """The report of one protocol or of all, with a confusion matrix of each that has one class per scan."""
+    drawn = {
+        name: _draw_confusion(one, out / f"confusion_matrix-{name}.png")
+        for name, one in tables_of(results).items()
+        if "confusion_matrix" in one
+    }
+    return protocol_page(results, confusions=drawn)
+
+
+def _draw_confusion(results: dict, path: Path) -> bytes:
+    matrix = results["confusion_matrix"]
+    confusion_picture(np.array(matrix["counts"]), matrix["labels"], path)
+    return path.read_bytes()
+
+
+def check(args: argparse.Namespace, fold_tuner: Callable | None) -> None:
     """Refuse flags that do not go together, before anything is computed."""
-    if args.calibrate and (args.protocol or len(args.model) > 1 or not Path(args.model[0]).is_dir()):
+    local = [Path(folder).is_dir() for folder in args.model]
+    if args.calibrate and (args.protocol or len(args.model) > 1 or not all(local)):
         raise ValueError("--calibrate stores into one model folder on this computer, without --protocol")
     if args.calibrate and (args.prompts or args.language != "en"):
         raise ValueError("--calibrate is for the model's own prompts; leave out --prompts and --language")
     if args.protocol and (given := asked(args, "also", "robustness", "meshes", "prompt_audit")):
         raise ValueError(f"--protocol tests folds alone; leave out {given}")
+    if args.update_card and not all(local):
+        raise ValueError("--update_card writes into model folders on this computer; download the repository first")
+    if not args.finetune and (given := asked(args, "steps", "learning_rate")):
+        raise ValueError(f"{given} is for --finetune; pass it, or leave {given} out")
+    if args.finetune and not args.protocol:
+        raise ValueError(
+            "--finetune trains in the folds of --protocol; for the data set's own split use train.py --stage finetune"
+        )
+    if args.finetune and fold_tuner is None:
+        raise ValueError("--finetune needs what trains; use the command mvfer evaluate")
 
 
 def asked(args: argparse.Namespace, *flags: str) -> str:
     """Those of the flags that were given, as a user writes them."""
-    return " ".join(f"--{flag}" for flag in flags if getattr(args, flag))
+    return " ".join(f"--{flag}" for flag in flags if getattr(args, flag) not in (None, False, []))
 
 
-def evaluate_model(folder: str, args: argparse.Namespace, command: str) -> dict:
+def evaluate_model(folder: str, args: argparse.Namespace, command: str, fold_tuner: Callable | None) -> dict:
     """The results of one model; its example pictures are written on the way."""
     from modeling_mvfer.hub import load_run  # which imports evaluation
 
@@ -107,8 +143,7 @@ def evaluate_model(folder: str, args: argparse.Namespace, command: str) -> dict:
             )
         results = evaluate_classifier(model, processor, args.dataset, **tests, **shared)
     elif args.protocol:
-        repetitions = {"repetitions": args.repetitions}
-        return evaluate_protocol(model, processor, args.dataset, args.protocol, **repetitions, **prompts, **shared)
+        return _evaluate_folds(folder, model, processor, args, fold_tuner, **prompts, **shared)
     else:
         results = evaluate_run(
             model, processor, args.dataset, prompt_audit=args.prompt_audit, **tests, **prompts, **shared
@@ -124,6 +159,21 @@ def evaluate_model(folder: str, args: argparse.Namespace, command: str) -> dict:
     return results
 
 
+def _evaluate_folds(folder: str, model, processor, args: argparse.Namespace, fold_tuner, **options) -> dict:
+    """The results of one protocol, or of all that test the set."""
+    tuner = None
+    if args.finetune:
+        steps = FINETUNE_STEPS if args.steps is None else args.steps
+        recipe = {"steps": steps, "learning_rate": args.learning_rate, "seed": args.seed}
+        tuner = fold_tuner(folder, args.dataset, method=args.finetune, batch_size=args.batch_size, **recipe)
+    options |= {"repetitions": args.repetitions, "fine_tune": tuner}
+    if args.protocol == PAPER:
+        results = evaluate_paper(model, processor, args.dataset, **options)
+    else:
+        results = evaluate_protocol(model, processor, args.dataset, args.protocol, **options)
+    return results | ({"fine_tuning": tuner.settings} if tuner else {})
+
+
 def over_runs(folders: list[str], found: list[dict]) -> dict:
     """Mean accuracy over several runs (seeds of one recipe), with Student's interval."""
     scores = [_accuracies(results) for results in found]
@@ -135,8 +185,13 @@ def over_runs(folders: list[str], found: list[dict]) -> dict:
 
 
 def _accuracies(results: dict) -> dict:
-    if "protocol" in results:
-        return {test: results[test]["accuracy"] for test in ("zero_shot", "knn", "linear_probe") if results[test]}
+    if tables := tables_of(results):
+        return {
+            f"{protocol}: {test}": scores["accuracy"]
+            for protocol, one in tables.items()
+            for test, scores in scores_of(one).items()
+            if "accuracy" in scores
+        }
     return accuracies(results)
 
 
@@ -149,6 +204,18 @@ def _store(args: argparse.Namespace, results: dict) -> None:
     print(f"stored temperature and threshold in {Path(args.model[0]) / 'config.json'}")
 
 
+def _update_cards(args: argparse.Namespace, found: list[dict]) -> None:
+    """Merge the results into the cards of their models, unless a leak makes them worthless."""
+    from modeling_mvfer.model_index import update_card
+
+    for folder, results in zip(args.model, found, strict=True):
+        if results["leakage"]["found"]:
+            print(f"{folder}: the card stays as it is, as the model has seen what it was tested on")
+        else:
+            count = update_card(folder, results)
+            print(f"wrote {count} scores into the model-index of {Path(folder) / 'README.md'}")
+
+
 def parser(**options) -> argparse.ArgumentParser:
     """The flags of `mvfer evaluate`."""
     flags = argparse.ArgumentParser(
@@ -157,7 +224,7 @@ def parser(**options) -> argparse.ArgumentParser:
         "model, or its training rows, have seen what it is tested on.",
         epilog="examples:\n  mvfer evaluate --model runs/first --dataset data/anny --also data/ict --out report\n"
         "  mvfer evaluate --model runs/first --dataset data/anny --robustness --prompt_audit --out report\n"
-        "  mvfer evaluate --model runs/first --dataset data/bosphorus --protocol bosphorus-10fold --out report",
+        "  mvfer evaluate --model runs/first --dataset data/bosphorus --protocol paper --finetune lora --out report",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         **options,
     )
@@ -169,11 +236,21 @@ def parser(**options) -> argparse.ArgumentParser:
     add("--out", required=True, metavar="DIR", help="folder for results.json, index.html and pictures")
     add("--split", default="test", help="rows that are scored (default: test)")
     add("--seed", type=int, default=0, help="of resamples, folds, covered halves and corruptions (default: 0)")
-    add("--protocol", choices=list(PROTOCOLS), help="test in the folds of a published protocol")
+    add("--protocol", choices=[PAPER, *PROTOCOLS], help="test in the folds of a published protocol; paper: in all of the data "
+        "set's, beside published figures")  # fmt: skip
     add("--repetitions", type=int, default=1, help="draws of a protocol's subjects and folds (default: 1)")
+    add("--finetune", choices=["probe", "lora", "full"], help="with --protocol, also fine-tune a copy of the model in each fold: "
+        "its head, its head and low-rank adapters, or all of it")  # fmt: skip
+    add("--steps", type=int, help=f"of every fold's fine-tuning (default: {FINETUNE_STEPS})")
+    add("--learning_rate", type=float, help="of the fine-tuning (default: 1e-4, and 1e-5 for full)")
     add("--target_accuracy", type=float, default=TARGET_ACCURACY, help="of the answers, when the model may abstain "
         f"(default: {TARGET_ACCURACY})")  # fmt: skip
     add("--calibrate", action="store_true", help="store temperature and threshold in the model folder")
+    add(
+        "--update_card",
+        action="store_true",
+        help="merge the scores into the model-index of the model folder's README.md",
+    )
     add("--robustness", action="store_true", help="also corrupt the views of up to 300 scans, and leave views out")
     add(
         "--meshes",

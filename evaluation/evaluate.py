@@ -255,6 +255,11 @@ def table(results: dict) -> str:
 
 def accuracies(results: dict) -> dict[str, dict[str, float]]:
     """Every accuracy of the results under a readable name, in the order of the report."""
+    return {name: scores["accuracy"] for name, scores in scores_by_test(results).items()}
+
+
+def scores_by_test(results: dict) -> dict[str, dict]:
+    """The scores of every test under a readable name, in the order of the report."""
     test = main_test(results)
     words = TRANSFER_TESTS[test]
     found = {
@@ -271,7 +276,7 @@ def accuracies(results: dict) -> dict[str, dict[str, float]]:
     found |= {f"{words}, {view} view only": value for view, value in results[f"{test}_by_view"].items()}
     for data, tests in results["transfer"].items():
         found |= {f"{TRANSFER_TESTS[test]} on {data}": value for test, value in tests.items() if value}
-    return {name: value["accuracy"] for name, value in found.items()}
+    return found
 
 
 def main_test(results: Mapping) -> str:

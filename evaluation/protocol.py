@@ -1,14 +1,16 @@
 """A model under one of the field's protocols: every fold, and the mean over folds with its interval.
 
 In go a model and a built data set; out comes one dict for `results.json`. The model stays as it is; k-NN, probe and
-temperature are fitted anew in every fold. Scans are embedded once, whatever the number of folds and repetitions.
+temperature are fitted anew in every fold, and a fine-tuned copy if a tuner is given. Scans are embedded once, whatever the number
+of folds and repetitions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from datasets import concatenate_datasets
+from datasets import Dataset, concatenate_datasets
 
 from dataset_scripts.protocols import PROTOCOLS, Protocol, folds, keeps
 from dataset_scripts.schema import dataset_info, load_splits
@@ -17,9 +19,12 @@ from evaluation.evaluate import SCHEMA_VERSION, check_channels, environment, fit
 from evaluation.features import SplitFeatures, embed_split
 from evaluation.leakage import seen_subjects
 from evaluation.metrics import METRICS, mean_over_runs, score
+from evaluation.multilabel_folds import score_labels_in_folds
+from evaluation.published import published_for
 from evaluation.zero_shot import ZeroShot
 
-TESTS = ("zero_shot", "knn", "linear_probe")
+TESTS = ("zero_shot", "knn", "linear_probe", "fine_tuned")
+MULTILABEL_TESTS = ("multilabel_probe", "every_label")
 
 
 def evaluate_protocol(
@@ -33,6 +38,7 @@ def evaluate_protocol(
     prompt_kinds: Sequence[str] | None = None,
     language: str = "en",
     seen: Mapping[str, Sequence[str]] | None = None,
+    fine_tune: Callable[[Sequence[Mapping]], list[dict]] | None = None,
     batch_size: int = 64,
     command: str = "",
     progress: bool = True,
@@ -41,14 +47,16 @@ def evaluate_protocol(
 
     Args:
         name (`str`): one of `PROTOCOLS`; repetitions: draws of subjects and folds, with seeds seed, seed + 1, ...
+        fine_tune (*optional*): such as a `training.folds.FoldTuner`: takes the rows of every fold, trains in each, predicts.
         others: as in `evaluate_run`.
     Returns:
-        `dict`: protocol (name, source, folds, repetitions), for zero_shot, knn and linear_probe (`None` where nothing is trained)
-        the scores over all tested scans of the first repetition, each in the fold that tests its subject (subjects resampled) and
-        `over_folds` (each metric's mean over folds and repetitions with Student's interval); folds (accuracy, ECE before and
-        after the fold's own temperature), confusion_matrix, leakage, and what made them.
+        `dict`: protocol (name, source, reading, folds, repetitions), for zero_shot, knn, linear_probe and fine_tuned (`None`
+        where nothing is trained) the scores over all scans of the first repetition, each in the fold that tests its subject
+        (subjects resampled) and `over_folds` (each metric's mean over folds and repetitions with Student's interval); folds
+        (accuracy, ECE before and after the fold's own temperature), confusion_matrix, leakage, and what made them. Of a protocol
+        with several labels per row, `multilabel_probe` and `every_label` instead (see `score_labels_in_folds`).
     Raises:
-        ValueError: for an unknown protocol, another data set than it is for, or too few subjects.
+        ValueError: for an unknown protocol, another data set than it is for, too few subjects, or nothing to fine-tune on.
     """
     if name not in PROTOCOLS:
         raise ValueError(f"unknown protocol {name!r}; known are {', '.join(PROTOCOLS)}")
@@ -56,49 +64,91 @@ def evaluate_protocol(
     built = str(info.get("name"))
     if built != protocol.data_set:
         raise ValueError(f"{dataset_dir}: {name} tests {protocol.data_set}, this is {built}; name a folder of that set")
+    if fine_tune and (protocol.labels or protocol.folds == 1):
+        why = "rows have several labels" if protocol.labels else "it trains on no subject of this set"
+        raise ValueError(f"{name}: {why}, so there is no classifier to train in its folds; leave out --finetune")
     check_channels(dataset_dir, processor)
-    rows = concatenate_datasets(list(load_splits(dataset_dir).values()))
-    columns = {key: rows[key] for key in ("subject", "expression", "intensity")}
-    keys = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    kept = [number for number, key in enumerate(keys) if keeps(protocol, key) and key["expression"] >= 0]
-    if not kept:
-        raise ValueError(
-            f"{dataset_dir}: no labelled row is part of {name}; build the set with its expressions and levels"
-        )
-    drawn = [folds(protocol, [keys[k] for k in kept], seed=seed + repetition) for repetition in range(repetitions)]
+    tested = _tested_rows(protocol, dataset_dir, name)
+    keys = _keys(tested)
+    drawn = [folds(protocol, keys, seed=seed + repetition) for repetition in range(repetitions)]
 
-    tested = rows.select(kept)
     features = embed_split(model, processor.image_processor, tested, batch_size=batch_size, progress=progress)
-    zero_shot = ZeroShot.build(model, processor.tokenizer, [tested], kinds=prompt_kinds, language=language)
-    if len(zero_shot.names) < 2:
-        raise ValueError(
-            f"{dataset_dir}: {name} finds one expression only, {zero_shot.names}; a test needs two or more"
-        )
-    runs = [[_fold(features, zero_shot, people) for people in repetition] for repetition in drawn]
-    results = {test: _pooled(test, runs, zero_shot, seed) for test in TESTS}
+    if protocol.labels:
+        scores = score_labels_in_folds(features, tested["task"], protocol.labels, drawn[0], seed=seed)
+    else:
+        zero_shot = ZeroShot.build(model, processor.tokenizer, [tested], kinds=prompt_kinds, language=language)
+        if len(zero_shot.names) < 2:
+            raise ValueError(
+                f"{dataset_dir}: {name} finds one expression only, {zero_shot.names}; a test needs two or more"
+            )
+        runs = [[_fold(features, zero_shot, people) for people in repetition] for repetition in drawn]
+        if fine_tune:
+            _add_fine_tuned(runs, drawn, tested, zero_shot, fine_tune)
+        scores = _scores(runs, zero_shot, seed)
     people = sorted({subject for repetition in drawn for fold in repetition for subject in fold["test"]})
     return {
         "schema_version": SCHEMA_VERSION,
         "protocol": _described(name, protocol, drawn),
-        **results,
-        "folds": [fold["summary"] for run in runs for fold in run],
-        "confusion_matrix": {"labels": zero_shot.names, "counts": results["zero_shot"].pop("confusion_matrix")},
+        **scores,
+        "published": [asdict(figure) for figure in published_for(name)],
         "leakage": {
             "checked": ["subjects in two splits of a fold", *(["subjects the model has seen"] if seen else [])],
             "found": seen_subjects(info, people, seen or {}),
         },
         "seed": seed,
-        "chance": 1 / len(zero_shot.names),
-        "data": {"name": Path(dataset_dir).name, "rows": {"tested": len(kept)}},
-        "prompts": zero_shot.prompts,
+        "data": {"name": Path(dataset_dir).name, "rows": {"tested": len(tested)}},
         "language": language,
         "command": command,
         "environment": environment(),
     }
 
 
+def _tested_rows(protocol: Protocol, dataset_dir: str | Path, name: str) -> Dataset:
+    """The labelled rows of all splits that are part of the protocol."""
+    rows = concatenate_datasets(list(load_splits(dataset_dir).values()))
+    labelled = [bool(task) for task in rows["task"]] if protocol.labels else [e >= 0 for e in rows["expression"]]
+    kept = [number for number, key in enumerate(_keys(rows)) if labelled[number] and keeps(protocol, key)]
+    if not kept:
+        raise ValueError(
+            f"{dataset_dir}: no labelled row is part of {name}; build the set with its expressions and levels"
+        )
+    return rows.select(kept)
+
+
+def _keys(rows: Dataset) -> list[dict]:
+    """What decides of every row whether it is part of a protocol, and of which fold."""
+    columns = {key: rows[key] for key in ("subject", "expression", "intensity")}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _scores(runs: list, zero_shot: ZeroShot, seed: int) -> dict:
+    """Of every test, and what is known of every fold."""
+    results = {test: _pooled(test, runs, zero_shot, seed) for test in TESTS}
+    counts = results["zero_shot"].pop("confusion_matrix")
+    return {
+        **results,
+        "folds": [fold["summary"] for run in runs for fold in run],
+        "confusion_matrix": {"labels": zero_shot.names, "counts": counts},
+        "chance": 1 / len(zero_shot.names),
+        "prompts": zero_shot.prompts,
+    }
+
+
+def _add_fine_tuned(runs: list, drawn: list, tested: Dataset, zero_shot: ZeroShot, fine_tune: Callable) -> None:
+    """Put the guesses of a copy that was fine-tuned in each fold beside the others."""
+    subjects = np.asarray(tested["subject"])
+    every = [people for repetition in drawn for people in repetition]
+    rows = [{split: tested.select(np.flatnonzero(np.isin(subjects, p[split]))) for split in p} for p in every]
+    for fold, tuned in zip((fold for run in runs for fold in run), fine_tune(rows), strict=True):
+        guesses = np.array([zero_shot.names.index(guess) for guess in tuned["guesses"]])
+        fold["found"]["fine_tuned"] = guesses
+        fold["summary"]["accuracy"]["fine_tuned"] = float((guesses == fold["answers"].labels).mean())
+        fold["summary"]["fine_tuned"] = {key: tuned[key] for key in ("best_step", "validation_accuracy")}
+
+
 def _described(name: str, protocol: Protocol, drawn: list) -> dict:
-    return {"name": name, "source": protocol.source, "folds": len(drawn[0]), "repetitions": len(drawn)}
+    described = {"name": name, "source": protocol.source, "reading": protocol.reading}
+    return described | {"folds": len(drawn[0]), "repetitions": len(drawn)}
 
 
 def _fold(features: SplitFeatures, zero_shot: ZeroShot, people: Mapping[str, Sequence[str]]) -> dict:
@@ -151,16 +201,6 @@ def _confusion(fold: dict, test: str, size: int) -> np.ndarray:
     return counts
 
 
-def protocol_table(results: dict) -> str:
-    """The main numbers as lines of text."""
-    protocol = results["protocol"]
-    lines = [f"{protocol['name']}: {protocol['folds']} folds x {protocol['repetitions']}; {protocol['source']}"]
-    lines.append(f"{'accuracy':<24}  mean over folds           pooled, subjects resampled")
-    for test in (test for test in TESTS if results[test]):
-        over, pooled = results[test]["over_folds"]["accuracy"], results[test]["accuracy"]
-        shown = " " * 16 if over["low"] is None else f"[{over['low']:.3f}, {over['high']:.3f}]"
-        lines.append(
-            f"{test.replace('_', ' '):<24} {over['mean']:6.3f}  {shown}   "
-            f"{pooled['mean']:6.3f}  [{pooled['low']:.3f}, {pooled['high']:.3f}]"
-        )
-    return "\n".join([*lines, f"{'chance':<24} {results['chance']:6.3f}"])
+def scores_of(results: Mapping) -> dict[str, dict]:
+    """Of the results of one protocol: readable name of a test to its scores, in the order of the report."""
+    return {test.replace("_", " "): results[test] for test in (*TESTS, *MULTILABEL_TESTS) if results.get(test)}

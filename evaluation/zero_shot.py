@@ -53,7 +53,7 @@ def logit_scale(model) -> float:
 
 def present_classes(*splits) -> list[str]:
     """Names of the expressions that occur in any of the splits (`datasets.Dataset`), in the data set's order."""
-    occurring = {label for split in splits for label in split.unique("expression")}
+    occurring = {label for split in splits for label in split["expression"]}  # `unique` would copy selected rows whole
     return [name for index, name in enumerate(splits[0].features["expression"].names) if index in occurring]
 
 

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCard, ModelCardData
 
-from evaluation.evaluate import accuracies, main_test
+from evaluation.evaluate import main_test, scores_by_test
 from evaluation.remarks import remarks
+from modeling_mvfer.model_index import METRICS, eval_results
 
 TEMPLATE = Path(__file__).parents[1] / "model_card.md"
 PERMISSIVE = {"cc0-1.0", "mit", "apache-2.0", "cc-by-4.0", "bsd-3-clause"}
@@ -61,7 +62,7 @@ def model_card(model, processor, *, results: Mapping | None = None, datasets: Se
         "abstain_below": model.config.abstain_below,
         "fairness_audited": any("groups" in one for one in (results or {}).get("fairness", {}).values()),
         "remarks": remarks(results) if results else [],
-        "accuracies": accuracies(results) if results else {},
+        "scores": scores_by_test(results) if results else {},
     }
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     try:
@@ -79,38 +80,19 @@ def _labels(model) -> list[str]:
 def _card_data(model, results: Mapping | None, datasets: Sequence[Mapping]) -> ModelCardData:
     permissive = datasets and all(str(info.get("license", "")).lower() in PERMISSIVE for info in datasets)
     licence = {"license": "apache-2.0"} if permissive else {"license": "other", "license_name": "see-training-data"}
+    task = "image-classification" if _labels(model) else "zero-shot-image-classification"
     evaluated = {}
     if results:
-        scores = _eval_results(results, "image-classification" if _labels(model) else "zero-shot-image-classification")
-        evaluated = {"model_name": "MVFER", "eval_results": scores, "metrics": ["accuracy"]}
+        metrics = sorted({kind for kind, _ in METRICS.values()})
+        evaluated = {"model_name": "MVFER", "eval_results": eval_results(results, task), "metrics": metrics}
     return ModelCardData(
         library_name="transformers",
-        pipeline_tag="image-classification" if _labels(model) else "zero-shot-image-classification",
+        pipeline_tag=task,
         language=results.get("language") if results else None,
         tags=["mvfer", "facial-expression-recognition", "multi-view", "3d", "4d", "clip"],
         **licence,
         **evaluated,
     )
-
-
-def _eval_results(results: Mapping, task: str) -> list[EvalResult]:
-    found = []
-    for name, value in accuracies(results).items():
-        test, _, other = name.partition(" on ")
-        data = other or results["data"]["name"]
-        found.append(
-            EvalResult(
-                task_type=task,
-                task_name=test,
-                dataset_type=data,
-                dataset_name=data,
-                dataset_split=results["split"],
-                metric_type="accuracy",
-                metric_name=f"accuracy, {test}",
-                metric_value=round(value["mean"], 4),
-            )
-        )
-    return found
 
 
 def _view(angles) -> str:

@@ -22,7 +22,7 @@ EPILOG = """examples:
 """
 # Commands with a parser of their own: they import scikit-learn and matplotlib, so only when asked.
 ELSEWHERE = {
-    "evaluate": "evaluation.command",
+    "evaluate": "training.folds",
     "explain": "evaluation.explain",
     "poc": "evaluation.poc",
     "check": "evaluation.drift",

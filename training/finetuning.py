@@ -65,10 +65,8 @@ class FineTuning(Task):
         return sum(scores) / len(scores)
 
     def export(self, model, weights: dict, state: TrainState, command: str) -> None:
-        """Merge adapters, mix with the start if asked, then as every task."""
-        config = self.config
-        model.load_state_dict(weights)
-        classifier = (model.merge_and_unload() if config.method == "lora" else model).eval()
+        """Mix with the start if asked, then as every task."""
+        config, classifier = self.config, self.finished(model, weights)
         mixed = self.mix(classifier) if config.wise_ft else {}
         options = {"also": self.others, "seed": config.seed, "seen": self.seen, "command": command}
         results = evaluate_classifier(classifier, self.processor, config.dataset[0], **options) | mixed
@@ -81,6 +79,11 @@ class FineTuning(Task):
             labels_per_class=config.labels_per_class or "all",
             labelled_scans=len(self.labels),
         )
+
+    def finished(self, model, weights: dict) -> MVFERForFaceClassification:
+        """The trained model with these weights, adapters merged, in evaluation mode."""
+        model.load_state_dict(weights)
+        return (model.merge_and_unload() if self.config.method == "lora" else model).eval()
 
     def mix(self, classifier) -> dict:
         """WiSE-FT: leave the classifier with the mixture that is best on the validation subjects; test both of its ends."""

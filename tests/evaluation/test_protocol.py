@@ -7,7 +7,8 @@ from dataset_scripts.protocols import PROTOCOLS, Protocol
 from dataset_scripts.schema import dataset_info, load_splits
 from evaluation.command import main
 from evaluation.leakage import subjects_seen
-from evaluation.protocol import evaluate_protocol, protocol_table
+from evaluation.protocol import evaluate_protocol
+from evaluation.protocol_report import protocol_text
 from tests.train.toy import ACTIONS, write_toy_data
 
 
@@ -39,7 +40,7 @@ def test_every_subject_is_tested_once_and_folds_are_summed_up(small_model, small
     assert over["mean"] == pytest.approx(np.mean(per_fold)) and over["low"] <= over["mean"] <= over["high"]
     assert all("ece_calibrated" in fold for fold in results["folds"])
     assert np.sum(results["confusion_matrix"]["counts"]) == 42
-    assert "4 folds x 2; us" in protocol_table(results)
+    assert "4 folds x 2; us" in protocol_text(results)
 
 
 def test_a_second_set_is_tested_without_training_on_it(small_model, small_processor, toy, protocol):
@@ -61,7 +62,7 @@ def test_the_command_runs_a_protocol(small_run, toy, protocol, tmp_path, capsys)
     assert main(["--model", str(small_run), str(small_run), *argv]) == 0
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["protocol"]["name"] == "toy" and results["over_runs"]["models"] == ["small", "small"]
-    runs = results["over_runs"]["accuracy"]["zero_shot"]
+    runs = results["over_runs"]["accuracy"]["toy: zero shot"]
     assert runs["low"] == runs["mean"] == pytest.approx(results["zero_shot"]["accuracy"]["mean"])
     assert "pooled, subjects resampled" in capsys.readouterr().out
 

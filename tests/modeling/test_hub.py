@@ -136,6 +136,7 @@ def test_a_folder_without_a_model_is_named(tmp_path):
 
 def results():
     accuracy = {"accuracy": {"mean": 0.91, "low": 0.87, "high": 0.95}, "num_scans": 40, "num_subjects": 8}
+    accuracy |= {name: {"mean": 0.9, "low": 0.8, "high": 0.94} for name in ("balanced_accuracy", "macro_f1")}
     return {
         "zero_shot": accuracy,
         "linear_probe": None,
@@ -158,7 +159,7 @@ def results():
 def test_the_card_tells_results_supervision_limits_and_the_law(small_model, small_processor):
     info = {"name": "anny", "source": "Anny 0.6.2", "license": "CC0-1.0"}
     text = card.model_card(small_model, small_processor, results=results(), datasets=[info])
-    assert "| zero-shot, front view only | 0.910 | 0.870 to 0.950 |" in text
+    assert "| zero-shot, front view only | 0.910 | 0.870 to 0.950 | 0.900 | 0.900 |" in text
     assert (
         "mvfer evaluate --model runs/first" in text
         and "evaluation seed 3, training seed 5" in text
