@@ -19,7 +19,6 @@ from training.config import TrainConfig
 from training.muon import SharedMuon
 from training.task import Task
 
-
 FEW_TOKENS = 64  # per view
 
 
