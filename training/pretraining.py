@@ -32,6 +32,8 @@ class Pretraining(Task):
         super().__init__(config, splits, infos)
         self.processor = build_processor(config, splits, infos)
         self.model = build_model(config, self.processor, infos)
+        if config.supervision == "captions" and (kinds := prompt_kinds([split["train"] for split in splits])):
+            self.model.config.prompt_kinds = kinds
         self.train_splits = [split["train"] for split in splits]
         self.teacher = None
         self.is_taught = config.supervision == "pseudo"
@@ -140,6 +142,14 @@ def build_model(config: TrainConfig, processor: MVFERProcessor, infos: list[dict
         for part in (model.vision_model, model.visual_projection, model.text_model, model.text_projection):
             part.requires_grad_(False)
     return model
+
+
+def prompt_kinds(rows: list) -> list[str] | None:
+    """The prompts that a model understands once it has learnt from these rows, if labels were made into texts; else `None`."""
+    sources = {source for split in rows for source in split["caption_source"]}
+    if "label_prompts" not in sources:
+        return None
+    return ["actions", "names"] if "captions" in sources else ["names"]
 
 
 def learnt_from(config: TrainConfig, caption_sources: list[str]) -> set[str]:

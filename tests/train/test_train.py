@@ -224,6 +224,24 @@ def rewritten(tmp_path, change, split="train") -> str:
     return str(folder)
 
 
+@pytest.mark.parametrize(
+    ("sources", "kinds"),
+    [
+        (["captions", "none"], ["actions"]),
+        (["label_prompts"], ["names"]),
+        (["captions", "label_prompts"], ["actions", "names"]),
+    ],
+)
+def test_a_model_is_asked_with_the_kind_of_text_that_it_learnt_from(tmp_path, sources, kinds):
+    def change(rows):
+        for number, row in enumerate(rows):
+            row["caption_source"] = sources[number % len(sources)]
+
+    train.main(arguments(rewritten(tmp_path, change), tmp_path / "run", "--steps", 1))
+    assert MVFERConfig.from_pretrained(tmp_path / "run").prompt_kinds == kinds
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["prompt_kinds"] == kinds
+
+
 def set_all(name, value):
     def change(rows):
         for row in rows:
