@@ -21,10 +21,13 @@ from torch.utils.data import DataLoader
 
 from dataset_scripts.schema import dataset_info, load_splits
 from processing.batching import Augmentation, ViewDataset
+from processing.free_views import FreeViews
+from processing.rendering_mvfer import RenderSettings
 from training.batches import EpochBatches
 from training.checkpoints import TrainState, find_checkpoint, save_checkpoint, save_weights
 from training.checks import check_data, check_start
 from training.config import TrainConfig, parse_config
+from training.device_views import Drafts, rendered_batches
 from training.finetuning import FineTuning
 from training.log import MetricsLog
 from training.muon import SharedMuon
@@ -152,6 +155,10 @@ def main(argv: list[str] | None = None) -> int:
     augmentation = Augmentation(
         view_dropout=task.view_dropout, occlusion=config.occlusion, drop_phrases=config.drop_phrases
     )
+    free_views = None
+    if config.render_on_the_fly:
+        settings = RenderSettings.from_dict(infos[0]["render_settings"] | {"backend": "auto"})
+        free_views = FreeViews(settings, tuple(config.view_range_deg))
     rows = sum(len(split) for split in task.train_splits)
     batch_size = task.batch_size(world)
     train = ViewDataset(
@@ -162,6 +169,7 @@ def main(argv: list[str] | None = None) -> int:
         num_frames=config.num_frames,
         frames=config.frames,
         ramp_epochs=config.ramp * config.steps * config.gradient_accumulation * batch_size * world / rows,
+        free_views=free_views,
     )
     if accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
@@ -191,15 +199,18 @@ def main(argv: list[str] | None = None) -> int:
         world=world,
         start=state.step * config.gradient_accumulation,
     )
+    renders_on_device = config.render_on_the_fly and accelerator.device.type == "cuda"
     loader = iter(
         DataLoader(
-            task.samples(train),
+            task.samples(Drafts(train) if renders_on_device else train),
             batch_sampler=batches,
-            collate_fn=task.collate,
+            collate_fn=list if renders_on_device else task.collate,
             num_workers=config.num_workers,
             prefetch_factor=4 if config.num_workers else None,
         )
     )
+    if renders_on_device:
+        loader = rendered_batches(loader, train, task.collate, accelerator.device)
     log = MetricsLog(folder / "metrics.jsonl", step=state.step, total=config.steps, enabled=accelerator.is_main_process)
     stop = StopSignal(accelerator)
     stopped, best_weights = False, folder / "checkpoints" / "best.safetensors"
