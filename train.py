@@ -69,6 +69,11 @@ def fastest_precision() -> str:
     return "bf16" if able.get("amx_bf16") or able.get("avx512_bf16") else "no"
 
 
+def renders_here(config: TrainConfig, device: torch.device) -> bool:
+    """Whether this process renders whole batches on its GPU; otherwise loader processes render, if anybody does."""
+    return config.render_on_the_fly and device.type == "cuda"
+
+
 class MovingAverage:
     """Exponential moving average of the weights, with a warm-up so that the random start is soon forgotten."""
 
@@ -199,17 +204,17 @@ def main(argv: list[str] | None = None) -> int:
         world=world,
         start=state.step * config.gradient_accumulation,
     )
-    renders_on_device = config.render_on_the_fly and accelerator.device.type == "cuda"
+    here = renders_here(config, accelerator.device)
     loader = iter(
         DataLoader(
-            task.samples(Drafts(train) if renders_on_device else train),
+            task.samples(Drafts(train) if here else train),
             batch_sampler=batches,
-            collate_fn=list if renders_on_device else task.collate,
+            collate_fn=list if here else task.collate,
             num_workers=config.num_workers,
             prefetch_factor=4 if config.num_workers else None,
         )
     )
-    if renders_on_device:
+    if here:
         loader = rendered_batches(loader, train, task.collate, accelerator.device)
     log = MetricsLog(folder / "metrics.jsonl", step=state.step, total=config.steps, enabled=accelerator.is_main_process)
     stop = StopSignal(accelerator)

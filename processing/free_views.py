@@ -32,7 +32,7 @@ class FreeViews:
 
     def __post_init__(self):
         if len(self.range_deg) != 2 or min(self.range_deg) < 0:
-            raise ValueError(f"expected a range of yaw and pitch, both >= 0 degrees, got {tuple(self.range_deg)}")
+            raise ValueError(f"view_range_deg: expected yaw and pitch, both >= 0 degrees, got {tuple(self.range_deg)}")
         check_view_angles([self.range_deg])
 
     @property

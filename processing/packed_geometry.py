@@ -57,9 +57,7 @@ def unpack_mesh(packed: dict[str, bytes]) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=32)  # most sets have one topology
 def _faces(data: bytes) -> np.ndarray:
-    faces = np.cumsum(_inflate(data)).reshape(-1, 3)
-    faces.setflags(write=False)
-    return faces
+    return np.cumsum(_inflate(data)).reshape(-1, 3)
 
 
 def _deflate(differences: np.ndarray) -> bytes:
