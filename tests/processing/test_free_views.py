@@ -125,13 +125,13 @@ def test_the_number_of_loader_processes_does_not_matter(split):
     assert all(equal(a, b) for workers in (1, 2) for a, b in zip(alone, batches(split, workers), strict=True))
 
 
-@pytest.mark.parametrize("frames", [1, 3])
-def test_rendering_a_batch_on_a_device_gives_what_loader_processes_give(frames):
+@pytest.mark.parametrize("frames, num_workers", [(1, 1), (3, 0)])
+def test_rendering_a_batch_on_a_device_gives_what_loader_processes_give(frames, num_workers):
     split = make_split(frames=frames)
     dataset = ViewDataset(split, augmentation=Augmentation(view_dropout=0.4), free_views=FREE)
     order = [(1, 2), (1, 0), (1, 3), (1, 1)]
     collate = Collator(None, MVFERImageProcessor.from_render_settings(SETTINGS))
-    drafts = DataLoader(Drafts(dataset), batch_sampler=[order], collate_fn=list)
+    drafts = DataLoader(Drafts(dataset), batch_sampler=[order], collate_fn=list, num_workers=num_workers)
     (batch,) = rendered_batches(drafts, dataset, collate, torch.device("cpu"))
     assert equal(batch, collate([dataset[key] for key in order]))
 
