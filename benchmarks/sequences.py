@@ -89,7 +89,8 @@ def write_apex_set(source: Path, folder: Path) -> Path:
         raise ValueError(f"{source}: no row has an apex_time_s; build the set with --kind 4d")
     folder.mkdir(parents=True, exist_ok=True)
     for name, split in splits.items():
-        write_shard(shard_path(folder, name, 0, 1), _at_apex(split))
+        kept = [column for column in ("geometry", "light_deg") if column in split.column_names]
+        write_shard(shard_path(folder, name, 0, 1), _at_apex(split.remove_columns(kept)))
     write_json(folder / INFO_FILE, dataset_info(source) | {"name": "apex-set"})
     return folder
 

@@ -5,19 +5,19 @@ a row depends on the seed and the settings, and on nothing else.
 """
 
 import functools
-import json
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from processing.framing_mvfer import FaceFrame, frame_face
+from processing.framing_mvfer import FRAMED, FaceFrame, frame_face
 from processing.magnification_mvfer import check_magnification, magnify
+from processing.packed_geometry import pack_mesh
 from processing.prompts_mvfer import EXPRESSIONS
 from processing.rendering_mvfer import RenderSettings, render_scan
 
@@ -31,7 +31,6 @@ BASIC = tuple(name for name in EXPRESSIONS if name != "contempt")
 KINDS = ("3d", "4d", "micro")
 MICRO_ACTIVE = 0.05  # a micro-expression is a trace of an expression, and is told all the same
 SUBJECTS_PER_SHARD = 25
-FRAMED = FaceFrame((0.0, 0.0, 0.0), 1.0)
 
 
 @dataclass
@@ -83,6 +82,7 @@ class BuildSettings:
     num_frames: int = 16
     fps: float = 10.0
     magnification: float = 1.0
+    keep_geometry: bool = False
     render: RenderSettings = RenderSettings()
 
     def __post_init__(self):
@@ -102,13 +102,14 @@ class BuildSettings:
                 f"random_per_subject >= 0 and fps > 0, got {counts}, {self.random_per_subject}, {self.fps}"
             )
         check_magnification(self.magnification)
+        schema.check_geometry(self)
         if self.magnification != 1 and self.kind == "3d":
             raise ValueError(
                 "a single scan has no movement to magnify; drop --magnification, or build --kind 4d or micro"
             )
 
     def to_dict(self) -> dict:
-        return json.loads(json.dumps(asdict(self) | {"render": self.render.to_dict()}))
+        return schema.describe_settings(self)
 
 
 class Synthesizer:
@@ -137,11 +138,13 @@ class Synthesizer:
             rough = frame_face(identity.numpy(), self.model.faces) if self.variation is not None else None
             for item in self._items(subject, shard.split, rng):
                 try:
-                    views = self._render(item, identity, rough)
+                    vertices, faces, light_deg = self._framed(item, identity, rough)
+                    views = render_scan(vertices, faces, self.settings.render, frame=FRAMED, light_deg=light_deg)
+                    kept = self._kept(vertices, faces, light_deg) if self.settings.keep_geometry else {}
                 except ValueError as error:
                     rejected.append({"id": item["id"], "reason": str(error)})
                     continue
-                yield self._row(item, views) | {"subject": subject, "split": shard.split} | columns
+                yield self._row(item, views) | kept | {"subject": subject, "split": shard.split} | columns
 
     def _items(self, subject: str, split: str, rng: np.random.Generator):
         """What a subject does: dicts with id, expression (or None), units, intensity, and a seed for the rendering."""
@@ -193,20 +196,29 @@ class Synthesizer:
                     "seed": [int(rng.integers(2**63)), 0],
                 }
 
-    def _render(self, item: dict, identity: Tensor, rough: FaceFrame | None = None) -> np.ndarray:
-        """`(N, 3)` identity -> `(T, V, H, W, 3)` uint8. `rough`: the person's own frame, in whose units geometry varies."""
+    def _framed(self, item: dict, identity: Tensor, rough: FaceFrame | None) -> tuple[Tensor, Tensor, tuple | None]:
+        """`(N, 3)` identity -> framed vertices `(T, N', 3)`, faces `(M', 3)`, light (yaw, pitch) if it is not the usual one.
+
+        `rough`: the person's own frame, in whose units geometry varies.
+        """
         vertices, turn = self._vertices(item, identity), rotation(*item["pose"]).T
         if self.settings.magnification != 1:
             moved = magnify(vertices.numpy(), vertices[0].numpy(), magnification=self.settings.magnification)
             vertices = torch.from_numpy(moved)
         if self.variation is None:
-            return render_scan(vertices @ turn, self.faces, self.settings.render)
+            vertices = vertices @ turn
+            return frame_face(vertices[0].numpy(), self.model.faces).apply(vertices), self.faces, None
         rng = np.random.default_rng(item["seed"])
         vertices, faces = self.variation(rough.apply(vertices) @ turn, rng)
         frame = frame_face(vertices[0].numpy(), faces.numpy())
         vertices = reframe(frame.apply(vertices), rng)
-        light = (float(rng.uniform(-60, 60)), float(rng.uniform(10, 65))) if rng.random() < 0.7 else None
-        return render_scan(vertices, faces, self.settings.render, frame=FRAMED, light_deg=light)
+        light_deg = (float(rng.uniform(-60, 60)), float(rng.uniform(10, 65))) if rng.random() < 0.7 else None
+        return vertices, faces, light_deg
+
+    def _kept(self, vertices: Tensor, faces: Tensor, light_deg: tuple | None) -> dict:
+        """The columns of a set that keeps its geometry."""
+        meshes = [pack_mesh(frame, faces) for frame in vertices.numpy()]
+        return {"geometry": meshes, "light_deg": light_deg and list(light_deg)}
 
     def example_scans(self, number: int) -> Iterator[tuple[str, np.ndarray]]:
         """Every first scan of an expression of a test subject: its row's id, and vertices `(N, 3)` at the apex."""

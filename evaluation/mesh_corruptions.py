@@ -13,10 +13,8 @@ import torch
 from dataset_scripts.variation import merge_neighbors, rotation
 from evaluation import objects
 from processing.channels_mvfer import DEFAULT_LIGHT_DEG
-from processing.framing_mvfer import FaceFrame, frame_face
+from processing.framing_mvfer import FRAMED, frame_face
 from processing.rendering_mvfer import RenderSettings, render_scan, vertex_normals
-
-FRAMED = FaceFrame((0.0, 0.0, 0.0), 1.0)
 
 
 @dataclass(frozen=True)

@@ -86,25 +86,35 @@ def mirror_views(
     return flipped, angles
 
 
+def choose_views(num_views: int, rng: np.random.Generator, *, dropout: float) -> np.ndarray:
+    """View dropout: a mask `(V,)`, true for the views that stay; never all false."""
+    kept = rng.random(num_views) >= dropout
+    if not kept.any():
+        kept[rng.integers(num_views)] = True
+    return kept
+
+
 def augment_views(
-    views: np.ndarray, rng: np.random.Generator, augmentation: Augmentation, *, channels: tuple[str, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """View dropout, then brightness, noise, shift and occlusion of what stays. Frames of one sequence are changed alike.
+    views: np.ndarray,
+    rng: np.random.Generator,
+    augmentation: Augmentation,
+    *,
+    channels: tuple[str, ...],
+    kept: np.ndarray,
+) -> np.ndarray:
+    """Brightness, noise, shift and occlusion. Frames of one sequence are changed alike.
 
     Args:
         views (`(T, V, H, W, 3)` uint8): not changed in place.
+        kept (`(V,)` bool): which views stay, see `choose_views`.
     Returns:
-        The varied views, those left out black, and a mask `(V,)`, true for the views that stay (never all false).
+        The varied views, those left out black.
     """
-    V = views.shape[1]
-    kept = rng.random(V) >= augmentation.view_dropout
-    if not kept.any():
-        kept[rng.integers(V)] = True
     if kept.all():
-        return _vary(views.copy(), rng, augmentation, channels), kept
+        return _vary(views.copy(), rng, augmentation, channels)
     varied = np.zeros_like(views)
     varied[:, kept] = _vary(views[:, kept], rng, augmentation, channels)
-    return varied, kept
+    return varied
 
 
 def _vary(views: np.ndarray, rng: np.random.Generator, augmentation: Augmentation, channels) -> np.ndarray:

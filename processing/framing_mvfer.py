@@ -43,6 +43,9 @@ class FaceFrame:
         return ((np.asarray(vertices) - np.asarray(self.center)) * self.scale).astype(np.float32)
 
 
+FRAMED = FaceFrame((0.0, 0.0, 0.0), 1.0)  # of vertices that are framed already
+
+
 def frame_face(vertices, faces) -> FaceFrame:
     """Find the face in a scan (y up, face towards +z).
 

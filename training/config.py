@@ -114,6 +114,12 @@ class TrainConfig:
         "equal steps it costs accuracy, of single views too.",
         0.0,
     )
+    render_on_the_fly: bool = _help(
+        "Render every scan anew in every epoch, from cameras at random angles, instead of reading the stored views (on the GPU "
+        "if training is). The data must be built with --keep_geometry. Validation and tests keep the stored views.",
+        False,
+    )
+    view_range_deg: list[float] = _help("render_on_the_fly: largest yaw and pitch, to both sides.", [60.0, 15.0])
     occlusion: float = _help("Chance that half of a view, or a rectangle of it, is blanked.", 0.3)
     ramp: float = _help("Fraction of the run in which occlusion rises from zero.", 0.5)
     drop_phrases: float = _help("Chance that an action is left out of a caption.", 0.1)
