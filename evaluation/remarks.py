@@ -77,7 +77,10 @@ def _robustness(found: Mapping) -> str:
     if not kept:
         return "no clean scan is classified rightly"
     worst = sorted(kept, key=lambda name: kept[name]["mean"])[:3]
+    left_out = "".join(f"; not tested: {name}, {why}" for name, why in found.get("not_applicable", {}).items())
     return (
         f"keeps {found['accuracy_kept']['mean']:.0%} of its accuracy over {len(kept)} corruptions in five grades "
-        f"({found['num_scans']} scans); weakest: " + ", ".join(f"{name} {kept[name]['mean']:.0%}" for name in worst)
+        f"({found['num_scans']} scans); weakest: "
+        + ", ".join(f"{name} {kept[name]['mean']:.0%}" for name in worst)
+        + left_out
     )

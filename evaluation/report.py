@@ -150,6 +150,7 @@ def _robustness(found: Mapping) -> list[str]:
         ),
         table(("disturbance", *map(str, range(1, grades + 1)), "kept"), rows),
         picture(robustness_figure(found), "Accuracy against the grade of each disturbance"),
+        *(paragraph(f"Not tested: {name}; {why}.", muted=True) for name, why in found["not_applicable"].items()),
     ]
     if subsets := found.get("view_subsets"):
         rows = [(name.replace("_", " "), interval(value)) for name, value in subsets.items()]

@@ -36,6 +36,7 @@ def test_a_report_needs_nothing_else_and_has_every_number(results):
         "How this was made",
     ]
     assert f"{results['linear_probe']['accuracy']['mean']:.3f}" in text and "lip corners pulled up" in text
+    assert "Not tested: texture; the model sees geometry alone" in text
     assert "&lt;so&gt;" in text and "a &lt;confusion&gt; matrix" in text and "Art. 5(1)(f)" in text
 
 
