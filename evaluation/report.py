@@ -132,6 +132,29 @@ def _fairness(audit: Mapping) -> list[str]:
     ]
 
 
+def _weights(found: Mapping) -> list[str]:
+    views, frames = found["views"], found["frames"]
+    names = list(views["overall"])
+    parts = [heading("Which views counted")] if len(names) > 1 else []
+    if parts:
+        rows = [("all scans", *(interval(value) for value in views["overall"].values()))]
+        rows += [
+            (label, *(f"{mine[name]:.3f}" if name in mine else "-" for name in names))
+            for label, mine in views["per_class"].items()
+        ]
+        note = (
+            f"Mean weight of each view in what the model compares with texts; equal weights are {1 / len(names):.3f}."
+        )
+        parts += [table(("scans", *(name.replace("_", " ") for name in names)), rows), paragraph(note, muted=True)]
+    if frames:
+        rows = [("all sequences", *(interval(value, digits=2) for value in frames["overall"]))]
+        rows += [(label, *(f"{value:.2f}" for value in mine)) for label, mine in frames["per_class"].items()]
+        header = ("sequences", "first frame", *(f"{moment:.0%}" for moment in frames["moments"][1:-1]), "last frame")
+        note = "How much frames counted by when they were taken, of the duration; 1 is as much as with equal weights."
+        parts += [heading("Which moments counted"), table(header, rows), paragraph(note, muted=True)]
+    return parts
+
+
 def _robustness(found: Mapping) -> list[str]:
     rows = [
         (
@@ -218,6 +241,7 @@ def _making(results: Mapping) -> list[str]:
 SECTIONS = {
     "calibration": _calibration,
     "fairness": _fairness,
+    "weights": _weights,
     "robustness": _robustness,
     "mesh_robustness": _robustness,
     "prompt_audit": _prompts,
