@@ -63,6 +63,12 @@ def _prompts(audit: Mapping) -> str:
     worst, best = audit["worst"], audit["best"]
     text = f"accuracy {sets[worst]['mean']:.3f} ({worst}) to {sets[best]['mean']:.3f} ({best})"
     text += f", spread {spread['mean']:.3f} [{spread['low']:.3f}, {spread['high']:.3f}]"
+    harmful = [
+        f"{row['class']} ({row['prompt']}), which fits {row['nearest']}" for row in audit["prompts"] if row["harmful"]
+    ]
+    text += f"; harmful prompts: {'; '.join(harmful)}" if harmful else "; no prompt does harm beyond chance"
+    for name, other in audit["misplaced"].items():
+        text += f"; THE PROMPTS OF {name} fit scans of {other['nearest']} better"
     if better := audit["better_set"]:
         change = better["difference"]
         text += (

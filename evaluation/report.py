@@ -206,9 +206,15 @@ def robustness_figure(found: Mapping) -> Figure:
 
 def _prompts(audit: Mapping) -> list[str]:
     rows = [(name, interval(value)) for name, value in audit["sets"].items()]
-    harmful = [
-        (f"{row['class']}: {row['prompt']}", f"{row['changed']:.1%}", f"{row['accuracy_without']:+.3f}")
-        for row in audit["prompts"][:SHOWN_WORDS]
+    prompts = [
+        (
+            f"{row['class']}: {row['prompt']}" + (f" (harmful: fits {row['nearest']})" if row["harmful"] else ""),
+            f"{row['changed']:.1%}",
+            f"{row['accuracy_without']:+.3f}",
+            f"{row['log_loss_without']:+.4f}",
+        )
+        for place, row in enumerate(audit["prompts"])
+        if row["harmful"] or place < SHOWN_WORDS
     ]
     words = [
         (row["word"], row["prompts"], f"{row['changed']:.1%}", f"{row['accuracy_without']:+.3f}")
@@ -219,8 +225,16 @@ def _prompts(audit: Mapping) -> list[str]:
         paragraph(f"Best and worst set differ by {interval(audit['spread'])}."),
         table(("set of prompts", "accuracy"), rows),
     ]
-    if harmful:
-        parts.append(table(("without this prompt", "answers changed", "accuracy"), harmful))
+    for name, other in audit["misplaced"].items():
+        text = f"The prompts of {name} fit scans of {other['nearest']} better than its own, by {interval(other['by'], digits=1)}"
+        parts.append(paragraph(f"{text} logits: none of them may be right."))
+    if prompts:
+        note = (
+            "A prompt is marked if it fits scans of another class better than its own, and the log loss of validation people "
+            "falls without it by more than chance shows in 1 of 20 sets."
+        )
+        parts.append(table(("without this prompt", "answers changed", "accuracy", "log loss"), prompts))
+        parts.append(paragraph(note, muted=True))
     if words:
         parts.append(table(("without this word", "prompts", "answers changed", "accuracy"), words))
     return parts
