@@ -27,6 +27,7 @@ th { color: var(--muted); font-weight: 600; font-size: 0.88rem; }
 .number { text-align: right; padding: 0.35rem 0 0.35rem 0.9rem; } td.number { white-space: nowrap; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; display: block; }
 figcaption { color: var(--muted); font-size: 0.88rem; } code { font-size: 0.86rem; overflow-wrap: anywhere; }
+@media (max-width: 36rem) { td.number { white-space: normal; } }
 @media print { body { font-size: 12px; padding: 0; max-width: none; } h2 { margin-top: 1.1rem; }
   figure, table, .verdict { break-inside: avoid; } }
 """
@@ -86,4 +87,8 @@ def interval(value: dict | None, *, digits: int = 3) -> str:
 
 
 def _cells(tag: str, values: Sequence[object]) -> list[str]:
-    return [f"<{tag}{' class=number' * (place > 0)}>{escape(str(value))}</{tag}>" for place, value in enumerate(values)]
+    texts = [escape(str(value)) for value in values]
+    numbers = [
+        f"<{tag} class=number>{text.replace(', ', ',&nbsp;')}</{tag}>" for text in texts[1:]
+    ]  # [low, high] stay together
+    return [f"<{tag}>{text}</{tag}>" for text in texts[:1]] + numbers

@@ -72,7 +72,7 @@ def _prompts(audit: Mapping) -> str:
     if better := audit["better_set"]:
         change = better["difference"]
         text += (
-            f"; without {len(better['left_out'])} prompts chosen on validation "
+            f"; without {len(better['left_out'])} prompt{'s' * (len(better['left_out']) != 1)} chosen on validation "
             f"{change['mean']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"
         )
     return text

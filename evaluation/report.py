@@ -3,7 +3,7 @@
 Every section appears only if it was tested. The first lines are those that a reader must not miss (`remarks`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.figure import Figure
 
@@ -133,26 +133,37 @@ def _fairness(audit: Mapping) -> list[str]:
 
 
 def _weights(found: Mapping) -> list[str]:
-    views, frames = found["views"], found["frames"]
-    names = list(views["overall"])
-    parts = [heading("Which views counted")] if len(names) > 1 else []
-    if parts:
-        rows = [("all scans", *(interval(value) for value in views["overall"].values()))]
-        rows += [
-            (label, *(f"{mine[name]:.3f}" if name in mine else "-" for name in names))
-            for label, mine in views["per_class"].items()
-        ]
-        note = (
-            f"Mean weight of each view in what the model compares with texts; equal weights are {1 / len(names):.3f}."
-        )
-        parts += [table(("scans", *(name.replace("_", " ") for name in names)), rows), paragraph(note, muted=True)]
-    if frames:
-        rows = [("all sequences", *(interval(value, digits=2) for value in frames["overall"]))]
-        rows += [(label, *(f"{value:.2f}" for value in mine)) for label, mine in frames["per_class"].items()]
-        header = ("sequences", "first frame", *(f"{moment:.0%}" for moment in frames["moments"][1:-1]), "last frame")
-        note = "How much frames counted by when they were taken, of the duration; 1 is as much as with equal weights."
-        parts += [heading("Which moments counted"), table(header, rows), paragraph(note, muted=True)]
-    return parts
+    return [*_views_counted(found["views"]), *(_moments_counted(found["frames"]) if found["frames"] else [])]
+
+
+def _views_counted(views: Mapping) -> list[str]:
+    names, means = list(views["overall"]), [value["mean"] for value in views["overall"].values()]
+    if len(names) < 2:
+        return []
+    rows = [("all scans", *(f"{mean:.3f}" for mean in means))]
+    rows += [
+        (label, *(f"{mine[name]:.3f}" if name in mine else "-" for name in names))
+        for label, mine in views["per_class"].items()
+    ]
+    everywhere = abs(sum(means) - 1) < 1e-3  # every scan has every view
+    equal = f"; equal weights are {1 / len(names):.3f}" if everywhere else ", of scans that have it"
+    note = f"Mean weight of each view in what the model compares with texts{equal}. {_reach(views['overall'].values())}"
+    header = ("scans", *(name.replace("_", " ") for name in names))
+    return [heading("Which views counted"), table(header, rows), paragraph(note, muted=True)]
+
+
+def _moments_counted(frames: Mapping) -> list[str]:
+    rows = [("all sequences", *(f"{value['mean']:.2f}" for value in frames["overall"]))]
+    rows += [(label, *(f"{value:.2f}" for value in mine)) for label, mine in frames["per_class"].items()]
+    header = ("sequences", "first frame", *(f"{moment:.0%}" for moment in frames["moments"][1:-1]), "last frame")
+    note = "How much frames counted by when in the sequence they were taken; 1 is as much as with equal weights."
+    note = f"{note} {_reach(frames['overall'])}"
+    return [heading("Which moments counted"), table(header, rows), paragraph(note, muted=True)]
+
+
+def _reach(values: Iterable[Mapping]) -> str:
+    widest = max(max(value["high"] - value["mean"], value["mean"] - value["low"]) for value in values)
+    return f"In the first line, 95 % intervals reach {widest:.3f} to either side at most."
 
 
 def _robustness(found: Mapping) -> list[str]:
