@@ -264,7 +264,7 @@ def _embed_and_weigh(
 def _at_moments(weights: np.ndarray, times: np.ndarray, present: np.ndarray) -> np.ndarray:
     """Weights of frames `(T,)`, relative to equal ones, at `MOMENTS` of their times `(T,)`: `(5,)`, NaN of a single frame."""
     weights, times = weights[present], times[present]
-    if len(times) < 2:
+    if len(times) < 2 or times[-1] <= times[0]:
         return np.full(len(MOMENTS), np.nan)
     return np.interp(MOMENTS, (times - times[0]) / (times[-1] - times[0]), weights * len(weights))
 
