@@ -36,6 +36,8 @@ def _calibration(found: Mapping) -> str:
         return text + f"no threshold reaches an accuracy of {found['target_accuracy']:.2f}"
     coverage, accuracy = found["abstention"]["coverage"]["mean"], found["abstention"]["accuracy"]
     answered = "none" if accuracy is None else f"{accuracy['mean']:.3f}"
+    if found["abstain_below"] == 0:
+        return text + f"no answer need be left out, the accuracy is {answered} (target {found['target_accuracy']:.2f})"
     return text + (
         f"above a score of {found['abstain_below']:.2f} it answers {coverage:.0%}, with an accuracy of {answered} "
         f"(target {found['target_accuracy']:.2f})"

@@ -13,6 +13,7 @@ from evaluation.pictures import ACCENT, INK, MUTED, QUIET, new_figure
 from evaluation.remarks import remarks
 
 SHOWN_WORDS = 8
+FEWEST_IN_BIN = 10  # scans of a point in the reliability diagram; of fewer, it is chance
 
 
 def report_page(results: Mapping, *, pictures: Sequence[tuple[bytes, str]] = ()) -> str:
@@ -86,7 +87,8 @@ def _calibration(found: Mapping) -> list[str]:
         picture(
             _calibration_figure(found),
             "Reliability, and risk against coverage",
-            "Left: how often it is right, of answers that are so sure. Right: share of wrong answers if it answers only so many.",
+            f"Left: how often it is right, of answers that are so sure ({FEWEST_IN_BIN} scans or more). Right: share of wrong "
+            "answers if it answers only so many.",
         ),
     ]
 
@@ -94,7 +96,7 @@ def _calibration(found: Mapping) -> list[str]:
 def _calibration_figure(found: Mapping) -> Figure:
     figure = new_figure(7.2, 3.2)
     left, right = figure.subplots(1, 2)
-    rows = [row for row in found["reliability"] if row["count"]]
+    rows = [row for row in found["reliability"] if row["count"] >= FEWEST_IN_BIN]
     left.plot([0, 1], [0, 1], color=QUIET, linewidth=1)
     left.plot([row["confidence"] for row in rows], [row["accuracy"] for row in rows], "o-", color=ACCENT, markersize=4)
     left.set(xlim=(0, 1), ylim=(0, 1), xlabel="how sure", ylabel="how often right")

@@ -1,11 +1,16 @@
 """The report is whole in itself, shows what was tested and nothing else, and escapes what it is given."""
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from evaluation.evaluate import evaluate_run
 from evaluation.examples import worst_mistakes
-from evaluation.report import SECTIONS, report_page, robustness_figure
+from evaluation.pages import picture
+from evaluation.remarks import remarks
+from evaluation.report import SECTIONS, _calibration_figure, report_page, robustness_figure
 from evaluation.zero_shot import Answers
 from modeling_mvfer import cli
 from tests.train.toy import write_toy_data
@@ -86,3 +91,21 @@ def test_the_command_writes_the_page_and_no_face_if_asked(small_run, tmp_path):
     assert (out / "examples.png").is_file() and (out / "index.html").read_text().count("data:image/png") >= 4
     assert cli.main([*command, "--no_faces"]) == 0
     assert sorted(path.name for path in out.iterdir()) == ["confusion_matrix.png", "index.html", "results.json"]
+
+
+def test_only_a_wide_picture_is_scrolled_on_a_phone():
+    for width, scrolled in ((1200, True), (800, False)):
+        buffer = io.BytesIO()
+        Image.new("RGB", (width, 20)).save(buffer, "PNG")
+        assert ("class=wide" in picture(buffer.getvalue(), "faces")) == scrolled
+
+
+def test_a_point_of_few_scans_is_not_drawn_and_a_threshold_of_zero_is_said_in_words(results):
+    found = results["calibration"] | {"abstain_below": 0.0, "target_accuracy": 0.9}
+    found["reliability"] = [
+        {"confidence": place, "accuracy": place, "count": count} for place, count in ((0.2, 1), (0.5, 10), (0.9, 40))
+    ]
+    drawn = _calibration_figure(found).axes[0].lines[1]
+    assert drawn.get_xdata().tolist() == [0.5, 0.9]
+    found["abstention"] = {"coverage": {"mean": 1.0}, "accuracy": {"mean": 0.97}}
+    assert any("no answer need be left out, the accuracy is 0.970" in line for line in remarks({"calibration": found}))
