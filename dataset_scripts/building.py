@@ -112,7 +112,7 @@ def build(
     before = _claim(folder, info)
     if not before.get("complete"):
         schema.write_rejected(folder, rejected)
-    mine = [shard for shard in shards[shard_index::num_shards] if not _is_empty(before, shard.split)]
+    mine = [shard for shard in shards[shard_index::num_shards] if not is_empty_split(before, shard.split)]
     todo = [shard for shard in mine if not shard.path(folder).exists()]
     started = time.perf_counter()
     done = sum(_run(make_worker, folder, todo, num_proc))
@@ -128,7 +128,7 @@ def _views_in(path: Path) -> int:
     return sum(len(row["frame_times_s"]) * len(row["view_angles_deg"]) for row in groups)
 
 
-def _is_empty(info: dict, split: str) -> bool:
+def is_empty_split(info: dict, split: str) -> bool:
     """Whether a complete build found nothing usable for a split that was to have rows; it then has no shards."""
     return info.get("complete", False) and info["rows"][split] == 0
 
@@ -181,7 +181,7 @@ def _run(make_worker, folder, todo, num_proc):
 def finish(folder: Path) -> dict:
     """If every shard is there: count, list what was rejected, write the card; last of all, say that the folder is complete."""
     info = json.loads((folder / schema.INFO_FILE).read_text(encoding="utf-8"))
-    planned = {split: count for split, count in info["shards"].items() if not _is_empty(info, split)}
+    planned = {split: count for split, count in info["shards"].items() if not is_empty_split(info, split)}
     paths = [(split, schema.shard_path(folder, split, i, n)) for split, n in planned.items() for i in range(n)]
     if not all(path.exists() for _, path in paths):
         return info
@@ -192,7 +192,7 @@ def finish(folder: Path) -> dict:
     rejected = schema.read_rejected_file(folder) + [item for _, path in paths for item in schema.read_rejected(path)]
     rejected = list({item["id"]: item for item in rejected}.values())  # a damaged source file is met by every shard
     schema.write_rejected(folder, rejected)
-    size = sum(path.stat().st_size for _, path in paths)
+    size = sum(path.stat().st_size for split, path in paths if counts[split])
     info |= {"rows": counts, "subjects": people, "rejected": len(rejected), "bytes": size, "complete": True}
     (folder / "README.md").write_text(card.write(info), encoding="utf-8")
     for left in folder.glob(".*.parquet.*.tmp"):  # of killed runs

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import schema
-from .building import SAME_BUILD, finish
+from .building import SAME_BUILD, finish, is_empty_split
 
 
 def merge(parts: Sequence[str | Path], out: str | Path) -> dict:
@@ -27,9 +27,11 @@ def merge(parts: Sequence[str | Path], out: str | Path) -> dict:
         for key in SAME_BUILD:
             if info.get(key) != infos[0].get(key):
                 raise ValueError(f"{part} and {parts[0]} are of different builds: their {key} differs")
+    base = next((info for info in infos if info.get("complete")), infos[0])  # which knows of splits without rows
     expected = [
         schema.shard_path(".", split, i, count).name
-        for split, count in infos[0]["shards"].items()
+        for split, count in base["shards"].items()
+        if not is_empty_split(base, split)
         for i in range(count)
     ]
     where = {name: [part / name for part in parts if (part / name).exists()] for name in expected}
@@ -46,7 +48,7 @@ def merge(parts: Sequence[str | Path], out: str | Path) -> dict:
         shutil.copyfile(places[0], out / places[0].name)
     rejected = {line["id"]: line for part in parts for line in schema.read_rejected_file(part)}
     schema.write_rejected(out, list(rejected.values()))
-    schema.write_json(out / schema.INFO_FILE, infos[0] | {"complete": False})
+    schema.write_json(out / schema.INFO_FILE, base)
     return finish(out)
 
 

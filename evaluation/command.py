@@ -15,8 +15,9 @@ import numpy as np
 from dataset_scripts.protocols import PROTOCOLS
 from dataset_scripts.schema import dataset_info, load_splits
 from evaluation.classification import evaluate_classifier
+from evaluation.classifiers import classifier_of
 from evaluation.evaluate import TARGET_ACCURACY, accuracies, evaluate_run, table
-from evaluation.examples import example_predictions, worst_mistakes
+from evaluation.examples import example_rows, predictions
 from evaluation.leakage import load_subjects_seen, subject_keys
 from evaluation.metrics import mean_over_runs
 from evaluation.paper import PAPER, evaluate_paper, tables_of
@@ -27,7 +28,7 @@ from evaluation.remarks import remarks
 from evaluation.report import report_page
 
 FINETUNE_STEPS = 200
-FACES = {"examples.png": example_predictions, "mistakes.png": worst_mistakes}  # pictures of people
+FACES = ("examples.png", "mistakes.png")  # pictures of people
 
 
 def main(argv: list[str] | None = None, *, fold_tuner: Callable | None = None) -> int:
@@ -151,11 +152,7 @@ def evaluate_model(folder: str, args: argparse.Namespace, command: str, fold_tun
     for name in FACES:
         (Path(args.out) / name).unlink(missing_ok=True)  # of an earlier report
     if not args.no_faces:
-        rows = load_splits(args.dataset)[args.split]
-        for name, choose in FACES.items():
-            shown = choose(model, processor, rows, kinds=args.prompts, language=args.language)
-            if shown:
-                predictions_picture(shown, Path(args.out) / name)
+        _draw_faces(model, processor, results, args)
     return results
 
 
@@ -172,6 +169,16 @@ def _evaluate_folds(folder: str, model, processor, args: argparse.Namespace, fol
     else:
         results = evaluate_protocol(model, processor, args.dataset, args.protocol, **options)
     return results | ({"fine_tuning": tuner.settings} if tuner else {})
+
+
+def _draw_faces(model, processor, results: dict, args: argparse.Namespace) -> None:
+    """The first scan of every class, and the worst mistakes if there are any."""
+    rows, labels = load_splits(args.dataset)[args.split], results["confusion_matrix"]["labels"]
+    classifier = classifier_of(model, processor.tokenizer, labels, kinds=args.prompts, language=args.language)
+    for name, chosen in zip(FACES, (example_rows(rows), results["mistakes"]), strict=True):
+        if chosen:
+            shown = predictions(model, processor, rows.select(chosen), classifier)
+            predictions_picture(shown, Path(args.out) / name)
 
 
 def over_runs(folders: list[str], found: list[dict]) -> dict:

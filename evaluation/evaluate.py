@@ -15,6 +15,7 @@ import torch
 from dataset_scripts.schema import dataset_info, load_splits
 from evaluation.decisions import calibrate
 from evaluation.drift import describe, observe
+from evaluation.examples import worst_mistakes
 from evaluation.fairness import ATTRIBUTES, fairness_audit
 from evaluation.features import SplitFeatures, embed_split
 from evaluation.knn import fit_knn
@@ -23,10 +24,12 @@ from evaluation.linear_probe import fit_linear_probe
 from evaluation.metrics import METRICS, score
 from evaluation.prompts import audit_prompts
 from evaluation.robustness import choose_rows, find_meshes, mesh_robustness, view_robustness
+from evaluation.weights import mean_weights
 from evaluation.zero_shot import Answers, SplitClassifier, ZeroShot, match_statistics
 from modeling_mvfer.zeroshot_mvfer import prompts_key
 
-SCHEMA_VERSION = 2  # of the results; 2 added k-NN, top-2, AUROC, calibration, fairness, leakage, and audits on request
+# Of the results; 2 added k-NN, top-2, AUROC, calibration, fairness, leakage, and audits on request; 3 weights and mistakes.
+SCHEMA_VERSION = 3
 TARGET_ACCURACY = 0.95  # of the answers, when the model may abstain
 TRANSFER_TESTS = {
     "zero_shot": "zero-shot",
@@ -75,8 +78,9 @@ def evaluate_run(
         `dict`, ready for JSON. Scores are `{"mean", "low", "high"}` (95 %, subjects resampled). Keys: schema_version; zero_shot,
         knn and linear_probe (`None` if the training rows are unlabelled), zero_shot_by_view, zero_shot_half_occluded
         (every view has its own half covered), zero_shot_same_half_occluded, confusion_matrix, calibration, fairness,
-        leakage (checked and found, in sentences), drift_baseline, transfer; if asked for prompt_audit, robustness,
-        mesh_robustness; and what made them: data, supervision, prompts, seed, command, environment.
+        leakage (checked and found, in sentences), drift_baseline, weights (of views and frames), mistakes (of which it was
+        surest: rows of the tested split), transfer; if asked for prompt_audit, robustness, mesh_robustness; and what made
+        them: data, supervision, prompts, seed, command, environment.
     Raises:
         ValueError: if a split is missing or empty, the tested one shows fewer than two expressions, or the views' channels
             are not those that the model's processor renders.
@@ -168,12 +172,15 @@ def score_answers(answers: Answers, names: Sequence[str], *, seed: int) -> dict:
 
 
 def audit(classifier: SplitClassifier, rows, features: SplitFeatures, *, seed: int) -> dict:
-    """Of the tested rows (`datasets.Dataset`): who is classified worse, and what later data are compared with."""
+    """Of the tested rows (`datasets.Dataset`): who is classified worse, what later data are compared with, which views and
+    frames counted, and the mistakes of which the model was surest."""
     answers = classifier.answers(features, features.image_embeds)
     groups = {name: [rows[name][row] for row in answers.rows] for name in ATTRIBUTES}
     return {
         "fairness": fairness_audit(answers.guesses == answers.labels, answers.subjects, groups, seed=seed),
         "drift_baseline": describe(**observe(features, classifier), seed=seed),
+        "weights": mean_weights(features, classifier.every_name, seed=seed),
+        "mistakes": worst_mistakes(answers),
     }
 
 

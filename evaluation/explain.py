@@ -1,7 +1,7 @@
 """Where on the face did the model read the expression? `mvfer explain`.
 
 In go a mesh and a model; out come a number per pixel of every rendered view, how much it spoke for a label or against it,
-the same on the mesh itself as colours (PLY or GLB), and a picture.
+the same on the mesh itself as colours (PLY or GLB), and a picture, which also says how much each view counted.
 """
 
 import argparse
@@ -153,6 +153,7 @@ def main(argv: list[str] | None = None) -> int:
     inputs = processor(meshes=[mesh], return_tensors="pt").to(model.device)
     with torch.no_grad():
         odds = {label: float(log_odds(model, inputs, classes, label)) for label in labels}
+        weights = model.get_image_features(**inputs).view_weights[0, 0].tolist()
     label = args.label or max(odds, key=odds.get)
     heat = heat_of(attribute_views(model, inputs, classes, label))
     framed = frame_face(mesh.vertices, mesh.faces).apply(mesh.vertices)
@@ -162,7 +163,8 @@ def main(argv: list[str] | None = None) -> int:
     colored.export(args.out)
     picture = args.picture or str(Path(args.out).with_suffix(".png"))
     title = f"{Path(args.mesh).name}: {label} {1 / (1 + np.exp(-odds[label])):.0%}"
-    names = [view_name(angles) for angles in settings.view_angles_deg]
+    angles = settings.view_angles_deg
+    names = [f"{view_name(angle)}, weight {weight:.2f}" for angle, weight in zip(angles, weights, strict=True)]
     explanation_picture(displayable(views, settings.channels), heat, names, title, picture)
     print(f"{title}\nwrote {args.out} and {picture}: red speaks for {label}, blue against")
     return 0

@@ -1,11 +1,12 @@
 """Embeddings of a split, made once and used by every test.
 
 In go a model, its image processor and a split of a data set; out come, per scan, the fused embedding, the embedding
-from every single view alone, and the fused embedding with half of every view covered, or otherwise changed.
+from every single view alone, the fused embedding with half of every view covered, or otherwise changed, and how much each view
+and moment counted.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from processing.batching import Collator, ViewDataset
 from processing.cameras_mvfer import view_name
 
 SIDES = ("left", "right", "top", "bottom")
+MOMENTS = np.linspace(0, 1, 5)  # of a sequence, from its first frame to its last
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,9 @@ class SplitFeatures:
         labels (`(n,)`): index of the expression, -1 unknown.
         subjects, ids (`n` strings).
         thumbnails (`n` arrays or `None`): small pictures, by which the same scan is found in another split.
+        view_weights (`dict` of view name to `(n,)`): how much of each view entered `image_embeds`; NaN where a scan lacks it.
+        frame_weights (`(n, 5)` or `None`): how much the frames at `MOMENTS` counted, 1 as much as with equal weights; NaN
+            for single scans, `None` if all are.
     """
 
     image_embeds: np.ndarray
@@ -41,6 +46,8 @@ class SplitFeatures:
     subjects: list[str]
     ids: list[str]
     thumbnails: list[np.ndarray] | None = None
+    view_weights: dict[str, np.ndarray] = field(default_factory=dict)
+    frame_weights: np.ndarray | None = None
 
     def select(self, rows) -> "SplitFeatures":
         """The scans at these positions (integers of shape `(m,)`)."""
@@ -57,6 +64,8 @@ class SplitFeatures:
             subjects=[self.subjects[row] for row in rows],
             ids=[self.ids[row] for row in rows],
             thumbnails=None if self.thumbnails is None else [self.thumbnails[row] for row in rows],
+            view_weights={name: weights[rows] for name, weights in self.view_weights.items()},
+            frame_weights=of(self.frame_weights),
         )
 
 
@@ -92,7 +101,7 @@ def embed_split(
     views = ViewDataset(split, num_frames=num_frames, frames=image_processor.frames, memory_budget_bytes=0)
     collate = Collator(None, image_processor, phrases=False)  # without captions no tokenizer is needed
     sides = None if occlusion_seed is None else draw_sides(len(split), views.num_views, seed=occlusion_seed)
-    fused, occluded, same_occluded, alone, small = [], [], [], [], []
+    fused, occluded, same_occluded, alone, small, weights, moments = [], [], [], [], [], [], []
     was_training = model.training
     model.eval()
     try:
@@ -102,7 +111,10 @@ def embed_split(
             rows = range(start, min(start + batch_size, len(split)))
             samples = [views[row] | {"captions": [], "known_captions": []} for row in rows]
             batch = collate(samples)
-            fused.append(_embed(model, batch))
+            embeds, of_views, of_frames = _embed_and_weigh(model, batch)
+            fused.append(embeds)
+            weights += of_views
+            moments.append(of_frames)
             if thumbnails:
                 small += [thumbnail(s["views"] if s["views"].ndim == 5 else s["views"][None]) for s in samples]
             if each_view:
@@ -118,16 +130,18 @@ def embed_split(
                 same_occluded.append(_embed(model, collate(covered)))
     finally:
         model.train(was_training)
-    fused = np.concatenate(fused)
+    fused, moments = np.concatenate(fused), np.concatenate(moments)
     return SplitFeatures(
         image_embeds=fused,
-        by_view=_by_name(alone, fused.shape),
+        by_view=_by_name(alone, fused.shape[1:]),
         half_occluded=np.concatenate(occluded) if occluded else None,
         same_half_occluded=np.concatenate(same_occluded) if same_occluded else None,
         labels=np.array(split["expression"]),
         subjects=list(map(str, split["subject"])),
         ids=list(map(str, split["id"])),
         thumbnails=small if thumbnails else None,
+        view_weights=_by_name(weights, ()),
+        frame_weights=None if np.isnan(moments).all() else moments,
     )
 
 
@@ -218,15 +232,50 @@ def _embed_each_view(model, batch: dict[str, torch.Tensor]) -> list[dict[str, np
     return found
 
 
-def _by_name(rows: list[dict[str, np.ndarray]], shape: tuple[int, int]) -> dict[str, np.ndarray]:
+def _by_name(rows: list[dict[str, np.ndarray]], shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     names = dict.fromkeys(name for row in rows for name in row)
-    missing = np.full(shape[1], np.nan, np.float32)
+    missing = np.full(shape, np.nan, np.float32)
     return {name: np.stack([row.get(name, missing) for row in rows]) for name in names}
 
 
-@torch.no_grad()
 def _embed(model, batch: dict[str, torch.Tensor]) -> np.ndarray:
+    return _unit(_look_at(model, batch).pooler_output)
+
+
+def _embed_and_weigh(
+    model, batch: dict[str, torch.Tensor]
+) -> tuple[np.ndarray, list[dict[str, np.ndarray]], np.ndarray]:
+    """Embeddings `(B, D)`; per sample the weights of its views by name; and what its frames count at `MOMENTS`, `(B, 5)`."""
+    output = _look_at(model, batch)
+    of_views, of_frames = output.view_weights.float().cpu(), output.frame_weights.float().cpu()
+    over_frames = (of_frames.unsqueeze(-1) * of_views).sum(1).numpy()  # (B, V)
+    present = batch["view_mask"].view(len(over_frames), -1, over_frames.shape[1]).any(1)
+    film = batch.get("frame_mask", torch.ones_like(of_frames, dtype=torch.bool)).numpy()
+    names = [[view_name(angles) for angles in row] for row in batch["view_angles_deg"].tolist()]
+    weights = [
+        {name: weight for name, weight, there in zip(*columns, strict=True) if there}
+        for columns in zip(names, over_frames, present.tolist(), strict=True)
+    ]
+    times = batch.get("frame_times_s", torch.zeros_like(of_frames)).numpy()
+    moments = map(_at_moments, of_frames.numpy(), times, film)
+    return _unit(output.pooler_output), weights, np.stack(list(moments))
+
+
+def _at_moments(weights: np.ndarray, times: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Weights of frames `(T,)`, relative to equal ones, at `MOMENTS` of their times `(T,)`: `(5,)`, NaN of a single frame."""
+    weights, times = weights[present], times[present]
+    if len(times) < 2 or times[-1] <= times[0]:
+        return np.full(len(MOMENTS), np.nan)
+    return np.interp(MOMENTS, (times - times[0]) / (times[-1] - times[0]), weights * len(weights))
+
+
+@torch.no_grad()
+def _look_at(model, batch: dict[str, torch.Tensor]):
+    """What the model makes of a batch, an `MVFERImageOutput`."""
     batch = {name: value.to(model.device) for name, value in batch.items()}
     batch["pixel_values"] = batch["pixel_values"].to(model.dtype)
-    features = model.get_image_features(**batch).pooler_output
+    return model.get_image_features(**batch)
+
+
+def _unit(features: torch.Tensor) -> np.ndarray:
     return torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()

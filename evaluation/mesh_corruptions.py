@@ -12,9 +12,13 @@ import torch
 
 from dataset_scripts.variation import merge_neighbors, rotation
 from evaluation import objects
+from evaluation.view_corruptions import NEEDS_COLOR, Needs
 from processing.channels_mvfer import DEFAULT_LIGHT_DEG
 from processing.framing_mvfer import FRAMED, frame_face
+from processing.meshes_mvfer import Mesh
 from processing.rendering_mvfer import RenderSettings, render_scan, vertex_normals
+
+THING = 90  # grey of glasses, masks and hands where scans have colours
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Scene:
         zoom, shift: error of the framing: factor, and framed units to the right and up.
         camera_yaw_deg: by how much all cameras have moved; the model is told.
         light_deg: (yaw, pitch) of the key light.
+        colors (`(N, 3)` uint8, *optional*): of the vertices, where the model sees colours.
     """
 
     vertices: np.ndarray
@@ -34,11 +39,25 @@ class Scene:
     shift: tuple[float, float] = (0.0, 0.0)
     camera_yaw_deg: float = 0.0
     light_deg: tuple[float, float] = DEFAULT_LIGHT_DEG
+    colors: np.ndarray | None = None
 
 
-def framed_scene(vertices: np.ndarray, faces: np.ndarray) -> Scene:
-    """A scan in any unit, y up, as a scene."""
-    return Scene(frame_face(vertices, faces).apply(vertices), np.asarray(faces, dtype=np.int64))
+def framed_scene(mesh: Mesh) -> Scene:
+    """A scan in any unit, y up, as a scene; its texture becomes colours of its vertices, which survive other corruptions."""
+    vertices = frame_face(mesh.vertices, mesh.faces).apply(mesh.vertices)
+    return Scene(vertices, np.asarray(mesh.faces, dtype=np.int64), colors=_vertex_colors(mesh))
+
+
+def _vertex_colors(mesh: Mesh) -> np.ndarray | None:
+    """`(N, 3)` uint8: the texture's pixel at each vertex, or the scan's own colours, if any."""
+    if mesh.texture is None or mesh.uvs is None:
+        return mesh.vertex_colors
+    places = np.zeros((len(mesh.vertices), 2), np.float32)
+    places[mesh.faces] = mesh.uvs[mesh.uv_faces]
+    height, width = mesh.texture.shape[:2]
+    column = (places[:, 0] * width).astype(int).clip(0, width - 1)
+    row = ((1 - places[:, 1]) * height).astype(int).clip(0, height - 1)  # v runs upwards
+    return mesh.texture[row, column]
 
 
 def render_scene(scene: Scene, settings: RenderSettings) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +70,9 @@ def render_scene(scene: Scene, settings: RenderSettings) -> tuple[np.ndarray, np
     vertices = frame_face(scene.vertices, scene.faces).apply(scene.vertices) * scene.zoom
     vertices = vertices + np.array([*scene.shift, 0.0])
     moved = replace(settings, view_angles_deg=tuple(angles))
-    views = render_scan(vertices, scene.faces, moved, frame=FRAMED, light_deg=scene.light_deg)
+    views = render_scan(
+        vertices, scene.faces, moved, frame=FRAMED, light_deg=scene.light_deg, vertex_colors=scene.colors
+    )
     return views[0], np.asarray(angles, dtype=np.float32)
 
 
@@ -82,10 +103,14 @@ def decimation(scene: Scene, severity: int, rng: np.random.Generator) -> Scene:
     spacing = (0.03, 0.05, 0.07, 0.1, 0.15)[severity - 1]
     cluster = merge_neighbors(scene.vertices, scene.faces, spacing, rng)
     count = np.bincount(cluster)[:, None]
-    merged = np.stack([np.bincount(cluster, scene.vertices[:, axis]) for axis in range(3)], 1) / count
+
+    def merge(values: np.ndarray) -> np.ndarray:
+        return np.stack([np.bincount(cluster, values[:, axis]) for axis in range(3)], 1) / count
+
+    colors = None if scene.colors is None else merge(scene.colors).round().astype(np.uint8)
     faces = cluster[scene.faces]
     faces = faces[(faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])]
-    return replace(scene, vertices=merged.astype(np.float32), faces=faces)
+    return replace(scene, vertices=merge(scene.vertices).astype(np.float32), faces=faces, colors=colors)
 
 
 def pose(scene: Scene, severity: int, rng: np.random.Generator) -> Scene:
@@ -116,11 +141,20 @@ def light(scene: Scene, severity: int, rng: np.random.Generator) -> Scene:
     return replace(scene, light_deg=(float(yaw + 20 * severity * rng.choice([-1, 1])), pitch))
 
 
+def texture(scene: Scene, severity: int, rng: np.random.Generator) -> Scene:
+    """Colours fade by a fifth per grade to one grey, the scan's own brightness, until no texture is left."""
+    colors = scene.colors.astype(float)
+    return replace(scene, colors=(colors + severity / 5 * (colors.mean() - colors)).round().astype(np.uint8))
+
+
 def _with(thing) -> Callable[[Scene, int, np.random.Generator], Scene]:
     def add(scene: Scene, severity: int, rng: np.random.Generator) -> Scene:
         part = thing(scene.vertices, severity, rng)
         vertices, faces = objects.join([(scene.vertices, scene.faces), part])
-        return replace(scene, vertices=vertices, faces=faces)
+        colors = None
+        if scene.colors is not None:
+            colors = np.concatenate([scene.colors, np.full(part[0].shape, THING, np.uint8)])
+        return replace(scene, vertices=vertices, faces=faces, colors=colors)
 
     return add
 
@@ -136,4 +170,9 @@ MESH_CORRUPTIONS: dict[str, Callable[[Scene, int, np.random.Generator], Scene]] 
     "glasses": _with(objects.glasses),
     "mask": _with(objects.mask),
     "hand": _with(objects.hand),
+    "texture": texture,
+}
+MESH_NEEDS: Needs = {
+    "light": (frozenset({"clay", "clay_curvature"}), "the model sees no shading"),
+    "texture": NEEDS_COLOR,
 }

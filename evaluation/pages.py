@@ -11,6 +11,7 @@ LEGAL = (
     "Inferring emotions of people at work or in education is prohibited in the EU (Regulation 2024/1689, Art. 5(1)(f)), "
     "except for medical or safety reasons; other emotion recognition there is high-risk."
 )
+WIDE_PX = 1000  # a picture that is wider is scrolled on a phone, as its letters would be too small
 STYLE = """
 :root { color-scheme: light; --ink: #1f2933; --muted: #5f6c7b; --line: #d9e0e7; --accent: #2f6f9f; --soft: #f4f7fa; }
 * { box-sizing: border-box; }
@@ -27,6 +28,8 @@ th { color: var(--muted); font-weight: 600; font-size: 0.88rem; }
 .number { text-align: right; padding: 0.35rem 0 0.35rem 0.9rem; } td.number { white-space: nowrap; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; display: block; }
 figcaption { color: var(--muted); font-size: 0.88rem; } code { font-size: 0.86rem; overflow-wrap: anywhere; }
+@media (max-width: 36rem) { body { padding: 0.8rem; } table { font-size: 0.92rem; } td.number { white-space: normal; }
+  .number { padding-left: 0.6rem; } figure { overflow-x: auto; } img.wide { max-width: none; width: 46rem; } }
 @media print { body { font-size: 12px; padding: 0; max-width: none; } h2 { margin-top: 1.1rem; }
   figure, table, .verdict { break-inside: avoid; } }
 """
@@ -75,7 +78,8 @@ def picture(source: Figure | bytes, alt: str, caption: str = "") -> str:
         source = buffer.getvalue()
     data = base64.b64encode(source).decode("ascii")
     shown = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alt, quote=True)}">{shown}</figure>'
+    wide = " class=wide" if int.from_bytes(source[16:20]) > WIDE_PX else ""  # a PNG says its width there
+    return f'<figure><img{wide} src="data:image/png;base64,{data}" alt="{escape(alt, quote=True)}">{shown}</figure>'
 
 
 def interval(value: dict | None, *, digits: int = 3) -> str:
@@ -86,4 +90,8 @@ def interval(value: dict | None, *, digits: int = 3) -> str:
 
 
 def _cells(tag: str, values: Sequence[object]) -> list[str]:
-    return [f"<{tag}{' class=number' * (place > 0)}>{escape(str(value))}</{tag}>" for place, value in enumerate(values)]
+    texts = [escape(str(value)) for value in values]
+    numbers = [
+        f"<{tag} class=number>{text.replace(', ', ',&nbsp;')}</{tag}>" for text in texts[1:]
+    ]  # [low, high] stay together
+    return [f"<{tag}>{text}</{tag}>" for text in texts[:1]] + numbers

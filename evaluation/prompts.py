@@ -9,7 +9,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from evaluation.features import SplitFeatures
-from evaluation.prompt_audit import LISTED, PromptScores, better_set, compare_sets, dominant_words, leave_one_out
+from evaluation.prompt_audit import (
+    LISTED,
+    PromptScores,
+    better_set,
+    compare_sets,
+    dominant_words,
+    leave_one_out,
+    misplaced_classes,
+)
 from evaluation.zero_shot import ZeroShot
 from modeling_mvfer.zeroshot_mvfer import class_embeddings
 from processing.prompts_mvfer import ACTION_BANK, KINDS, LANGUAGES, describe_actions, find_expression, prompts_for
@@ -23,8 +31,9 @@ def audit_prompts(
     """Run the audit.
 
     Returns:
-        `dict`: sets, best, worst, spread (see `compare_sets`, on the tested scans), prompts (the most harmful ones) and
-        words (the most dominant), both on the validation scans, better_set (`None` if validation and test share subjects).
+        `dict`: sets, best, worst, spread (see `compare_sets`, on the tested scans); on the validation scans prompts (all that are
+        harmful, or the ten that come nearest to it), misplaced (classes whose prompts describe another) and words (the most
+        dominant); better_set (`None` if validation and test share subjects).
     """
     own = prompt_scores(model, tokenizer, zero_shot, zero_shot.prompts, tested)
     correct = {OWN: own.correct()}
@@ -32,7 +41,11 @@ def audit_prompts(
         correct[name] = prompt_scores(model, tokenizer, zero_shot, prompts, tested).correct()
     found = compare_sets(correct, own.subjects, seed=seed)
     held_out = prompt_scores(model, tokenizer, zero_shot, zero_shot.prompts, validation)
-    found["prompts"] = leave_one_out(held_out, zero_shot.names)[:LISTED]
+    found["misplaced"] = misplaced_classes(held_out, zero_shot.names, seed=seed)
+    # Scans of a class that has no right prompt would blame whichever prompts they are taken for.
+    blamed = np.isin(held_out.labels, [zero_shot.names.index(name) for name in found["misplaced"]])
+    prompts = [] if blamed.all() else leave_one_out(held_out.of(~blamed), zero_shot.names, seed=seed)
+    found["prompts"] = prompts[: max(LISTED, sum(row["harmful"] for row in prompts))]
     found["words"] = dominant_words(held_out)[:LISTED]
     shared = set(held_out.subjects) & set(own.subjects)
     found["better_set"] = None if shared else better_set(held_out, own, zero_shot.names, seed=seed)

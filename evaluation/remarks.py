@@ -36,6 +36,8 @@ def _calibration(found: Mapping) -> str:
         return text + f"no threshold reaches an accuracy of {found['target_accuracy']:.2f}"
     coverage, accuracy = found["abstention"]["coverage"]["mean"], found["abstention"]["accuracy"]
     answered = "none" if accuracy is None else f"{accuracy['mean']:.3f}"
+    if found["abstain_below"] == 0:
+        return text + f"no answer need be left out, the accuracy is {answered} (target {found['target_accuracy']:.2f})"
     return text + (
         f"above a score of {found['abstain_below']:.2f} it answers {coverage:.0%}, with an accuracy of {answered} "
         f"(target {found['target_accuracy']:.2f})"
@@ -63,10 +65,16 @@ def _prompts(audit: Mapping) -> str:
     worst, best = audit["worst"], audit["best"]
     text = f"accuracy {sets[worst]['mean']:.3f} ({worst}) to {sets[best]['mean']:.3f} ({best})"
     text += f", spread {spread['mean']:.3f} [{spread['low']:.3f}, {spread['high']:.3f}]"
+    harmful = [
+        f"{row['class']} ({row['prompt']}), which fits {row['nearest']}" for row in audit["prompts"] if row["harmful"]
+    ]
+    text += f"; harmful prompts: {'; '.join(harmful)}" if harmful else "; no prompt does harm beyond chance"
+    for name, other in audit["misplaced"].items():
+        text += f"; THE PROMPTS OF {name} fit scans of {other['nearest']} better"
     if better := audit["better_set"]:
         change = better["difference"]
         text += (
-            f"; without {len(better['left_out'])} prompts chosen on validation "
+            f"; without {len(better['left_out'])} prompt{'s' * (len(better['left_out']) != 1)} chosen on validation "
             f"{change['mean']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"
         )
     return text
@@ -77,7 +85,10 @@ def _robustness(found: Mapping) -> str:
     if not kept:
         return "no clean scan is classified rightly"
     worst = sorted(kept, key=lambda name: kept[name]["mean"])[:3]
+    left_out = "".join(f"; not tested: {name}, {why}" for name, why in found.get("not_applicable", {}).items())
     return (
         f"keeps {found['accuracy_kept']['mean']:.0%} of its accuracy over {len(kept)} corruptions in five grades "
-        f"({found['num_scans']} scans); weakest: " + ", ".join(f"{name} {kept[name]['mean']:.0%}" for name in worst)
+        f"({found['num_scans']} scans); weakest: "
+        + ", ".join(f"{name} {kept[name]['mean']:.0%}" for name in worst)
+        + left_out
     )

@@ -3,7 +3,7 @@
 Every section appears only if it was tested. The first lines are those that a reader must not miss (`remarks`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.figure import Figure
 
@@ -13,6 +13,7 @@ from evaluation.pictures import ACCENT, INK, MUTED, QUIET, new_figure
 from evaluation.remarks import remarks
 
 SHOWN_WORDS = 8
+FEWEST_IN_BIN = 10  # scans of a point in the reliability diagram; of fewer, it is chance
 
 
 def report_page(results: Mapping, *, pictures: Sequence[tuple[bytes, str]] = ()) -> str:
@@ -86,7 +87,8 @@ def _calibration(found: Mapping) -> list[str]:
         picture(
             _calibration_figure(found),
             "Reliability, and risk against coverage",
-            "Left: how often it is right, of answers that are so sure. Right: share of wrong answers if it answers only so many.",
+            f"Left: how often it is right, of answers that are so sure ({FEWEST_IN_BIN} scans or more). Right: share of wrong "
+            "answers if it answers only so many.",
         ),
     ]
 
@@ -94,7 +96,7 @@ def _calibration(found: Mapping) -> list[str]:
 def _calibration_figure(found: Mapping) -> Figure:
     figure = new_figure(7.2, 3.2)
     left, right = figure.subplots(1, 2)
-    rows = [row for row in found["reliability"] if row["count"]]
+    rows = [row for row in found["reliability"] if row["count"] >= FEWEST_IN_BIN]
     left.plot([0, 1], [0, 1], color=QUIET, linewidth=1)
     left.plot([row["confidence"] for row in rows], [row["accuracy"] for row in rows], "o-", color=ACCENT, markersize=4)
     left.set(xlim=(0, 1), ylim=(0, 1), xlabel="how sure", ylabel="how often right")
@@ -132,6 +134,40 @@ def _fairness(audit: Mapping) -> list[str]:
     ]
 
 
+def _weights(found: Mapping) -> list[str]:
+    return [*_views_counted(found["views"]), *(_moments_counted(found["frames"]) if found["frames"] else [])]
+
+
+def _views_counted(views: Mapping) -> list[str]:
+    names, means = list(views["overall"]), [value["mean"] for value in views["overall"].values()]
+    if len(names) < 2:
+        return []
+    rows = [("all scans", *(f"{mean:.3f}" for mean in means))]
+    rows += [
+        (label, *(f"{mine[name]:.3f}" if name in mine else "-" for name in names))
+        for label, mine in views["per_class"].items()
+    ]
+    everywhere = abs(sum(means) - 1) < 1e-3  # every scan has every view
+    equal = f"; equal weights are {1 / len(names):.3f}" if everywhere else ", of scans that have it"
+    note = f"Mean weight of each view in what the model compares with texts{equal}. {_reach(views['overall'].values())}"
+    header = ("scans", *(name.replace("_", " ") for name in names))
+    return [heading("Which views counted"), table(header, rows), paragraph(note, muted=True)]
+
+
+def _moments_counted(frames: Mapping) -> list[str]:
+    rows = [("all sequences", *(f"{value['mean']:.2f}" for value in frames["overall"]))]
+    rows += [(label, *(f"{value:.2f}" for value in mine)) for label, mine in frames["per_class"].items()]
+    header = ("sequences", "first frame", *(f"{moment:.0%}" for moment in frames["moments"][1:-1]), "last frame")
+    note = "How much frames counted by when in the sequence they were taken; 1 is as much as with equal weights."
+    note = f"{note} {_reach(frames['overall'])}"
+    return [heading("Which moments counted"), table(header, rows), paragraph(note, muted=True)]
+
+
+def _reach(values: Iterable[Mapping]) -> str:
+    widest = max(max(value["high"] - value["mean"], value["mean"] - value["low"]) for value in values)
+    return f"In the first line, 95 % intervals reach {widest:.3f} to either side at most."
+
+
 def _robustness(found: Mapping) -> list[str]:
     rows = [
         (
@@ -150,6 +186,7 @@ def _robustness(found: Mapping) -> list[str]:
         ),
         table(("disturbance", *map(str, range(1, grades + 1)), "kept"), rows),
         picture(robustness_figure(found), "Accuracy against the grade of each disturbance"),
+        *(paragraph(f"Not tested: {name}; {why}.", muted=True) for name, why in found["not_applicable"].items()),
     ]
     if subsets := found.get("view_subsets"):
         rows = [(name.replace("_", " "), interval(value)) for name, value in subsets.items()]
@@ -182,9 +219,15 @@ def robustness_figure(found: Mapping) -> Figure:
 
 def _prompts(audit: Mapping) -> list[str]:
     rows = [(name, interval(value)) for name, value in audit["sets"].items()]
-    harmful = [
-        (f"{row['class']}: {row['prompt']}", f"{row['changed']:.1%}", f"{row['accuracy_without']:+.3f}")
-        for row in audit["prompts"][:SHOWN_WORDS]
+    prompts = [
+        (
+            f"{row['class']}: {row['prompt']}" + (f" (harmful: fits {row['nearest']})" if row["harmful"] else ""),
+            f"{row['changed']:.1%}",
+            f"{row['accuracy_without']:+.3f}",
+            f"{row['log_loss_without']:+.4f}",
+        )
+        for place, row in enumerate(audit["prompts"])
+        if row["harmful"] or place < SHOWN_WORDS
     ]
     words = [
         (row["word"], row["prompts"], f"{row['changed']:.1%}", f"{row['accuracy_without']:+.3f}")
@@ -195,8 +238,16 @@ def _prompts(audit: Mapping) -> list[str]:
         paragraph(f"Best and worst set differ by {interval(audit['spread'])}."),
         table(("set of prompts", "accuracy"), rows),
     ]
-    if harmful:
-        parts.append(table(("without this prompt", "answers changed", "accuracy"), harmful))
+    for name, other in audit["misplaced"].items():
+        text = f"The prompts of {name} fit scans of {other['nearest']} better than its own, by {interval(other['by'], digits=1)}"
+        parts.append(paragraph(f"{text} logits: none of them may be right."))
+    if prompts:
+        note = (
+            "A prompt is marked if it fits scans of another class better than its own, and the log loss of validation people "
+            "falls without it by more than chance shows in 1 of 20 sets."
+        )
+        parts.append(table(("without this prompt", "answers changed", "accuracy", "log loss"), prompts))
+        parts.append(paragraph(note, muted=True))
     if words:
         parts.append(table(("without this word", "prompts", "answers changed", "accuracy"), words))
     return parts
@@ -217,6 +268,7 @@ def _making(results: Mapping) -> list[str]:
 SECTIONS = {
     "calibration": _calibration,
     "fairness": _fairness,
+    "weights": _weights,
     "robustness": _robustness,
     "mesh_robustness": _robustness,
     "prompt_audit": _prompts,

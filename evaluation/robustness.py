@@ -16,11 +16,12 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from evaluation.features import SplitFeatures, embed_changed, embed_views
-from evaluation.mesh_corruptions import MESH_CORRUPTIONS, framed_scene, render_scene
+from evaluation.mesh_corruptions import MESH_CORRUPTIONS, MESH_NEEDS, framed_scene, render_scene
 from evaluation.metrics import Interval, bootstrap_mean, bootstrap_weights
-from evaluation.view_corruptions import SEVERITIES, VIEW_CORRUPTIONS, applicable, drop_frames
+from evaluation.view_corruptions import SEVERITIES, VIEW_CORRUPTIONS, applicable, drop_frames, inapplicable
 from evaluation.zero_shot import SplitClassifier
 from processing.cameras_mvfer import view_name
+from processing.channels_mvfer import COLOR_CHANNELS
 from processing.meshes_mvfer import MESH_SUFFIXES, load_mesh
 
 MAX_SCANS = 300
@@ -54,8 +55,8 @@ def view_robustness(
         split (`datasets.Dataset`): labelled rows; classifier: of the data set.
         seed (`int`): of the corruptions: row, corruption and grade decide, so a smaller split is changed alike.
     Returns:
-        `dict`: num_scans, num_subjects, clean, corruptions (see `summarise`), accuracy_kept, view_subsets (names joined by
-        " + " to `{"mean", "low", "high"}`).
+        `dict`: num_scans, num_subjects, clean, corruptions (see `summarise`), accuracy_kept, not_applicable (corruptions that
+        do nothing to what the model sees, and why), view_subsets (names joined by " + " to `{"mean", "low", "high"}`).
     """
     channels, ids = image_processor.channels, list(map(str, split["id"]))
     labels = classifier.classes_of(np.array(split["expression"]))
@@ -73,7 +74,8 @@ def view_robustness(
     }
     subjects = list(map(str, split["subject"]))
     alone = {name: bootstrap_mean(correct.pop(f"views:{name}"), subjects, seed=seed) for name in subsets}
-    return summarise(correct, subjects, seed=seed) | {"view_subsets": alone}
+    left_out = {"not_applicable": inapplicable(channels)}
+    return summarise(correct, subjects, seed=seed) | left_out | {"view_subsets": alone}
 
 
 def mesh_robustness(
@@ -91,16 +93,21 @@ def mesh_robustness(
     Args:
         files: id to mesh file, from `find_meshes`; features: of the split with these rows; classifier: of the data set.
     Returns:
-        `dict`: num_scans, num_subjects, clean, corruptions, accuracy_kept.
+        `dict`: num_scans, num_subjects, clean, corruptions, accuracy_kept, not_applicable.
+    Raises:
+        ValueError: if a mesh cannot be read, or has no colours though the model sees them.
     """
     settings = processor.image_processor.render_settings
+    colored = bool(set(settings.channels) & set(COLOR_CHANNELS))
+    left_out = inapplicable(settings.channels, MESH_NEEDS)
     place = {name: row for row, name in enumerate(features.ids)}
     truth = {name: classifier.classes_of(features.labels[[place[name]]])[0] for name in files}
-    changes = list(itertools.product(MESH_CORRUPTIONS, SEVERITIES))
+    changes = [(name, s) for name in MESH_CORRUPTIONS if name not in left_out for s in SEVERITIES]
     correct: dict[str, list[bool]] = {name: [] for name in [CLEAN, *(f"{n}:{s}" for n, s in changes)]}
     for name, file in tqdm(files.items(), desc="meshes", unit="scan", disable=None if progress else True):
-        mesh = load_mesh(file, up_axis=processor.image_processor.up_axis, geometry_only=True)
-        scene = framed_scene(mesh.vertices, mesh.faces)
+        scene = framed_scene(load_mesh(file, up_axis=processor.image_processor.up_axis, geometry_only=not colored))
+        if colored and scene.colors is None:
+            raise ValueError(f"{file}: no texture or vertex colours, which the model sees; give meshes that have them")
         scenes = [scene] + [MESH_CORRUPTIONS[n](scene, s, _rng(seed, name, n)) for n, s in changes]
         rendered = [render_scene(one, settings) for one in scenes]
         found = classifier.predict(
@@ -109,7 +116,8 @@ def mesh_robustness(
         for key, guess in zip(correct, found, strict=True):
             correct[key].append(bool(guess == truth[name]))
     answers = {key: np.array(values) for key, values in correct.items()}
-    return summarise(answers, [features.subjects[place[name]] for name in files], seed=seed)
+    people = [features.subjects[place[name]] for name in files]
+    return summarise(answers, people, seed=seed) | {"not_applicable": left_out}
 
 
 def find_meshes(folder: str | Path, ids: Sequence[str]) -> dict[str, Path]:

@@ -5,12 +5,13 @@ views of the same shape. Frames of one sequence are changed alike, but for noise
 rendering, is in `mesh_corruptions`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
 
 from processing.augmentation import BRIGHTNESS_CHANNELS
+from processing.channels_mvfer import COLOR_CHANNELS
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -98,6 +99,17 @@ def light(views: np.ndarray, severity: int, rng: np.random.Generator, channels: 
     return changed
 
 
+def texture(views: np.ndarray, severity: int, rng: np.random.Generator, channels: Sequence[str]) -> np.ndarray:
+    """Coloured channels fade by a fifth per grade to one grey, the face's own brightness, until no texture is left."""
+    colored = [index for index, name in enumerate(channels) if name in COLOR_CHANNELS]
+    on_face = views.any(-1, keepdims=True)
+    brightness = views[..., colored].mean(where=on_face) if on_face.any() else 0.0
+    faded = views[..., colored] + severity / 5 * (brightness - views[..., colored])
+    changed = views.copy()
+    changed[..., colored] = np.where(on_face, faded.round(), 0)
+    return changed
+
+
 VIEW_CORRUPTIONS: dict[str, Callable[[np.ndarray, int, np.random.Generator, Sequence[str]], np.ndarray]] = {
     "patches": patches,
     "same_patch": same_patch,
@@ -109,6 +121,13 @@ VIEW_CORRUPTIONS: dict[str, Callable[[np.ndarray, int, np.random.Generator, Sequ
     "shift": shift,
     "roll": roll,
     "light": light,
+    "texture": texture,
+}
+Needs = Mapping[str, tuple[frozenset[str], str]]
+NEEDS_COLOR = (frozenset(COLOR_CHANNELS), "the model sees geometry alone, no colour")
+NEEDS: Needs = {  # one of these channels; else why the corruption changes nothing
+    "light": (BRIGHTNESS_CHANNELS, "the model sees neither shading nor colour"),
+    "texture": NEEDS_COLOR,
 }
 
 
@@ -120,9 +139,13 @@ def drop_frames(num_frames: int, severity: int, rng: np.random.Generator) -> np.
 
 
 def applicable(channels: Sequence[str]) -> list[str]:
-    """The corruptions that do something to views with these channels: light needs shading or colour."""
-    lit = bool(set(channels) & BRIGHTNESS_CHANNELS)
-    return [name for name in VIEW_CORRUPTIONS if name != "light" or lit]
+    """The corruptions that do something to views with these channels."""
+    return [name for name in VIEW_CORRUPTIONS if name not in inapplicable(channels)]
+
+
+def inapplicable(channels: Sequence[str], needs: Needs = NEEDS) -> dict[str, str]:
+    """The corruptions that do nothing to views with these channels, and why."""
+    return {name: why for name, (some_of, why) in needs.items() if not some_of & set(channels)}
 
 
 def _side_of_patch(severity: int) -> float:

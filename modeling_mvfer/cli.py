@@ -156,18 +156,21 @@ def _predict_one(mesh: str, model, processor, classifier, *, draw: bool):
     import torch
 
     from modeling_mvfer.zeroshot_mvfer import class_scores
+    from processing.cameras_mvfer import view_name
 
     inputs = processor(meshes=[mesh], return_tensors="pt").to(model.device)
     output = model.get_image_features(**inputs)
     embeds = torch.nn.functional.normalize(output.pooler_output.float(), dim=-1)
     values, (abstain,) = class_scores(classifier.logits(embeds), model.config, calibrated=classifier.calibrated)
     scores = dict(zip(classifier.labels, values[0].tolist(), strict=True))
+    names = [view_name(angle) for angle in inputs["view_angles_deg"][0].tolist()]
+    weights = output.view_weights[0, 0].tolist()
     row = _row(mesh, scores) | {"abstain": abstain, "calibrated": classifier.calibrated}
+    row["view_weights"] = dict(zip(names, weights, strict=True))
     if not draw:
         return row, None
 
     from evaluation.pictures import Prediction, displayable
-    from processing.cameras_mvfer import view_name
 
     image_processor = processor.image_processor
     pixels = inputs["pixel_values"][0].cpu().movedim(1, -1)  # (V, H, W, C)
@@ -176,9 +179,9 @@ def _predict_one(mesh: str, model, processor, classifier, *, draw: bool):
     drawing = Prediction(
         title=Path(mesh).name,
         views=displayable(views, image_processor.channels),
-        view_names=[view_name(angle) for angle in inputs["view_angles_deg"][0].tolist()],
+        view_names=names,
         probabilities=scores,
-        view_weights=output.view_weights[0, 0].tolist(),
+        view_weights=weights,
     )
     return row, drawing
 

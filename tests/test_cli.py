@@ -28,6 +28,7 @@ def test_predict_prints_one_row_per_input_in_order_also_for_bad_ones(small_run, 
     assert sum(item["score"] for item in rows[0]["scores"]) == pytest.approx(1)
     assert rows[0]["label"] == rows[0]["scores"][0]["label"] and rows[0]["score"] == rows[3]["score"]
     assert rows[0]["calibrated"] is False and rows[0]["abstain"] is None
+    assert rows[0]["view_weights"] == pytest.approx({"right_30": 1 / 3, "front": 1 / 3, "left_30": 1 / 3})  # untrained
     first, *errors = output.err.strip().splitlines()
     assert "not calibrated" in first and len(errors) == 2
 

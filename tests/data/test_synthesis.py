@@ -11,6 +11,7 @@ import torch
 
 from dataset_scripts import build_anny, build_ict_facekit, recipes, schema, synthesis
 from dataset_scripts.captions import captions_for
+from dataset_scripts.merge import merge
 from dataset_scripts.recipes import shape_weights
 from dataset_scripts.variation import GeometryVariation, merge_neighbors
 from processing.framing_mvfer import frame_face
@@ -315,3 +316,18 @@ def test_example_meshes_are_the_test_subjects_scans(face_folder, tmp_path):
 def test_an_impossible_range_of_intensities_is_refused(intensity):
     with pytest.raises(ValueError, match="intensity range"):
         synthesis.BuildSettings(intensity=intensity)
+
+
+def test_a_build_with_a_split_of_which_nothing_is_left_is_copied_by_merge(build_faces, tmp_path, monkeypatch):
+    render = synthesis.Synthesizer._render
+
+    def damaged(self, item, *rest):
+        if item["id"].startswith("ict-00002"):  # the only test subject
+            raise ValueError("cannot be read")
+        return render(self, item, *rest)
+
+    monkeypatch.setattr(synthesis.Synthesizer, "_render", damaged)
+    info = build_faces(tmp_path / "whole", subjects=(1, 1, 1))
+    assert info["rows"]["test"] == 0 and info["shards"]["test"] == 1 and len(shards(tmp_path / "whole")) == 2
+    assert merge([tmp_path / "whole"], tmp_path / "copy") == info
+    assert shards(tmp_path / "copy") == shards(tmp_path / "whole")

@@ -1,3 +1,4 @@
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -10,9 +11,10 @@ from PIL import Image
 
 from dataset_scripts.schema import load_splits, shard_path
 from evaluation import pictures
+from evaluation.classifiers import classifier_of
 from evaluation.command import main
 from evaluation.evaluate import accuracies, evaluate_run, table
-from evaluation.examples import example_predictions
+from evaluation.examples import example_rows, predictions
 from evaluation.remarks import remarks
 from tests.train.toy import write_toy_data
 
@@ -152,7 +154,7 @@ def test_views_from_other_angles_are_tested_all_the_same(small_model, small_proc
 
 
 def test_new_scores_are_beside_the_old_ones(results):
-    assert results["schema_version"] == 2 and {"top_2", "auroc"} <= set(results["zero_shot"])
+    assert results["schema_version"] == 3 and {"top_2", "auroc"} <= set(results["zero_shot"])
     assert results["knn"]["k"] >= 1 and "top_2" in results["zero_shot_by_view"]["front"]
     assert {"temperature", "abstain_below", "conformal", "risk_coverage", "prompts_key"} <= set(results["calibration"])
     assert results["calibration"]["fitted_on"] == {"num_scans": 9, "num_subjects": 3}
@@ -161,10 +163,38 @@ def test_new_scores_are_beside_the_old_ones(results):
 
 
 def test_examples_show_one_scan_per_class_with_its_true_label(small_model, small_processor, toy):
-    shown = example_predictions(small_model, small_processor, load_splits(toy)["test"])
+    split = load_splits(toy)["test"]
+    classifier = classifier_of(small_model, small_processor.tokenizer, ["happiness", "sadness", "surprise"])
+    shown = predictions(small_model, small_processor, split.select(example_rows(split)), classifier)
     assert [row.true_label for row in shown] == ["happiness", "sadness", "surprise"]
     assert all(sum(row.probabilities.values()) == pytest.approx(1) for row in shown)
     assert shown[0].views.shape == (3, 32, 32, 3) and sum(shown[0].view_weights) == pytest.approx(1)
+
+
+def test_pictures_show_calibrated_scores_where_the_model_is_calibrated(small_model, small_processor, toy, tmp_path):
+    from modeling_mvfer.hub import save_run
+    from modeling_mvfer.zeroshot_mvfer import prompts_key
+
+    results = evaluate_run(small_model, small_processor, toy, progress=False)
+    model = copy.deepcopy(small_model)
+    model.config.score_temperature, model.config.calibrated_prompts = 0.01, prompts_key(results["prompts"])
+    split = load_splits(toy)["test"]
+    chosen = split.select(example_rows(split))
+    shown = []
+    for one in (small_model, model):
+        classifier = classifier_of(one, small_processor.tokenizer, list(results["prompts"]))
+        shown.append(
+            [list(row.probabilities.values()) for row in predictions(one, small_processor, chosen, classifier)]
+        )
+    plain, calibrated = np.array(shown)
+    powers = plain.astype(float) ** 100  # softmax(logits / 0.01)
+    np.testing.assert_allclose(calibrated, powers / powers.sum(1, keepdims=True), rtol=1e-2, atol=1e-6)
+    drawn = []
+    folder, out = save_run(tmp_path / "run", model, small_processor), str(tmp_path / "report")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evaluation.command.predictions_picture", lambda rows, path: drawn.extend(rows))
+        assert main(["--model", str(folder), "--dataset", str(toy), "--out", out]) == 0
+    np.testing.assert_allclose([list(row.probabilities.values()) for row in drawn[:3]], calibrated, atol=1e-4)
 
 
 def test_predictions_are_drawn_one_row_per_scan(tmp_path):

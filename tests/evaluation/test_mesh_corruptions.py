@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from evaluation.mesh_corruptions import MESH_CORRUPTIONS, framed_scene, render_scene
+from processing.meshes_mvfer import Mesh
 from processing.rendering_mvfer import RenderSettings, render_scan
 from tests.tiny import bumpy_face
 
@@ -10,7 +11,26 @@ SETTINGS = RenderSettings(size_px=48)
 
 @pytest.fixture(scope="module")
 def scene():
-    return framed_scene(*bumpy_face(81))
+    return framed_scene(Mesh(*bumpy_face(81)))
+
+
+COLORED = RenderSettings(size_px=48, channels=("red", "gray", "depth"))
+
+
+def painted(texture: np.ndarray) -> Mesh:
+    """The face under a texture that is laid over it from the front."""
+    vertices, faces = bumpy_face(81)
+    uvs = (vertices[:, :2] - vertices[:, :2].min(0)) / np.ptp(vertices[:, :2], axis=0)
+    return Mesh(vertices, faces, uvs=uvs.astype(np.float32), uv_faces=faces, texture=texture)
+
+
+@pytest.fixture(scope="module")
+def colored():
+    """A scene whose forehead is red and whose left cheek, at the right of the picture, is green."""
+    texture = np.full((40, 40, 3), 60, np.uint8)
+    texture[:10] = (200, 20, 20)
+    texture[20:, 20:] = (20, 200, 20)
+    return framed_scene(painted(texture))
 
 
 def corrupt(name, scene, severity, seed=1):
@@ -26,12 +46,13 @@ def test_a_clean_scene_is_the_scan_as_everybody_renders_it(scene):
 
 
 @pytest.mark.parametrize("name", MESH_CORRUPTIONS)
-def test_every_corruption_changes_the_views_and_leaves_its_input_alone(name, scene):
+def test_every_corruption_changes_the_views_and_leaves_its_input_alone(name, scene, colored):
+    scene, settings = (colored, COLORED) if name == "texture" else (scene, SETTINGS)
     before = scene.vertices.copy(), scene.faces.copy()
-    clean = render_scene(scene, SETTINGS)[0].astype(int)
+    clean = render_scene(scene, settings)[0].astype(int)
     change = []
     for severity in (1, 5):
-        views, angles = render_scene(corrupt(name, scene, severity), SETTINGS)
+        views, angles = render_scene(corrupt(name, scene, severity), settings)
         assert views.shape == clean.shape and angles.shape == (3, 2)
         change.append(np.abs(views - clean).mean())
     assert 0 < change[0] < change[1]
@@ -72,3 +93,27 @@ def test_moved_cameras_are_told_and_a_turned_head_is_not(scene):
     )
     assert np.abs(moved[1][:, 0] - [-30, 0, 30]).tolist() == [30, 30, 30]
     np.testing.assert_array_equal(turned[1], SETTINGS.view_angles_deg)
+
+
+def test_a_texture_lies_on_the_scene_as_on_the_scan(colored):
+    mesh = painted(np.random.default_rng(0).integers(80, 100, (40, 40, 3), dtype=np.uint8))
+    mesh.texture[20:, 20:, 0] = 200
+    views = render_scene(framed_scene(mesh), COLORED)[0]
+    texture = {"uvs": mesh.uvs, "uv_faces": mesh.uv_faces, "texture": mesh.texture}
+    expected = render_scan(mesh.vertices, mesh.faces, COLORED, **texture)[0]
+    assert np.abs(views.astype(int) - expected).mean() < 2  # colours of vertices instead of pixels
+    assert (colored.colors[colored.vertices[:, 1].argmax()] == (200, 20, 20)).all()
+
+
+def test_without_texture_the_face_is_grey_and_its_shape_is_there(colored):
+    views, clean = render_scene(corrupt("texture", colored, 5), COLORED)[0], render_scene(colored, COLORED)[0]
+    np.testing.assert_array_equal(views[..., 2], clean[..., 2])
+    middle = (slice(None), slice(12, 36), slice(12, 36))
+    assert np.ptp(views[middle][..., :2].astype(int)) <= 1 < np.ptp(clean[middle][..., :2].astype(int))
+
+
+@pytest.mark.parametrize("name", sorted(set(MESH_CORRUPTIONS) - {"light"}))
+def test_every_corruption_keeps_a_colour_for_every_vertex(name, colored):
+    changed = corrupt(name, colored, 3)
+    assert changed.colors.shape == changed.vertices.shape and changed.colors.dtype == np.uint8
+    assert render_scene(changed, COLORED)[0][..., :2].any()

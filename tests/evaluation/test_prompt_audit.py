@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.prompt_audit import PromptScores, better_set, compare_sets, dominant_words, leave_one_out
+from evaluation.prompt_audit import (
+    PromptScores,
+    better_set,
+    compare_sets,
+    dominant_words,
+    leave_one_out,
+    misplaced_classes,
+)
 from evaluation.prompts import prompt_sets
 from modeling_mvfer.zeroshot_mvfer import class_logits
 
@@ -12,12 +19,13 @@ OWNERS = np.array([0, 0, 1, 1, 2, 2, 2])
 PLANTED = "smile of rage"  # a prompt of rage that lies where joy is
 
 
-def simulate(seed, subjects=40, prefix="v"):
+def simulate(seed, subjects=40, prefix="v", places=(0, 0, 1, 1, 1, 2, 2), strength=1.25):
+    """Scans of three classes; prompts lie at the classes of `places`, the planted one by default at another's."""
     rng = np.random.default_rng(seed)
     labels = np.tile(np.arange(3), 4 * subjects)
     scans = np.eye(3, 8)[labels] + 0.25 * rng.standard_normal((len(labels), 8))
-    prompts = np.eye(3, 8)[[0, 0, 1, 1, 1, 2, 2]] + 0.1 * np.random.default_rng(0).standard_normal((7, 8))
-    prompts[TEXTS.index(PLANTED)] *= 1.25
+    prompts = np.eye(3, 8)[list(places)] + 0.1 * np.random.default_rng(0).standard_normal((7, 8))
+    prompts[TEXTS.index(PLANTED)] *= strength
     people = np.repeat([f"{prefix}{i}" for i in range(subjects)], 12).tolist()
     return PromptScores(8 * scans @ prompts.T, OWNERS, TEXTS, labels, people)
 
@@ -33,8 +41,10 @@ def test_class_logits_are_those_of_the_shipped_classifier():
 
 def test_a_planted_bad_prompt_is_found_left_out_and_the_test_gets_better():
     validation, tested = simulate(1), simulate(2, prefix="t")
-    harmful = leave_one_out(validation, NAMES)[0]
-    assert harmful["prompt"] == PLANTED and harmful["class"] == "rage"
+    harmful, *others = leave_one_out(validation, NAMES)
+    assert harmful["prompt"] == PLANTED and harmful["class"] == "rage" and harmful["harmful"]
+    assert harmful["nearest"] == "joy"
+    assert not any(row["harmful"] for row in others)
     assert harmful["accuracy_without"] > 0.1 and harmful["log_loss_without"] < 0
     found = better_set(validation, tested, NAMES, seed=0)
     assert PLANTED in found["left_out"] and PLANTED not in found["prompts"]["rage"]
@@ -43,6 +53,37 @@ def test_a_planted_bad_prompt_is_found_left_out_and_the_test_gets_better():
     assert found["accuracy_after"]["mean"] - found["accuracy_before"]["mean"] == pytest.approx(
         found["difference"]["mean"]
     )
+
+
+def test_a_prompt_that_changes_few_answers_and_makes_the_model_unsure_is_found():
+    scores = simulate(1, strength=0.95)
+    rows = leave_one_out(scores, NAMES)
+    assert rows[0]["prompt"] == PLANTED and rows[0]["harmful"]
+    assert abs(rows[0]["accuracy_without"]) < 0.05 < -rows[0]["log_loss_without"]
+
+
+def test_good_prompts_are_not_called_harmful_nor_a_class_misplaced():
+    alarms = []
+    for seed in range(40):
+        scores = simulate(seed, places=(0, 0, 1, 1, 2, 2, 2), strength=1.0)
+        alarms.append(any(row["harmful"] for row in leave_one_out(scores, NAMES, seed=seed)))
+        assert misplaced_classes(scores, NAMES) == {}
+    assert not any(alarms)  # the weakest of right prompts may raise the log loss, and is not called harmful
+
+
+def test_a_class_all_of_whose_prompts_describe_another_is_named_with_it():
+    scores = simulate(3, places=(0, 0, 1, 1, 1, 1, 1))
+    found = misplaced_classes(scores, NAMES)
+    assert list(found) == ["rage"] and found["rage"]["nearest"] == "joy"
+    expected = scores.logits()[scores.labels == 1, 2].mean() - scores.logits()[scores.labels == 2, 2].mean()
+    assert found["rage"]["by"]["mean"] == pytest.approx(expected) and found["rage"]["by"]["low"] > 0
+
+
+def test_scans_at_some_positions_keep_their_subjects():
+    scores = simulate(1)
+    some = scores.of(scores.labels == 2)
+    assert set(some.labels) == {2} and len(some.subjects) == len(some.similarities) == 160
+    np.testing.assert_array_equal(some.similarities, scores.similarities[scores.labels == 2])
 
 
 def test_the_word_that_sways_most_is_named_first_and_a_harmful_one_is_seen():

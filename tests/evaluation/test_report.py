@@ -1,11 +1,17 @@
 """The report is whole in itself, shows what was tested and nothing else, and escapes what it is given."""
 
-import pytest
+import io
 
-from dataset_scripts.schema import load_splits
+import numpy as np
+import pytest
+from PIL import Image
+
 from evaluation.evaluate import evaluate_run
 from evaluation.examples import worst_mistakes
-from evaluation.report import SECTIONS, report_page, robustness_figure
+from evaluation.pages import picture
+from evaluation.remarks import remarks
+from evaluation.report import SECTIONS, _calibration_figure, report_page, robustness_figure
+from evaluation.zero_shot import Answers
 from modeling_mvfer import cli
 from tests.train.toy import write_toy_data
 
@@ -31,16 +37,18 @@ def test_a_report_needs_nothing_else_and_has_every_number(results):
         "Accuracy",
         "Each class",
         "Calibration and abstention",
+        "Which views counted",
         "Robustness",
         "Prompts",
         "How this was made",
     ]
     assert f"{results['linear_probe']['accuracy']['mean']:.3f}" in text and "lip corners pulled up" in text
+    assert "Not tested: texture; the model sees geometry alone" in text
     assert "&lt;so&gt;" in text and "a &lt;confusion&gt; matrix" in text and "Art. 5(1)(f)" in text
 
 
 def test_what_was_not_tested_has_no_section_and_a_leak_comes_first(results):
-    short = {k: v for k, v in results.items() if k not in ("robustness", "prompt_audit")}
+    short = {k: v for k, v in results.items() if k not in ("robustness", "prompt_audit", "weights")}
     short["calibration"] = {"not_calibrated": "too few scans"}
     short["leakage"] = results["leakage"] | {"found": ["2 people are in two splits"]}
     text = report_page(short)
@@ -63,13 +71,17 @@ def test_every_disturbance_has_its_curve(results):
     assert all(len(axes.lines[-1].get_ydata()) == 5 for axes in drawn)
 
 
-def test_the_worst_mistakes_are_wrong_sure_and_of_different_people(small_model, small_processor, tmp_path):
-    split = load_splits(write_toy_data(tmp_path / "toy", subjects=(4, 3, 8)))["test"]
-    shown = worst_mistakes(small_model, small_processor, split)
-    assert shown and len({one.title.rsplit("-", 1)[0] for one in shown}) == len(shown) <= 6
-    sureness = [max(one.probabilities.values()) for one in shown]
-    assert sureness == sorted(sureness, reverse=True)
-    assert all(max(one.probabilities, key=one.probabilities.get) != one.true_label for one in shown)
+def test_the_worst_mistakes_are_wrong_sure_and_of_different_people():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(0, 3, (60, 3)), rng.integers(3, size=60)
+    answers = Answers(np.arange(100, 160), logits, labels, [f"p{row // 4}" for row in range(60)])
+    rows = np.array(worst_mistakes(answers)) - 100
+    assert len(rows) == 6 == len({answers.subjects[row] for row in rows})
+    assert (answers.guesses[rows] != labels[rows]).all()
+    sure = np.exp(logits).max(1) / np.exp(logits).sum(1)
+    assert (np.diff(sure[rows]) < 0).all() and sure[rows[0]] == sure[answers.guesses != labels].max()
+    right = Answers(np.arange(60), logits, answers.guesses, answers.subjects)
+    assert worst_mistakes(right) == []
 
 
 def test_the_command_writes_the_page_and_no_face_if_asked(small_run, tmp_path):
@@ -79,3 +91,21 @@ def test_the_command_writes_the_page_and_no_face_if_asked(small_run, tmp_path):
     assert (out / "examples.png").is_file() and (out / "index.html").read_text().count("data:image/png") >= 4
     assert cli.main([*command, "--no_faces"]) == 0
     assert sorted(path.name for path in out.iterdir()) == ["confusion_matrix.png", "index.html", "results.json"]
+
+
+def test_only_a_wide_picture_is_scrolled_on_a_phone():
+    for width, scrolled in ((1200, True), (800, False)):
+        buffer = io.BytesIO()
+        Image.new("RGB", (width, 20)).save(buffer, "PNG")
+        assert ("class=wide" in picture(buffer.getvalue(), "faces")) == scrolled
+
+
+def test_a_point_of_few_scans_is_not_drawn_and_a_threshold_of_zero_is_said_in_words(results):
+    found = results["calibration"] | {"abstain_below": 0.0, "target_accuracy": 0.9}
+    found["reliability"] = [
+        {"confidence": place, "accuracy": place, "count": count} for place, count in ((0.2, 1), (0.5, 10), (0.9, 40))
+    ]
+    drawn = _calibration_figure(found).axes[0].lines[1]
+    assert drawn.get_xdata().tolist() == [0.5, 0.9]
+    found["abstention"] = {"coverage": {"mean": 1.0}, "accuracy": {"mean": 0.97}}
+    assert any("no answer need be left out, the accuracy is 0.970" in line for line in remarks({"calibration": found}))

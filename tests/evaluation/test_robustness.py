@@ -1,15 +1,18 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
 
 from dataset_scripts.schema import load_splits
 from evaluation.command import main
 from evaluation.features import embed_split
 from evaluation.mesh_corruptions import MESH_CORRUPTIONS
-from evaluation.robustness import choose_rows, find_meshes, summarise, view_robustness
+from evaluation.robustness import choose_rows, find_meshes, mesh_robustness, summarise, view_robustness
 from evaluation.view_corruptions import VIEW_CORRUPTIONS
 from evaluation.zero_shot import ZeroShot
+from processing import MVFERImageProcessor, MVFERProcessor
 from tests.tiny import bumpy_face, write_obj
 from tests.train.toy import write_toy_data
 
@@ -42,7 +45,8 @@ def test_leaving_views_out_is_the_model_without_them(small_model, small_processo
     assert set(found["view_subsets"]) == {
         "right_30", "front", "left_30", "right_30 + front", "right_30 + left_30", "front + left_30"
     }  # fmt: skip
-    assert set(found["corruptions"]) == set(VIEW_CORRUPTIONS)  # frame_drop is for sequences
+    assert set(found["corruptions"]) == set(VIEW_CORRUPTIONS) - {"texture"}  # frame_drop is for sequences
+    assert list(found["not_applicable"]) == ["texture"]
     assert found["clean"]["mean"] == pytest.approx((zero_shot.predict(features.image_embeds) == truth).mean())
 
 
@@ -71,10 +75,35 @@ def test_all_audits_on_request(small_run, toy, tmp_path, capsys):
     asked = ["--robustness", "--prompt_audit", "--meshes", str(tmp_path)]
     assert main(["--model", str(small_run), "--dataset", str(toy), "--out", str(out), *asked]) == 0
     results = json.loads((out / "results.json").read_text())
-    assert set(results["mesh_robustness"]["corruptions"]) == set(MESH_CORRUPTIONS)
+    assert set(results["mesh_robustness"]["corruptions"]) == set(MESH_CORRUPTIONS) - {"texture"}
+    assert list(results["mesh_robustness"]["not_applicable"]) == ["texture"]
     assert results["mesh_robustness"]["num_scans"] == 1 and results["robustness"]["num_scans"] == 9
     assert "names, ja" in results["prompt_audit"]["sets"]
     printed = capsys.readouterr().out
-    assert all(
-        words in printed for words in ("robustness, stored views: ", "prompts: accuracy", "fairness: not audited")
+    asked = (
+        "robustness, stored views: ",
+        "prompts: accuracy",
+        "fairness: not audited",
+        "not tested: texture, the model",
     )
+    assert all(words in printed for words in asked)
+
+
+def test_a_model_of_colours_is_tested_without_texture_and_needs_it(small_model, small_processor, toy, tmp_path):
+    """On views that show colours, the curve of the texture; of meshes without colours, one clear error."""
+    settings = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    image_processor = MVFERImageProcessor(**settings, channels=["red", "green", "blue"])
+    split = load_splits(toy)["test"]
+    zero_shot = ZeroShot.build(small_model, small_processor.tokenizer, [split])
+    found = view_robustness(small_model, image_processor, split, zero_shot, seed=0, progress=False)
+    assert len(found["corruptions"]["texture"]["accuracy"]) == 5 and found["not_applicable"] == {}
+    processor = MVFERProcessor(image_processor=image_processor, tokenizer=small_processor.tokenizer)
+    features = embed_split(small_model, image_processor, split, progress=False)
+    files = {split["id"][0]: Path(write_obj(tmp_path / "grey.obj", *bumpy_face()))}
+    with pytest.raises(ValueError, match=r"grey\.obj: no texture or vertex colours"):
+        mesh_robustness(small_model, processor, files, features, zero_shot, seed=0, progress=False)
+    colors = np.random.default_rng(0).integers(256, size=bumpy_face()[0].shape, dtype=np.uint8)
+    trimesh.Trimesh(*bumpy_face(), vertex_colors=colors, process=False).export(tmp_path / "bright.ply")
+    files = {split["id"][0]: tmp_path / "bright.ply"}
+    found = mesh_robustness(small_model, processor, files, features, zero_shot, seed=0, progress=False)
+    assert set(found["corruptions"]) == set(MESH_CORRUPTIONS) - {"light"} and "light" in found["not_applicable"]

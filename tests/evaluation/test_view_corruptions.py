@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from evaluation.view_corruptions import SEVERITIES, VIEW_CORRUPTIONS, applicable, drop_frames
+from evaluation.view_corruptions import SEVERITIES, VIEW_CORRUPTIONS, applicable, drop_frames, inapplicable
 
 CHANNELS = ("clay", "curvature", "depth")
+COLORED = ("red", "green", "depth")
 
 
 @pytest.fixture
@@ -15,7 +16,8 @@ def views():
 
 
 def corrupt(name, views, severity, seed=0):
-    return VIEW_CORRUPTIONS[name](views, severity, np.random.default_rng(seed), CHANNELS)
+    channels = COLORED if name == "texture" else CHANNELS
+    return VIEW_CORRUPTIONS[name](views, severity, np.random.default_rng(seed), channels)
 
 
 @pytest.mark.parametrize("name", VIEW_CORRUPTIONS)
@@ -67,6 +69,27 @@ def test_light_changes_shading_alone_and_is_left_out_where_there_is_none(views):
     changed = corrupt("light", views, 3)
     assert (changed[..., 0] != views[..., 0]).any() and (changed[..., 1:] == views[..., 1:]).all()
     assert "light" in applicable(CHANNELS) and "light" not in applicable(("normal_x", "normal_y", "depth"))
+
+
+def test_texture_fades_to_one_grey_and_leaves_geometry_and_background_alone(views):
+    colored = views.copy()
+    colored[..., 0] //= 2  # less red than green
+    gone, face = corrupt("texture", colored, 5), views[..., 0] > 0
+    assert len(np.unique(gone[face][:, :2])) == 1  # red and green alike, everywhere
+    assert gone[face][0, 0] == pytest.approx(colored[face][:, :2].mean(), abs=0.51)
+    assert (gone[~face] == 0).all() and (gone[..., 2] == views[..., 2]).all()
+    assert corrupt("texture", colored, 2)[face][:, :2].std() == pytest.approx(
+        0.6 * colored[face][:, :2].std(), rel=0.01
+    )
+    empty = np.zeros_like(views)
+    np.testing.assert_array_equal(corrupt("texture", empty, 3), empty)
+
+
+def test_what_changes_nothing_is_left_out_with_the_reason():
+    assert "texture" in applicable(COLORED) and inapplicable(COLORED) == {}
+    assert inapplicable(CHANNELS) == {"texture": "the model sees geometry alone, no colour"}
+    assert set(inapplicable(("normal_x", "normal_y", "depth"))) == {"light", "texture"}
+    assert set(applicable(CHANNELS)) == set(VIEW_CORRUPTIONS) - {"texture"}
 
 
 def test_dropped_frames_leave_the_others_in_order():
