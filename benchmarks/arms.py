@@ -76,8 +76,10 @@ def markdown(table: list[dict]) -> str:
 
 
 def interval(values: Sequence[float]) -> dict[str, float]:
-    """Mean and half-width of the 95 % interval; not a number with a single value."""
+    """Mean and half-width of the 95 % interval; not a number with a single value, or where one is missing."""
     mean, n = statistics.mean(values), len(values)
+    if math.isnan(mean):
+        return {"mean": math.nan, "half_width": math.nan}
     half = student.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n) if n > 1 else math.nan
     return {"mean": mean, "half_width": float(half)}
 

@@ -136,12 +136,18 @@ def turned_cameras(args, studio: Studio) -> list[Row]:
             studio.write(folder, studio.others(group, turned_deg=turn))
         found = run_check(args, folder, name)
         strength = ", ".join(
-            f"{test.replace('_', ' ')} {values['value'] / values['limit']:.2f} of its limit"
+            f"{test.replace('_', ' ')} {_share(values['value'], values['limit'])} of its limit"
             for test, values in found["tests"].items()
             if values["drifted"] is not None
         )
         rows.append({"fault": "camera", "size": size, "found": found["drifted"], "strength": strength, "others": []})
     return rows
+
+
+def _share(value: float, limit: float) -> str:
+    return (
+        f"{value / limit:.2f}" if limit else ("inf" if value > 0 else "0.00")
+    )  # few people, all alike, have a limit of zero
 
 
 def run_evaluate(args, folder: Path, name: str) -> dict:

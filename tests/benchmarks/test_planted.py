@@ -120,7 +120,7 @@ def test_the_benchmark_runs_the_commands_and_goes_on_with_finished_runs(
     rows = json.loads((out / "planted.json").read_text())["faults"]
     assert [row["fault"] for row in rows] == ["prompt"] * 5 + ["camera"] * 2  # these faces know no groups
     asked = json.loads((out / "runs" / "prompt-one" / "results.json").read_text())["prompts"]
-    assert asked["sadness"][0] == asked["happiness"][0] and len(asked["sadness"]) == 4
+    assert asked["sadness"][0] == asked["happiness"][0] and not set(asked["sadness"][1:]) & set(asked["happiness"])
     nonsense = json.loads((out / "runs" / "prompt-nonsense" / "results.json").read_text())["prompts"]
     assert nonsense["sadness"] == list(planted.NONSENSE)
     monkeypatch.setattr(planted, "evaluate", None)  # would fail if anything ran again

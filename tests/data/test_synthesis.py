@@ -319,14 +319,14 @@ def test_an_impossible_range_of_intensities_is_refused(intensity):
 
 
 def test_a_build_with_a_split_of_which_nothing_is_left_is_copied_by_merge(build_faces, tmp_path, monkeypatch):
-    render = synthesis.Synthesizer._render
+    framed = synthesis.Synthesizer._framed
 
     def damaged(self, item, *rest):
         if item["id"].startswith("ict-00002"):  # the only test subject
             raise ValueError("cannot be read")
-        return render(self, item, *rest)
+        return framed(self, item, *rest)
 
-    monkeypatch.setattr(synthesis.Synthesizer, "_render", damaged)
+    monkeypatch.setattr(synthesis.Synthesizer, "_framed", damaged)
     info = build_faces(tmp_path / "whole", subjects=(1, 1, 1))
     assert info["rows"]["test"] == 0 and info["shards"]["test"] == 1 and len(shards(tmp_path / "whole")) == 2
     assert merge([tmp_path / "whole"], tmp_path / "copy") == info
