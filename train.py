@@ -102,12 +102,8 @@ def main(argv: list[str] | None = None) -> int:
         log.write(state.step, {task.score_name: score})
         if config.report_to != "none":
             accelerator.log({task.score_name: score}, step=state.step)
-        if score > state.best_score or (score == state.best_score and not state.best_step):  # the start wins no tie
-            state.best_score, state.best_step, state.evaluations_since_best = score, state.step, 0
-            if accelerator.is_main_process:
-                save_weights(learner.average.shadow, best_weights)
-        else:
-            state.evaluations_since_best += 1
+        if state.record(score) and accelerator.is_main_process:
+            save_weights(learner.average.shadow, best_weights)
 
     if config.model != "small" and state.step == 0:
         validate()  # what it starts from is a candidate: training that only harms keeps it

@@ -59,8 +59,12 @@ def summarise(scores: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict]
 def write_table(name: str, out: Path, settings: Mapping, scores: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
     """Write `name.json` and `name.md` below `out`, and print the table."""
     table = summarise(scores)
-    (out / f"{name}.json").write_text(json.dumps({**settings, "table": table, "runs": scores}, indent=2) + "\n")
-    text = markdown(table)
+    write_report(name, out, {**settings, "table": table, "runs": scores}, markdown(table))
+
+
+def write_report(name: str, out: Path, found: Mapping, text: str) -> None:
+    """Write what was found as `name.json` and its Markdown as `name.md` below `out`, and print the latter."""
+    (out / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
     (out / f"{name}.md").write_text(text + "\n")
     print(text)
 

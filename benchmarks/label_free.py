@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.arms import parser, run_arms, write_table
-from dataset_scripts.schema import INFO_FILE, dataset_info, load_splits, shard_path, write_json, write_shard
+from benchmarks.rewritten_sets import rewrite_set
+from dataset_scripts.schema import load_splits
 from evaluation.features import embed_split
 from evaluation.zero_shot import ZeroShot
 from modeling_mvfer.hub import load_run
@@ -49,13 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def write_label_set(source: Path, folder: Path) -> Path:
     """The set with names of expressions for captions: every labelled row has them, the others have no text."""
-    if (folder / INFO_FILE).exists():
-        return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, split in load_splits(source, decode=False).items():
-        write_shard(shard_path(folder, name, 0, 1), _named(split))
-    write_json(folder / INFO_FILE, dataset_info(source) | {"name": "label-prompts", "caption_source": "label_prompts"})
-    return folder
+    return rewrite_set(source, folder, _named, name="label-prompts", caption_source="label_prompts")
 
 
 def _named(split) -> Iterator[dict]:

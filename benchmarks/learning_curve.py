@@ -9,13 +9,13 @@ with other shares takes no time for them.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.arms import write_report
 from dataset_scripts.schema import load_splits
 from evaluation.features import embed_split
 from evaluation.learning_curve import foretell, measure_learning_curve
@@ -31,10 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     data = labelled_embeddings(args.model, args.dataset, args.out / "embeddings.npz")
     found = foretell_all(data, share=args.share, draws=args.draws, seed=args.seed)
     found |= {"model": Path(args.model).name, "dataset": Path(args.dataset).name, "seed": args.seed}
-    (args.out / "learning_curve.json").write_text(json.dumps(found, indent=2) + "\n")
-    text = table(found)
-    (args.out / "learning_curve.md").write_text(text + "\n")
-    print(text)
+    write_report("learning_curve", args.out, found, table(found))
     return 0
 
 

@@ -21,9 +21,11 @@ import io
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
+from benchmarks.arms import write_report
 from benchmarks.planted_sets import Studio
 from dataset_scripts import build_anny, build_ict_facekit
 from evaluation import drift
@@ -47,13 +49,10 @@ def main(argv: list[str] | None = None) -> int:
     else:
         head, source = build_anny.load_head(), build_anny.source()
     studio = Studio(args.dataset, head, source)
-    clean = run_evaluate(args, studio.write(args.out / "data" / "untouched", studio.tested), "untouched")
+    clean = run_evaluate(args, studio.write(args.out / "data" / "untouched", lambda: studio.tested), "untouched")
     rows = [*bias(args, studio, clean), *bad_prompts(args, studio, clean), *turned_cameras(args, studio)]
     found = {"model": Path(args.model).name, "dataset": Path(args.dataset).name, "faults": rows}
-    (args.out / "planted.json").write_text(json.dumps(found, indent=2) + "\n")
-    text = table(rows)
-    (args.out / "planted.md").write_text(text + "\n")
-    print(text)
+    write_report("planted", args.out, found, table(rows))
     return 0
 
 
@@ -75,7 +74,7 @@ def bias(args, studio: Studio, clean: dict) -> list[Row]:
     rows = [told("none", clean)]
     for damping in DAMPING:
         name = f"damped-{damping:.0%}".rstrip("%")
-        folder = studio.write(args.out / "data" / name, studio.damped(people, damping))
+        folder = studio.write(args.out / "data" / name, partial(studio.damped, people, damping))
         rows.append(told(f"{group} move {damping:.0%} less", run_evaluate(args, folder, name)))
     return rows
 
@@ -87,7 +86,7 @@ def bad_prompts(args, studio: Studio, clean: dict) -> list[Row]:
         raise ValueError(f"--classes {' '.join(args.classes)}: the set shows {list(clean['prompts'])}")
     people = list(dict.fromkeys(row["subject"] for row in studio.tested))[:PEOPLE_FOR_PROMPTS]
     few = [row for row in studio.tested if row["subject"] in people]
-    folder, (victim, stranger) = studio.write(args.out / "data" / "few", few), args.classes
+    folder, (victim, stranger) = studio.write(args.out / "data" / "few", lambda: few), args.classes
 
     def told(size: str, results: dict, planted: list[str]) -> Row:
         audit = results["prompt_audit"]
@@ -131,9 +130,7 @@ def turned_cameras(args, studio: Studio) -> list[Row]:
     jobs += [(f"turned by {turn:.0f} degrees", f"turned-{turn:.0f}", 0, turn) for turn in TURNS_DEG]
     rows = []
     for size, name, group, turn in jobs:
-        folder = args.out / "data" / name
-        if not folder.exists():
-            studio.write(folder, studio.others(group, turned_deg=turn))
+        folder = studio.write(args.out / "data" / name, partial(studio.others, group, turned_deg=turn))
         found = run_check(args, folder, name)
         strength = ", ".join(
             f"{test.replace('_', ' ')} {_share(values['value'], values['limit'])} of its limit"
@@ -145,9 +142,9 @@ def turned_cameras(args, studio: Studio) -> list[Row]:
 
 
 def _share(value: float, limit: float) -> str:
-    return (
-        f"{value / limit:.2f}" if limit else ("inf" if value > 0 else "0.00")
-    )  # few people, all alike, have a limit of zero
+    if limit == 0:  # of few people, all alike
+        return "inf" if value > 0 else "0.00"
+    return f"{value / limit:.2f}"
 
 
 def run_evaluate(args, folder: Path, name: str) -> dict:

@@ -5,7 +5,7 @@ people, or others of the same making, are rendered anew. Training and validation
 """
 
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,8 +80,9 @@ class Studio:
         first = sum(self.settings.subjects) + group * count
         return list(self.render(range(first, first + count), turned_deg=turned_deg).values())
 
-    def write(self, folder: Path, tested: Iterable[Mapping]) -> Path:
-        """A set of these tested rows, beside the validation rows and one shard of the training rows of the studio's own."""
+    def write(self, folder: Path, tested: Callable[[], Iterable[Mapping]]) -> Path:
+        """A set of tested rows, which are made unless it is there, beside the validation rows and one shard of the training
+        rows of the studio's own."""
         if (folder / INFO_FILE).exists():
             return folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +90,7 @@ class Studio:
         for path in shards["validation"]:
             shutil.copyfile(path, folder / path.name)
         shutil.copyfile(shards["train"][0], shard_path(folder, "train", 0, 1))
-        write_shard(shard_path(folder, "test", 0, 1), tested)
+        write_shard(shard_path(folder, "test", 0, 1), tested())
         write_json(folder / INFO_FILE, dataset_info(self.folder) | {"name": folder.name})
         return folder
 

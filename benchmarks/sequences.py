@@ -22,9 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.arms import markdown, parser, run_arms, summarise
+from benchmarks.arms import markdown, parser, run_arms, summarise, write_report
+from benchmarks.rewritten_sets import rewrite_set
 from dataset_scripts.recipes import MICRO
-from dataset_scripts.schema import INFO_FILE, dataset_info, load_splits, shard_path, write_json, write_shard
+from dataset_scripts.schema import load_splits
 from evaluation.apex import apex_errors
 from evaluation.features import embed_split
 from evaluation.leave_one_out import leave_one_subject_out
@@ -70,9 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         }
     text = "\n\n".join(f"### {kind}\n\n{_tables(runs)}" for kind, runs in report.items())
     settings = {"dataset": Path(args.dataset).name, "steps": args.steps, "seeds": args.seeds, "flags": passed_on}
-    (args.out / "sequences.json").write_text(json.dumps(settings | {"runs": report}, indent=2) + "\n")
-    (args.out / "sequences.md").write_text(text + "\n")
-    print(text)
+    write_report("sequences", args.out, settings | {"runs": report}, text)
     return 0
 
 
@@ -82,17 +81,9 @@ def write_apex_set(source: Path, folder: Path) -> Path:
     Raises:
         ValueError: if no row has an apex.
     """
-    if (folder / INFO_FILE).exists():
-        return folder
-    splits = load_splits(source, decode=False)
-    if all(apex is None for split in splits.values() for apex in split["apex_time_s"]):
+    if all(apex is None for split in load_splits(source).values() for apex in split["apex_time_s"]):
         raise ValueError(f"{source}: no row has an apex_time_s; build the set with --kind 4d")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, split in splits.items():
-        kept = [column for column in ("geometry", "light_deg") if column in split.column_names]
-        write_shard(shard_path(folder, name, 0, 1), _at_apex(split.remove_columns(kept)))
-    write_json(folder / INFO_FILE, dataset_info(source) | {"name": "apex-set"})
-    return folder
+    return rewrite_set(source, folder, _at_apex, name="apex-set")
 
 
 def _at_apex(split) -> Iterator[dict]:

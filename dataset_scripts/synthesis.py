@@ -18,7 +18,7 @@ from torch import Tensor
 from processing.framing_mvfer import FRAMED, FaceFrame, frame_face
 from processing.magnification_mvfer import check_magnification, magnify
 from processing.packed_geometry import pack_mesh
-from processing.prompts_mvfer import EXPRESSIONS
+from processing.prompts_mvfer import BASIC_EXPRESSIONS, EXPRESSIONS
 from processing.rendering_mvfer import RenderSettings, render_scan
 
 from . import card, schema
@@ -27,7 +27,6 @@ from .captions import ACTIVE, captions_for
 from .recipes import MICRO, micro_curve, sample_combination, sample_expression, sample_micro, shape_weights
 from .variation import GeometryVariation, reframe, rotation
 
-BASIC = tuple(name for name in EXPRESSIONS if name != "contempt")
 KINDS = ("3d", "4d", "micro")
 MICRO_ACTIVE = 0.05  # a micro-expression is a trace of an expression, and is told all the same
 SUBJECTS_PER_SHARD = 25
@@ -71,7 +70,7 @@ class BuildSettings:
     subjects: tuple[int, int, int] = (350, 40, 60)
     kind: str = "3d"
     seed: int = 0
-    expressions: tuple[str, ...] = BASIC
+    expressions: tuple[str, ...] = BASIC_EXPRESSIONS
     expressions_per_subject: int = 1
     random_per_subject: int = 7
     intensity: tuple[float, float] = (0.5, 1.0)

@@ -249,7 +249,9 @@ def parser(**options) -> argparse.ArgumentParser:
     add("--finetune", choices=["probe", "lora", "full"], help="with --protocol, also fine-tune a copy of the model in each fold: "
         "its head, its head and low-rank adapters, or all of it")  # fmt: skip
     add("--steps", type=int, help=f"of every fold's fine-tuning (default: {FINETUNE_STEPS})")
-    add("--learning_rate", type=float, help="of the fine-tuning (default: 1e-4, and 1e-5 for full)")
+    add(
+        "--learning_rate", type=float, help="of the fine-tuning (default: 1e-3 for probe, 3e-4 for lora, 1e-5 for full)"
+    )
     add("--target_accuracy", type=float, default=TARGET_ACCURACY, help="of the answers, when the model may abstain "
         f"(default: {TARGET_ACCURACY})")  # fmt: skip
     add("--calibrate", action="store_true", help="store temperature and threshold in the model folder")

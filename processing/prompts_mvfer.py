@@ -12,7 +12,8 @@ import random
 import re
 from collections.abc import Iterable, Mapping
 
-EXPRESSIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "contempt")
+BASIC_EXPRESSIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise")
+EXPRESSIONS = (*BASIC_EXPRESSIONS, "contempt")
 LANGUAGES = ("en", "ja")
 KINDS = ("actions", "names")
 

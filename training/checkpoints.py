@@ -24,6 +24,15 @@ class TrainState:
     best_step: int = 0
     evaluations_since_best: int = 0
 
+    def record(self, score: float) -> bool:
+        """Take note of the validation score at this step; whether its weights are to be kept. A start (step 0) wins no tie."""
+        better = score > self.best_score or (score == self.best_score and not self.best_step)
+        if better:
+            self.best_score, self.best_step, self.evaluations_since_best = score, self.step, 0
+        else:
+            self.evaluations_since_best += 1
+        return better
+
     def state_dict(self) -> dict:
         return asdict(self)
 

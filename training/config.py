@@ -14,7 +14,7 @@ from typing import Literal
 
 from transformers import HfArgumentParser
 
-from processing.prompts_mvfer import EXPRESSIONS
+from processing.prompts_mvfer import BASIC_EXPRESSIONS
 from training.presets import PRESETS, PSEUDO
 
 
@@ -76,7 +76,7 @@ class TrainConfig:
     )
     prompt_bank: list[str] = _help(
         "pseudo: expressions whose prompts of facial actions are assigned; name those that the scans may show.",
-        [name for name in EXPRESSIONS if name != "contempt"],
+        [*BASIC_EXPRESSIONS],
     )
     confidence: float = _help("pseudo: scans whose largest share is smaller teach nothing.", 0.8)
 

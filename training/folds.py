@@ -20,6 +20,7 @@ from evaluation import command
 from evaluation.classifiers import FineTuned
 from evaluation.features import embed_split
 from processing import MVFERProcessor
+from training.checkpoints import TrainState
 from training.config import TrainConfig
 from training.finetuning import FineTuning
 from training.learner import Learner, fastest_precision, training_views
@@ -104,21 +105,29 @@ class FoldTuner:
         task = FineTuning(config, [DatasetDict(rows)], [self.info])
         learner = Learner(task, config, accelerator)
         batches = learner.batches(training_views(task, config))
-        best_score, best_step, best_weights = learner.score(), 0, learner.average.copy()
-        for step in range(1, config.steps + 1):
+        state, best_weights = TrainState(), {}
+
+        def validate() -> None:
+            nonlocal best_weights
+            if state.record(learner.score()):
+                best_weights = learner.average.copy()
+
+        validate()
+        while state.step < config.steps:
             outputs, _ = learner.step(batches)
+            state.step += 1
             if not torch.isfinite(outputs.loss):
-                raise ValueError(f"the loss is {outputs.loss.item()} at step {step} of a fold; lower --learning_rate")
-            if step % config.eval_every == 0 or step == config.steps:
-                score = learner.score()
-                if score > best_score or (score == best_score and not best_step):  # the start wins no tie
-                    best_score, best_step, best_weights = score, step, learner.average.copy()
+                raise ValueError(
+                    f"the loss is {outputs.loss.item()} at step {state.step} of a fold; lower --learning_rate"
+                )
+            if state.step % config.eval_every == 0 or state.step == config.steps:
+                validate()
             bar.update()
         classifier = task.finished(learner.bare_model, best_weights)
         return {
             "guesses": self._predict(classifier, task.processor, rows["test"]),
-            "best_step": best_step,
-            "validation_accuracy": best_score,
+            "best_step": state.best_step,
+            "validation_accuracy": state.best_score,
         }
 
     def _predict(self, classifier, processor, rows) -> list[str]:

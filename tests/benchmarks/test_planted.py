@@ -60,7 +60,7 @@ def test_turned_cameras_are_not_told_and_others_are_other_people(studio):
 
 
 def test_a_written_set_is_a_data_set_with_the_validation_people_of_its_source(studio, tmp_path):
-    folder = studio.write(tmp_path / "planted", studio.others(0))
+    folder = studio.write(tmp_path / "planted", lambda: studio.others(0))
     splits, source = load_splits(folder), load_splits(studio.folder)
     assert splits["validation"]["id"] == source["validation"]["id"] and len(splits["train"]) > 0
     assert dataset_info(folder)["render_settings"] == dataset_info(studio.folder)["render_settings"]
@@ -86,7 +86,8 @@ def test_a_bias_is_planted_in_the_best_group_and_found_if_it_is_flagged(monkeypa
         def damped(self, people, damping):
             self.asked.append((people, damping))
 
-        def write(self, folder, rows):
+        def write(self, folder, make_rows):
+            make_rows()
             return folder
 
     answers = iter([audit(), audit("male"), audit("male", "female")])

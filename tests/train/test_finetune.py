@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, PartialState
 from safetensors.torch import load_file
 
 import train
@@ -21,13 +20,6 @@ from training.wise_ft import choose_alpha, interpolate
 
 from .test_train import assert_same_state, launch, log_of
 from .toy import write_toy_data
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    yield
-    AcceleratorState._reset_state(True)
-    PartialState._reset_state()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from accelerate.state import AcceleratorState, PartialState
 
 from dataset_scripts.protocols import PROTOCOLS, Protocol
 from dataset_scripts.schema import dataset_info, load_splits
@@ -13,13 +12,6 @@ from modeling_mvfer import cli
 from training.folds import FoldTuner
 
 from .toy import ACTIONS
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    yield
-    AcceleratorState._reset_state(True)
-    PartialState._reset_state()
 
 
 @pytest.fixture

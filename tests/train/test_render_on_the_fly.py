@@ -9,10 +9,9 @@ import torch
 import train
 from training import learner
 
-from .test_train import arguments, assert_same_state, fresh_accelerator, launch, log_of
+from .test_train import arguments, assert_same_state, launch, log_of
 from .toy import write_toy_data
 
-__all__ = ["fresh_accelerator"]
 FLY = ("--render_on_the_fly", "--view_dropout", 0.3)
 
 

@@ -12,7 +12,7 @@ from processing.batching import Collator, ViewDataset
 from training.assignments import balanced_assignments
 from training.teacher import Teacher, collapse_signs, prompt_bank
 
-from .test_train import arguments, assert_same_state, fresh_accelerator, log_of, rewritten, set_all  # noqa: F401
+from .test_train import arguments, assert_same_state, log_of, rewritten, set_all
 
 PSEUDO = ("--supervision", "pseudo", "--prompt_bank", "happiness", "--confidence", 0.1, "--batch_size", 8)
 

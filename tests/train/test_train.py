@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, PartialState
 from safetensors.torch import load_file
 
 import train
@@ -25,13 +24,6 @@ from .toy import write_toy_data
 
 ROOT = Path(__file__).parents[2]
 FAST = ["--batch_size", "6", "--num_workers", "0", "--log_every", "1", "--eval_every", "100"]
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    yield
-    AcceleratorState._reset_state(True)
-    PartialState._reset_state()
 
 
 def arguments(data, folder, *more) -> list[str]:

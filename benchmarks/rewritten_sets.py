@@ -1,0 +1,26 @@
+"""Data sets that differ from another in their rows' contents, for comparisons. In: a built folder and a change. Out: another."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from datasets import Dataset
+
+from dataset_scripts.schema import INFO_FILE, dataset_info, load_splits, shard_path, write_json, write_shard
+
+
+def rewrite_set(source: Path, folder: Path, change: Callable[[Dataset], Iterable[Mapping]], **info) -> Path:
+    """Write a set with changed rows, without the geometry that the source may keep; a finished one is left as it is.
+
+    Args:
+        change: takes a split, its pictures not decoded; gives the rows to write.
+        info: what `dataset_info.json` says otherwise than the source's.
+    """
+    if (folder / INFO_FILE).exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, split in load_splits(source, decode=False).items():
+        kept = [column for column in ("geometry", "light_deg") if column in split.column_names]
+        write_shard(shard_path(folder, name, 0, 1), change(split.remove_columns(kept)))
+    told = {key: value for key, value in dataset_info(source).items() if key != "geometry"}
+    write_json(folder / INFO_FILE, told | info)  # last: it says that the set is whole
+    return folder
