@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from dataset_scripts.schema import dataset_info, load_splits
 from processing.batching import ViewDataset
 from training.checkpoints import TrainState, find_checkpoint, save_checkpoint, save_weights
-from training.checks import check_data, check_start
+from training.checks import check_data, check_start, check_transfer
 from training.config import parse_config
 from training.finetuning import FineTuning
 from training.learner import Learner, fastest_precision, training_views
@@ -74,6 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     check_data(config, splits)
     check_start(config)
     task = TASKS[config.stage](config, splits, infos)
+    check_transfer(config, task.processor)
     views = training_views(task, config, world=accelerator.num_processes)
     if accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)

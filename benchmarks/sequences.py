@@ -1,16 +1,14 @@
-"""What moving pictures are worth: a sequence against one frame of it, and faint movement magnified, all else equal.
+"""What moving pictures are worth: a sequence against one frame of it, all else equal.
 
     python -m dataset_scripts.build_anny --captions_per_row 1 --seed 1 --kind 4d --out data/4d
-    python -m dataset_scripts.build_anny --captions_per_row 1 --seed 1 --kind micro --out data/micro
-    python -m dataset_scripts.build_anny --captions_per_row 1 --seed 1 --kind micro --magnification 4 --out data/micro-magnified
-    python -m benchmarks.sequences --dataset data/4d --micro data/micro data/micro-magnified --model runs/demo --frozen_towers \
-        --steps 250 --batch_size 32 --learning_rate 1e-3 --out report/sequences
+    python -m benchmarks.sequences --dataset data/4d --model runs/demo --frozen_towers --steps 250 --batch_size 32 \
+        --learning_rate 1e-3 --out report/sequences
 
-Goes in: a 4D set, and perhaps two sets of micro-expressions, the second magnified; further flags go to `train.py`, to every arm
-alike: here a model that knows scans of other people (the demo's have seed 0) and learns what moves. Comes out: one run per arm
-and seed below `--out`, and `sequences.md` and `sequences.json`: means over seeds with 95 % intervals. The arm `apex frame alone`
-learns and is tested on single scans: the frames at the true apex, which the data set knows and nobody is told of a new film.
-"Given its apex frame alone" tests a model of sequences on the same scans.
+Goes in: a 4D set; further flags go to `train.py`, to every arm alike: here a model that knows scans of other people (the demo's
+have seed 0) and learns what moves. Comes out: one run per arm and seed below `--out`, and `sequences.md` and `sequences.json`:
+means over seeds with 95 % intervals. The arm `apex frame alone` learns and is tested on single scans: the frames at the true
+apex, which the data set knows and nobody is told of a new film. "Given its apex frame alone" tests a model of sequences on the
+same scans.
 """
 
 import json
@@ -24,16 +22,9 @@ import numpy as np
 
 from benchmarks.arms import markdown, parser, run_arms, summarise, write_report
 from benchmarks.rewritten_sets import rewrite_set
-from dataset_scripts.recipes import MICRO
 from dataset_scripts.schema import load_splits
 from evaluation.apex import apex_errors
-from evaluation.features import embed_split
-from evaluation.leave_one_out import leave_one_subject_out
-from evaluation.multilabel import multilabel_score, targets_of_tasks
-from evaluation.zero_shot import logit_scale, predict
 from modeling_mvfer.hub import load_run
-from modeling_mvfer.zeroshot_mvfer import class_embeddings
-from processing.prompts_mvfer import describe_actions
 
 ARMS = {  # name: flags
     "mean of frames": ["--frame_fusion", "mean"],
@@ -41,37 +32,18 @@ ARMS = {  # name: flags
     "frames, attention, temporal layers": ["--temporal_layers", "2"],
     "rank pooled": ["--frames", "rank_pooled", "--frozen_towers", "false"],  # dynamic images are new to any tower
 }
-MICRO_ARMS = {
-    "frames, attention, temporal layers": ["--temporal_layers", "2"],
-    "rank pooled": ["--frames", "rank_pooled", "--frozen_towers", "false"],
-}
 
 
 def main(argv: list[str] | None = None) -> int:
-    flags = parser(__doc__.splitlines()[0])
-    flags.add_argument("--micro", nargs=2, metavar=("PLAIN", "MAGNIFIED"), help="two sets built with --kind micro")
-    args, passed_on = flags.parse_known_args(argv)
+    args, passed_on = parser(__doc__.splitlines()[0]).parse_known_args(argv)
     apex_set = write_apex_set(Path(args.dataset), args.out / "apex-set")
     arms = {"apex frame alone": ["--dataset", str(apex_set)]} | ARMS
     for name in set(ARMS) - {"rank pooled"}:  # the same model, given the apex frame alone
         arms[name] = [*arms[name], "--also_test", str(apex_set)]
     folders = run_arms(args, arms, passed_on)
     runs = {name: [_read(folder, args.dataset) for folder in found] for name, found in folders.items()}
-    report = {"4d": runs}
-    if args.micro:
-        arms = {
-            f"{name}, {kind}": ["--dataset", data, "--num_frames", "16", *own]
-            for kind, data in zip(("plain", "magnified"), args.micro, strict=True)
-            for name, own in MICRO_ARMS.items()
-        }
-        folders = run_arms(args, arms, passed_on)
-        report["micro"] = {
-            name: [_read_micro(folder, arms[name][1], seed) for folder, seed in zip(found, args.seeds, strict=True)]
-            for name, found in folders.items()
-        }
-    text = "\n\n".join(f"### {kind}\n\n{_tables(runs)}" for kind, runs in report.items())
     settings = {"dataset": Path(args.dataset).name, "steps": args.steps, "seeds": args.seeds, "flags": passed_on}
-    write_report("sequences", args.out, settings | {"runs": report}, text)
+    write_report("sequences", args.out, settings | {"runs": runs}, tables(runs))
     return 0
 
 
@@ -103,29 +75,10 @@ def _read(folder: Path, dataset: str) -> dict[str, float]:
         "given its apex frame alone": given_apex["zero_shot"]["accuracy"]["mean"] if given_apex else math.nan,
         "one view": statistics.mean(views),
         "linear probe": results["linear_probe"]["accuracy"]["mean"],
-    } | _apex_errors(folder, dataset)
+    } | spotted_apex(folder, dataset)
 
 
-def _read_micro(folder: Path, dataset: str, seed: int) -> dict[str, float]:
-    """Scores of a run over all categories of micro-expressions: zero-shot by their actions, and by probes of other people."""
-    model, processor = load_run(folder)
-    test, names = load_splits(dataset)["test"], list(MICRO)
-    features = embed_split(model, processor.image_processor, test, progress=False)
-    targets = targets_of_tasks(test["task"], names)
-    prompts = {name: [describe_actions(units) for units in variants] for name, variants in MICRO.items()}
-    classes = class_embeddings(model, processor.tokenizer, prompts)
-    guesses = {
-        "zero-shot": predict(features.image_embeds, classes, scale=logit_scale(model)),
-        "leave one out": leave_one_subject_out(features.image_embeds, targets.argmax(1), features.subjects, seed=seed),
-    }
-    found = {}
-    for name, guess in guesses.items():
-        scored = multilabel_score(targets, np.eye(len(names))[guess], features.subjects, names, seed=seed)
-        found |= {f"{name}, UF1": scored["uf1"]["mean"], f"{name}, UAR": scored["uar"]["mean"]}
-    return found | _apex_errors(folder, dataset)
-
-
-def _apex_errors(folder: Path, dataset: str) -> dict[str, float]:
+def spotted_apex(folder: Path, dataset: str) -> dict[str, float]:
     """Mean absolute errors in frames by the names of `apex_errors`; not a number for models that see no frames."""
     model, processor = load_run(folder)
     test, names = load_splits(dataset)["test"], ("frame_weights", "onset_distance", "middle_frame")
@@ -135,7 +88,7 @@ def _apex_errors(folder: Path, dataset: str) -> dict[str, float]:
     return {f"apex: {name}": errors[name]["mean"] for name in names}
 
 
-def _tables(runs: Mapping[str, list[dict[str, float]]]) -> str:
+def tables(runs: Mapping[str, list[dict[str, float]]]) -> str:
     """Shares in percent, then errors in frames."""
     rows = summarise(runs)
     shares = [{k: v for k, v in row.items() if not k.startswith("apex: ")} for row in rows]

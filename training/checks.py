@@ -1,11 +1,13 @@
 """Are this data and this start fit to train on? Asked once at the start, so that a run does not fail after an hour.
 
-Goes in: the recipe, the opened splits of every data set. Comes out: nothing, or one clear error with the remedy.
+Goes in: the recipe, the opened splits of every data set, the processor. Comes out: nothing, or one clear error with the remedy.
 """
 
 from transformers import PretrainedConfig
 
+from evaluation.evaluate import open_splits
 from modeling_mvfer import MVFERForFaceClassification
+from processing import MVFERProcessor
 from training.config import TrainConfig
 
 
@@ -66,3 +68,13 @@ def check_start(config: TrainConfig) -> None:
         raise ValueError(
             f"{config.model}: a fine-tuned classifier; pass --model with the MVFERModel that it was made from"
         )
+
+
+def check_transfer(config: TrainConfig, processor: MVFERProcessor) -> None:
+    """Refuse data sets in `config.also_test` on which the finished model could not be tested.
+
+    Raises:
+        ValueError, OSError: if a folder is no data set, lacks a split, or shows other channels than the model reads.
+    """
+    for folder in config.also_test:
+        open_splits(folder, "test", processor)

@@ -263,6 +263,19 @@ def test_unfit_data_is_refused_before_training(tmp_path, change, split, message)
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+@pytest.mark.parametrize(
+    "change, message",
+    [(None, "expected a split 'test'"), (set_all("expression", -1), "split 'test' has no labelled rows")],
+)
+def test_a_transfer_set_that_cannot_be_tested_is_refused_before_training(toy_data, tmp_path, change, message):
+    other = Path(rewritten(tmp_path, change or (lambda rows: None), "test"))
+    if change is None:
+        shard_path(other, "test", 0, 1).unlink()
+    with pytest.raises(ValueError, match=message):
+        train.main(arguments(toy_data, tmp_path / "run", "--steps", 1, "--also_test", other))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_missing_checkpoint_is_named(toy_data, tmp_path):
     with pytest.raises(ValueError, match="no complete checkpoint"):
         train.main(arguments(toy_data, tmp_path, "--steps", 1, "--resume", "last"))
