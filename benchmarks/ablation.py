@@ -1,8 +1,11 @@
 """What each part of the recipe is worth: the same data, steps and seeds, one change at a time.
 
     python -m benchmarks.ablation --dataset data/ict --steps 250 --seeds 0 1 2 --out report/ablation
+    python -m benchmarks.ablation --dataset data/ict --steps 250 --captioned 0.1 --out report/few-captions \
+        --arms vision-language "+ cross-view"
 
-Goes in: a data set folder. Comes out: one run of `train.py` per arm and seed below `--out`, and a table (`ablation.md`,
+Goes in: a data set folder; with `--captioned`, only this share of its training people keep their captions, as where many scans
+wait for few descriptions. Comes out: one run of `train.py` per arm and seed below `--out`, and a table (`ablation.md`,
 `ablation.json`) of means over seeds with 95 % intervals (Student's t over seeds). Finished runs are kept, so a stopped
 ablation goes on. Runs are independent; `--parallel` of them go at once, each on one thread.
 """
@@ -10,9 +13,14 @@ ablation goes on. Runs are independent; `--parallel` of them go at once, each on
 import json
 import statistics
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.arms import parser, run_arms, write_table
+from benchmarks.rewritten_sets import rewrite_set
+from dataset_scripts.schema import load_splits
 
 ARMS = {  # name: flags on top of vision-language contrast alone
     "vision-language": ["--cross_view_weight", "0", "--cross_modal_weight", "0"],
@@ -27,12 +35,31 @@ ARMS = {  # name: flags on top of vision-language contrast alone
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parser(__doc__.splitlines()[0]).parse_args(argv)
-    folders = run_arms(args, ARMS, ["--view_dropout", "0.6"])
-    scores = {name: [_read(folder) for folder in runs] for name, runs in folders.items()}
+    flags = parser(__doc__.splitlines()[0])
+    flags.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS), help="default: all")
+    flags.add_argument("--captioned", type=float, default=1.0, help="share of the training people who keep captions")
+    args = flags.parse_args(argv)
     settings = {"dataset": Path(args.dataset).name, "steps": args.steps, "seeds": args.seeds}
+    settings["captioned"] = args.captioned
+    if args.captioned < 1:
+        args.dataset = str(write_silent_set(Path(args.dataset), args.out / "few-captions", args.captioned))
+    folders = run_arms(args, {name: ARMS[name] for name in args.arms}, ["--view_dropout", "0.6"])
+    scores = {name: [_read(folder) for folder in runs] for name, runs in folders.items()}
     write_table("ablation", args.out, settings, scores)
     return 0
+
+
+def write_silent_set(source: Path, folder: Path, captioned: float) -> Path:
+    """The set with captions for this share of the training people alone, drawn once for all arms and seeds."""
+    people = sorted(set(load_splits(source)["train"]["subject"]))
+    kept = set(np.random.default_rng(0).permutation(people)[: round(captioned * len(people))])
+
+    def silence(split) -> Iterator[dict]:
+        for row in split:
+            speaks = row["split"] != "train" or row["subject"] in kept
+            yield row if speaks else row | {"captions": [], "caption_source": "none"}
+
+    return rewrite_set(source, folder, silence, name=folder.name)
 
 
 def _read(folder: Path) -> dict[str, float]:
