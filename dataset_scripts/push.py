@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HTTPError
 
 from .schema import INFO_FILE, REJECTED_FILE, dataset_info, find_shards
 
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = flags.parse_args(argv)
     try:
         print(push(args.folder, args.repo_id, private=args.private, licence_allows=args.my_licence_allows_this))
-    except (ValueError, OSError, HfHubHTTPError) as error:
+    except (ValueError, OSError, HTTPError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -1,4 +1,4 @@
-"""The command `mvfer`: look at a scan as the model sees it, classify scans, follow a film, evaluate a run, decide on it.
+"""The command `mvfer`: look at a scan as the model sees it, classify scans, follow a film, evaluate, share and decide on a run.
 
 Bad input is one line on stderr and exit status 2. `predict` and `watch` go on after a scan that they cannot read: every
 input has one row in the output, in order, and the exit status is then 1.
@@ -19,6 +19,7 @@ EPILOG = """examples:
   mvfer poc --model runs/first --dataset data/own --cost_per_error 40 --cost_per_review 2.5 --out poc
   mvfer explain face.obj --model runs/first --out explained.glb
   mvfer check --baseline report/results.json --model runs/first --dataset data/recent
+  mvfer push runs/first --repo_id somebody/mvfer-first
 """
 # Commands with a parser of their own: they import scikit-learn and matplotlib, so only when asked.
 ELSEWHERE = {
@@ -132,6 +133,18 @@ def watch(args: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
+def push(args: argparse.Namespace) -> int:
+    """`mvfer push`: upload a run's folder to the Hub, without its checkpoints; prints the address of the commit.
+
+    A new repository is private unless asked otherwise: whether weights that learnt from licensed scans may be shown to others
+    is for their licence to say.
+    """
+    from modeling_mvfer.hub import push_run
+
+    print(push_run(args.folder, args.repo_id, private=not args.public))
+    return 0
+
+
 def _row(name: str, scores: dict[str, float]) -> dict:
     """What is printed of one input: labels by probability, best first."""
     ranked = sorted(scores.items(), key=lambda item: -item[1])
@@ -194,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(
-        title="commands", required=True, metavar="{render,predict,watch,explain,evaluate,poc,check}"
+        title="commands", required=True, metavar="{render,predict,watch,push,explain,evaluate,poc,check}"
     )
 
     flags = commands.add_parser("render", help="draw a scan as the model sees it", description=render.__doc__)
@@ -236,6 +249,12 @@ def _parser() -> argparse.ArgumentParser:
     flags.add_argument("--fps", type=float, default=25.0, help="frames per second (default: 25)")
     flags.add_argument("--window_s", type=float, default=2.0, help="how far back it looks, in seconds (default: 2)")
     flags.set_defaults(run=watch)
+
+    flags = commands.add_parser("push", help="put a run on the Hub", description=" ".join(push.__doc__.split()))
+    flags.add_argument("folder", metavar="DIR", help="folder of a finished run")
+    flags.add_argument("--repo_id", required=True, metavar="OWNER/NAME", help="repository; made if it does not exist")
+    flags.add_argument("--public", action="store_true", help="make a new repository public (default: private)")
+    flags.set_defaults(run=push)
 
     commands.add_parser("explain", help="where on the face an answer was read (mvfer explain --help)", add_help=False)
     commands.add_parser("evaluate", help="test a run on a data set (mvfer evaluate --help)", add_help=False)

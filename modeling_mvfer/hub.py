@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HTTPError
 from safetensors import SafetensorError
 from transformers.dynamic_module_utils import custom_object_save
 
@@ -169,20 +170,28 @@ def push_run(folder: str | Path, repo_id: str, *, private: bool = True, token: s
         `str`: the address of the commit.
     Raises:
         ValueError: if the folder holds no model, or no card.
+        OSError: if the Hub cannot be reached or refuses; the run's folder is as it was, and another try goes on.
     """
     folder = Path(folder)
     for name in ("config.json", "README.md"):
         if not (folder / name).is_file():
             raise ValueError(f"{folder}: no {name} there; expected a folder written by save_run")
     api = HfApi(token=token)
-    api.create_repo(repo_id, private=private, exist_ok=True)
-    commit = api.upload_folder(
-        repo_id=repo_id,
-        folder_path=folder,
-        allow_patterns=PUBLISHED,
-        ignore_patterns=KEPT_AT_HOME,
-        commit_message="Upload model",
-    )
+    try:
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            allow_patterns=PUBLISHED,
+            ignore_patterns=KEPT_AT_HOME,
+            commit_message="Upload model",
+        )
+    except HfHubHTTPError:
+        raise  # an answer of the Hub, which says what it wants
+    except HTTPError as error:  # of the transport
+        raise OSError(
+            f"{api.endpoint}: the Hub cannot be reached ({error}); check the network and push again"
+        ) from error
     return commit.commit_url
 
 

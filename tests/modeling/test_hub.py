@@ -42,6 +42,13 @@ def use_folder(folder, mesh, *, photo=None, env=None, cache):
     return as_a_stranger(STRANGER, values, cache=cache, env=env)
 
 
+def push(folder, env, cache):
+    """`mvfer push` in a process of its own, which is not told to stay offline."""
+    environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"} | env | {"HF_HOME": str(cache)}
+    command = [sys.executable, "-m", "modeling_mvfer.cli", "push", str(folder), "--repo_id", "someone/model"]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+
+
 @torch.no_grad()
 def logits_at_home(model, processor, mesh):
     return model(**processor(meshes=[mesh], text=TEXTS, return_tensors="pt")).logits_per_image
@@ -80,16 +87,21 @@ def test_a_pushed_run_can_be_pulled_by_a_stranger(small_run, small_model, small_
         (small_run / name).write_text("{}")
     with LoopbackHub() as stand_in:
         env = {"HF_ENDPOINT": stand_in.url, "HF_TOKEN": "hf_fake", "HF_HUB_DISABLE_XET": "1"}
-        push = f"from modeling_mvfer.hub import push_run; print(push_run({str(small_run)!r}, 'someone/model'))"
-        environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"} | env | {"HF_HOME": str(tmp_path)}
-        done = subprocess.run([sys.executable, "-c", push], env=environment, cwd=ROOT, capture_output=True, text=True)
+        done = push(small_run, env, tmp_path)
         assert done.returncode == 0, done.stderr[-3000:]
-        assert stand_in.private is True
+        assert done.stdout.startswith(stand_in.url) and stand_in.private is True
         written = {path.name for path in small_run.iterdir() if path.is_file()}
         assert set(stand_in.files) == written - {"events.out.tfevents", ".hidden.json"}
         found = use_folder("someone/model", face_obj, env=env, cache=tmp_path)
     expected = logits_at_home(small_model, small_processor, face_obj)
     torch.testing.assert_close(torch.tensor(found["logits"]), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_hub_that_cannot_be_reached_is_one_line(small_run, tmp_path):
+    done = push(small_run, {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_fake"}, tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("mvfer: http://127.0.0.1:9: the Hub cannot be reached")
 
 
 def test_a_full_disk_while_saving_leaves_the_earlier_files_as_they_were(
