@@ -99,12 +99,14 @@ def merge_texts(features: Tensor, keys: Tensor, targets: Tensor) -> tuple[Tensor
     """Join the texts of all ranks; texts with equal keys, on one rank or on several, become one.
 
     Args:
-        features (`torch.Tensor` of shape `(K, D)`): K may differ over ranks.
+        features (`torch.Tensor` of shape `(K, D)`): K may differ over ranks, and be 0.
         keys (`torch.Tensor` of shape `(K, L)`): token ids, -1 behind the end of a text; L may differ over ranks.
         targets (`torch.Tensor` of shape `(B, K)`, bool): which text describes which sample of this rank.
     Returns:
         features `(U, D)` of the distinct texts and targets `(world * B, U)`.
     """
+    if max_over_ranks(len(keys), keys.device) == 0:
+        return features, targets.new_zeros(world_size() * len(targets), 0)
     length = max_over_ranks(keys.shape[1], keys.device)
     keys, real = gather_padded(F.pad(keys, (0, length - keys.shape[1]), value=-1), fill=-1)
     features, _ = gather_padded(features)

@@ -256,6 +256,11 @@ class MVFERModel(CLIPModel):
             if text_assignments is not None:
                 _check_shape("text_assignments", text_assignments, (len(image_embeds), len(text_embeds)))
                 text_assignments, text_targets = text_assignments.to(text_embeds), text_assignments > 0
+            text_targets = _targets(text_targets, len(image_embeds), len(text_embeds), "text_targets", device)
+            if (
+                text_assignments is None and not text_targets.any()
+            ):  # nothing is described: these are nobody's negatives
+                text_features, text_keys, text_targets = text_features[:0], text_keys[:0], text_targets[:, :0]
             phrases = {}
             if self.config.phrase_weight > 0 and phrase_input_ids is not None:
                 phrases = self._phrases(phrase_input_ids, phrase_attention_mask, phrase_targets, len(image_embeds))
@@ -271,7 +276,7 @@ class MVFERModel(CLIPModel):
                     scale=scale,
                     text_features=_precise(text_features),
                     text_keys=text_keys,
-                    text_targets=_targets(text_targets, len(image_embeds), len(text_embeds), "text_targets", device),
+                    text_targets=text_targets,
                     text_assignments=text_assignments,
                     **phrases,
                 )

@@ -3,7 +3,8 @@
 In: features of fused samples, of their single views and of texts, with masks and targets. Out: scalars to minimise. The
 losses are in `contrast_mvfer` (images and texts), `decorrelation_mvfer` (dimensions) and `metric_learning_mvfer` (views).
 With several processes every loss is that of the global batch (`distributed_mvfer`): images, captions and statistics of
-all ranks take part, and equal captions on different ranks are one caption.
+all ranks take part, and equal captions on different ranks are one caption. Samples without a text take part in the terms
+between views alone: which texts would fit them is not known, so they are nobody's negatives.
 """
 
 from __future__ import annotations
@@ -86,27 +87,31 @@ class MVFERObjective(nn.Module):
         else:
             texts, targets = text_features, gather_rows(text_assignments)
         texts, described = F.normalize(texts, dim=-1), targets.any(dim=1)
+        told = targets[described]
 
         if config.contrastive_weight > 0:
-            losses["contrastive"] = self._contrast(images, texts, targets, scale)
+            losses["contrastive"] = self._contrast(images[described], texts, told, scale)
         if config.view_contrastive_weight > 0:
             losses["view_contrastive"] = _mean_over_views(
-                lambda rows, wanted: self._contrast(rows, texts, wanted, scale), tracks, present, targets
+                lambda rows, wanted: self._contrast(rows, texts, wanted, scale),
+                tracks[described],
+                present[described],
+                told,
             )
         if config.phrase_weight > 0:
             phrases = (phrase_features, phrase_keys, phrase_targets)
-            losses["phrase"] = self._phrases(images, tracks, present, *phrases, samples=len(image_features))
+            losses["phrase"] = self._phrases(images, tracks, present, described, *phrases, samples=len(image_features))
         if config.cross_view_weight > 0:
             projections = self.projector(view_features.flatten(0, 1), view_mask.flatten(0, 1))
             losses["cross_view"] = self._cross_view(projections, view_mask.flatten(0, 1))
         if config.cross_modal_weight > 0:
-            own = targets[described].to(texts) @ texts / targets[described].sum(dim=1, keepdim=True)
+            own = told.to(texts) @ texts / told.sum(dim=1, keepdim=True)
             losses["cross_modal"] = cross_modal_loss(
                 images[described], own, form=config.cross_modal_form, off_diagonal_weight=config.cross_modal_lambda
             )
         if config.margin_contrast_weight > 0 or config.triplet_weight > 0:
             views, shown = tracks[described], present[described]
-            related, margin = related_views(targets[described], shown), self.margin_logit.sigmoid()
+            related, margin = related_views(told, shown), self.margin_logit.sigmoid()
             if config.margin_contrast_weight > 0:
                 losses["margin_contrast"] = margin_contrast_loss(views[shown], related, margin)
             if config.triplet_weight > 0:
@@ -132,7 +137,7 @@ class MVFERObjective(nn.Module):
             return sigmoid_loss(images, texts, targets, scale, self.pair_bias)
         return contrastive_loss(images, texts, targets, scale)
 
-    def _phrases(self, images, tracks, present, features, keys, targets, *, samples: int) -> Tensor:
+    def _phrases(self, images, tracks, present, described, features, keys, targets, *, samples: int) -> Tensor:
         """The phrase term of the fused samples and, with the share that views have in the contrast, of single views."""
         device = images.device
         scale, bias = self.phrase_log_scale.exp(), self.phrase_bias
@@ -143,17 +148,20 @@ class MVFERObjective(nn.Module):
             features, keys = images[:0], torch.zeros(0, 1, dtype=torch.long, device=device)
             targets = torch.zeros(samples, 0, dtype=torch.bool, device=device)
         phrases, targets = merge_texts(features, keys, targets)
-        phrases = F.normalize(phrases, dim=-1)
-        loss = phrase_loss(images, phrases, targets, scale, bias)
+        phrases, targets = F.normalize(phrases, dim=-1), targets[described]
+        loss = phrase_loss(images[described], phrases, targets, scale, bias)
         share = self.config.view_contrastive_weight
         if share > 0:
             loss = loss + share * _mean_over_views(
-                lambda rows, wanted: phrase_loss(rows, phrases, wanted, scale, bias), tracks, present, targets
+                lambda rows, wanted: phrase_loss(rows, phrases, wanted, scale, bias),
+                tracks[described],
+                present[described],
+                targets,
             )
         return loss
 
 
 def _mean_over_views(loss, tracks: Tensor, present: Tensor, targets: Tensor) -> Tensor:
-    """Mean of `loss(rows, targets)` over the views that any sample of the global batch has."""
-    views = [view for view in range(tracks.shape[1]) if present[:, view].any()]
+    """Mean of `loss(rows, targets)` over the views that any of the samples has; without samples, that of no rows."""
+    views = [view for view in range(tracks.shape[1]) if present[:, view].any()] or [0]
     return torch.stack([loss(tracks[present[:, v], v], targets[present[:, v]]) for v in views]).mean()

@@ -214,8 +214,8 @@ class Collator:
     Returns a dict of tensors: `pixel_values (B, V, C, H, W)` or `(B, T, V, C, H, W)`, `view_mask`, `view_angles_deg`,
     with sequences `frame_mask`, `frame_times_s`; `input_ids (K, L)`, `attention_mask` of the batch's unique captions
     and `text_targets (B, K)`, true where a caption says of a sample what one of its own says, in whatever wording; with
-    `phrases`, `phrase_input_ids (P, L)`, `phrase_attention_mask`, `phrase_targets (B, P)`. Without any caption the text's
-    keys are absent.
+    `phrases`, `phrase_input_ids (P, L)`, `phrase_attention_mask`, `phrase_targets (B, P)`. Without any caption there is an empty
+    text that is true of no sample, and the phrases' keys are absent.
     """
 
     def __init__(self, tokenizer, image_processor, *, phrases: bool = True):
@@ -235,7 +235,8 @@ class Collator:
             return batch
         captions = [list(sample.get("captions") or []) for sample in samples]
         known = [own + list(sample.get("known_captions") or []) for own, sample in zip(captions, samples, strict=True)]
-        batch |= self._texts(captions, known, names=("input_ids", "attention_mask", "text_targets"))
+        names = ("input_ids", "attention_mask", "text_targets")
+        batch |= self._texts(captions, known, names=names) or self._no_text(len(samples), names=names)
         if self.phrases:
             captions, known = ([sum(map(split_phrases, own), []) for own in texts] for texts in (captions, known))
             names = ("phrase_input_ids", "phrase_attention_mask", "phrase_targets")
@@ -258,6 +259,11 @@ class Collator:
         targets = torch.tensor([[meaning(text) in row for text in unique] for row in true])
         tokens = self.tokenizer(unique, padding=True, truncation=True, return_tensors="pt")
         return dict(zip(names, (tokens["input_ids"], tokens["attention_mask"], targets), strict=True))
+
+    def _no_text(self, samples: int, *, names: tuple[str, str, str]) -> dict:
+        tokens = self.tokenizer([""], return_tensors="pt")
+        nothing = torch.zeros(samples, 1, dtype=torch.bool)
+        return dict(zip(names, (tokens["input_ids"], tokens["attention_mask"], nothing), strict=True))
 
 
 @lru_cache(maxsize=100_000)

@@ -38,7 +38,8 @@ def check_data(config: TrainConfig, data_sets: list) -> None:
             raise ValueError(
                 f"{folder}: no training row has a caption, so there is no text to align with; add captions, "
                 "let a teacher assign prompts (--supervision pseudo --model runs/earlier), "
-                "or set --contrastive_weight 0 --view_contrastive_weight 0 --phrase_weight 0"
+                "or learn from views alone (--cross_view_weight 0.5 --contrastive_weight 0 --view_contrastive_weight 0 "
+                "--phrase_weight 0)"
             )
         for split in ("validation", "test"):
             classes = {label for label in splits[split]["expression"] if label >= 0}

@@ -14,6 +14,8 @@ SCENARIOS = {
     "sigmoid": {"contrastive_form": "sigmoid", "cross_modal_weight": 0.3, "cross_modal_form": "full"},
     "phrases on one rank": {},
     "no phrases": {"fusion": "mean"},
+    "described on one rank": {"cross_modal_weight": 0.3, "triplet_weight": 0.2},
+    "described nowhere": {"contrastive_form": "sigmoid", "cross_modal_weight": 0.3, "margin_contrast_weight": 0.3},
     "between views": {"margin_contrast_weight": 0.3, "triplet_weight": 0.2, "consistency_weight": 0.1},
     "vicreg, maximum": {"cross_view_form": "vicreg", "fusion": "max"},
     "all views, text-guided": {
@@ -28,6 +30,8 @@ CAPTIONS = torch.tensor([[0, 5, 6, 1, 3, 3], [0, 7, 1, 3, 3, 3], [0, 8, 9, 10, 1
 PHRASES = torch.tensor([[0, 20, 1], [0, 21, 1], [0, 22, 1]])
 OWNED = torch.tensor([[1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]).bool()
 SHOWN = torch.tensor([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]]).bool()
+NO_TEXT = torch.tensor([[0, 1]])  # an empty text, which is true of no sample
+SECOND_HALF = (torch.arange(6) >= 3).unsqueeze(1)
 SHARES = torch.tensor(
     [[0.6, 0.4, 0, 0], [0, 0, 0, 0], [0.1, 0.2, 0.3, 0.4], [0, 1, 0, 0], [0, 0, 0.5, 0.5], [0.7, 0.1, 0.1, 0.1]]
 ).double()
@@ -50,6 +54,11 @@ def whole_batch(scenario: str) -> dict:
     }
     if scenario == "assignments":
         batch |= {"text_targets": None, "text_assignments": SHARES}
+    elif scenario == "described on one rank":
+        batch |= {"input_ids": CAPTIONS[1:], "text_targets": (OWNED & SECOND_HALF)[:, 1:]}
+        batch |= {"phrase_input_ids": PHRASES, "phrase_targets": SHOWN.flip(0) & SECOND_HALF}
+    elif scenario == "described nowhere":
+        batch |= {"input_ids": NO_TEXT, "text_targets": torch.zeros(6, 1, dtype=torch.bool)}
     elif scenario != "no phrases":
         batch |= {"phrase_input_ids": PHRASES, "phrase_targets": SHOWN}
     return batch
@@ -61,6 +70,11 @@ def shard(batch: dict, rank: int, scenario: str) -> dict:
     result = {name: batch[name][rows] for name in ("pixel_values", "view_mask")}
     if scenario == "assignments":  # to the same prompts on both ranks
         return result | {"input_ids": CAPTIONS, "text_assignments": SHARES[rows]}
+    if scenario == "described nowhere" or scenario == "described on one rank" and rank == 0:
+        return result | {"input_ids": NO_TEXT, "text_targets": torch.zeros(3, 1, dtype=torch.bool)}
+    if scenario == "described on one rank":
+        texts = {name: batch[name] for name in ("input_ids", "phrase_input_ids")}
+        return result | texts | {name: batch[name][rows] for name in ("text_targets", "phrase_targets")}
     result["input_ids"] = batch["input_ids"][captions][:, : (4, 6)[rank]]
     result["text_targets"] = batch["text_targets"][rows][:, captions]
     if not scenario.endswith(("phrases", "phrases on one rank")):

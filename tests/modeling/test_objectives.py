@@ -87,6 +87,17 @@ def test_terms_between_views_see_the_described_samples(tiny_config, inputs):
     torch.testing.assert_close(losses["loss"], expected)
 
 
+@pytest.mark.parametrize("form", ["infonce", "sigmoid"])
+def test_a_sample_without_a_text_is_no_negative_of_the_others_texts(tiny_config, inputs, form):
+    objective = MVFERObjective(tiny_config(cross_view_weight=0, cross_modal_weight=0.1, contrastive_form=form))
+    inputs["text_targets"] = TARGETS & (torch.arange(4) != 2).unsqueeze(1)
+    losses, rows = objective(**inputs), [0, 1, 3]
+    texts = ("text_features", "text_keys", "phrase_features", "phrase_keys", "scale")
+    without = {name: value if name in texts else value[rows] for name, value in inputs.items()}
+    assert losses["contrastive"] > 0 and losses["phrase"] > 0
+    torch.testing.assert_close(losses, objective(**without))
+
+
 def test_cross_view_form_is_chosen_by_the_configuration(tiny_config, inputs):
     mask = inputs["view_mask"].flatten(0, 1)
     for form, loss in (("barlow", cross_view_loss), ("vicreg", vicreg_loss), ("all_views", all_views_loss)):

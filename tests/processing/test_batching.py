@@ -302,7 +302,12 @@ def test_unequal_numbers_of_views_are_padded_and_masked(collate):
     assert batch["pixel_values"].shape == (2, 3, 3, 16, 16)
     assert batch["view_mask"].tolist() == [[True, False, False], [True, True, True]]
     assert batch["view_angles_deg"].shape == (2, 3, 2)
-    assert "input_ids" not in batch  # no captions, no text
+
+
+def test_without_any_caption_there_is_an_empty_text_that_is_true_of_no_sample(collate, tokenizer):
+    batch = collate([{"views": np.zeros((3, 16, 16, 3), np.uint8)}] * 2)
+    assert tokenizer.batch_decode(batch["input_ids"], skip_special_tokens=True) == [""]
+    assert batch["text_targets"].tolist() == [[False], [False]] and "phrase_input_ids" not in batch
 
 
 def test_sequences_are_sampled_in_time_padded_and_masked(tokenizer):

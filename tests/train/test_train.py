@@ -242,6 +242,27 @@ def set_all(name, value):
     return change
 
 
+def silence_all_but_one_person(rows):
+    for row in rows:
+        row["captions"] = row["captions"] if row["subject"] == "toy-000" else []
+
+
+@pytest.mark.parametrize(
+    ("change", "flags"),
+    [
+        (silence_all_but_one_person, []),
+        (set_all("captions", []), [*"--contrastive_weight 0 --view_contrastive_weight 0 --phrase_weight 0".split()]),
+    ],
+)
+def test_batches_without_any_text_are_learnt_from_by_their_views(tmp_path, change, flags):
+    data = rewritten(tmp_path, change)
+    assert train.main(arguments(data, tmp_path / "run", "--steps", 4, "--cross_view_weight", 0.5, *flags)) == 0
+    steps = [row for row in log_of(tmp_path / "run") if "loss" in row]
+    assert len(steps) == 4 and all(row["cross_view"] > 0 for row in steps)
+    assert ("contrastive" in steps[0]) == (not flags)
+    assert flags or {row["contrastive"] > 0 for row in steps} == {True, False}
+
+
 def break_view(rows):
     rows[5]["views"][0][1]["bytes"] = b"no picture"
 
