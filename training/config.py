@@ -97,7 +97,10 @@ class TrainConfig:
     contrastive_weight: float = _help("Weight of vision-language contrast on the fused embedding.", 1.0)
     view_contrastive_weight: float = _help("Weight of vision-language contrast on every single view.", 1.0)
     phrase_weight: float = _help("Weight of the sigmoid term over single action phrases.", 1.0)
-    cross_view_weight: float = _help("Weight of cross-view decorrelation.", 0.5)
+    cross_view_weight: float = _help(
+        "Weight of cross-view decorrelation: it pays where few scans have captions, and costs nothing where all have.",
+        0.5,
+    )
     cross_view_form: Literal["barlow", "vicreg", "all_views"] = _help(
         "Barlow Twins over pairs of views, VICReg over pairs, or each view against the mean of the others.", "barlow"
     )
