@@ -31,10 +31,8 @@ def check_data(config: TrainConfig, data_sets: list) -> None:
                 f"{folder}: holds views only, no geometry that --render_on_the_fly could render; build it with --keep_geometry, "
                 "or leave --render_on_the_fly out"
             )
-        reads = config.stage == "pretrain" and config.supervision == "captions"
-        texts = reads and (config.contrastive_weight or config.view_contrastive_weight or config.phrase_weight)
         silent = sum(not captions for captions in splits["train"]["captions"])
-        if texts and silent == len(splits["train"]):
+        if config.learns_from_captions and silent == len(splits["train"]):
             raise ValueError(
                 f"{folder}: no training row has a caption, so there is no text to align with; add captions, "
                 "let a teacher assign prompts (--supervision pseudo --model runs/earlier), "

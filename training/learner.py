@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from processing.batching import Augmentation, ViewDataset
 from processing.free_views import FreeViews
 from processing.rendering_mvfer import RenderSettings
-from training.batches import EpochBatches
+from training.batches import batches_of
 from training.config import TrainConfig
 from training.device_views import Drafts, rendered_batches
 from training.muon import SharedMuon
@@ -53,9 +53,10 @@ class Learner:
         """Endless batches of this rank, from the one with index `start` (counted over all epochs)."""
         config, world = self.config, self.accelerator.num_processes
         here = renders_here(config, self.accelerator.device)
-        batches = EpochBatches(
+        batches = batches_of(
             [subject for split in self.task.train_splits for subject in split["subject"]],
             self.task.batch_size(world),
+            described=self.task.described,
             seed=config.seed,
             scans_per_subject=config.scans_per_subject,
             rank=self.accelerator.process_index,

@@ -35,6 +35,8 @@ class Pretraining(Task):
         if config.supervision == "captions" and (kinds := prompt_kinds([split["train"] for split in splits])):
             self.model.config.prompt_kinds = kinds
         self.train_splits = [split["train"] for split in splits]
+        if config.learns_from_captions:
+            self.described = [bool(captions) for split in self.train_splits for captions in split["captions"]]
         self.teacher = None
         self.is_taught = config.supervision == "pseudo"
         if self.is_taught:

@@ -33,6 +33,7 @@ class Task(ABC):
         model, processor: what is trained, and what makes its inputs.
         train_splits: the rows to learn from, `Dataset`s.
         view_dropout: the chance that the loader leaves a view out.
+        described: which of these rows have a text that is learnt from; `None` where texts do not matter.
         forward_options: what `forward` needs beside a batch to give a loss.
         score_name: the name of the validation score in the log.
     """
@@ -41,6 +42,7 @@ class Task(ABC):
     processor: MVFERProcessor
     train_splits: list
     score_name: str
+    described: list[bool] | None = None
     forward_options: dict = {}
 
     def __init__(self, config: TrainConfig, splits: list, infos: list[dict]):
