@@ -98,8 +98,7 @@ class TrainConfig:
     view_contrastive_weight: float = _help("Weight of vision-language contrast on every single view.", 1.0)
     phrase_weight: float = _help("Weight of the sigmoid term over single action phrases.", 1.0)
     cross_view_weight: float = _help(
-        "Weight of cross-view decorrelation: it pays where few scans have captions, and costs nothing where all have.",
-        0.5,
+        "Weight of cross-view decorrelation, which also learns from scans without captions.", 0.5
     )
     cross_view_form: Literal["barlow", "vicreg", "all_views"] = _help(
         "Barlow Twins over pairs of views, VICReg over pairs, or each view against the mean of the others.", "barlow"
