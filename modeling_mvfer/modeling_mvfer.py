@@ -257,9 +257,8 @@ class MVFERModel(CLIPModel):
                 _check_shape("text_assignments", text_assignments, (len(image_embeds), len(text_embeds)))
                 text_assignments, text_targets = text_assignments.to(text_embeds), text_assignments > 0
             text_targets = _targets(text_targets, len(image_embeds), len(text_embeds), "text_targets", device)
-            if (
-                text_assignments is None and not text_targets.any()
-            ):  # nothing is described: these are nobody's negatives
+            if text_assignments is None and not text_targets.any():
+                # nothing is described here, so these texts are nobody's negatives
                 text_features, text_keys, text_targets = text_features[:0], text_keys[:0], text_targets[:, :0]
             phrases = {}
             if self.config.phrase_weight > 0 and phrase_input_ids is not None:
