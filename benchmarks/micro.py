@@ -63,7 +63,7 @@ def _read(folder: Path, dataset: str, seed: int) -> dict[str, float]:
     for name, guess in guesses.items():
         scored = multilabel_score(targets, np.eye(len(names))[guess], features.subjects, names, seed=seed)
         found |= {f"{name}, UF1": scored["uf1"]["mean"], f"{name}, UAR": scored["uar"]["mean"]}
-    return found | spotted_apex(folder, dataset)
+    return found | spotted_apex(model, processor, test)
 
 
 if __name__ == "__main__":

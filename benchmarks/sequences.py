@@ -75,13 +75,12 @@ def _read(folder: Path, dataset: str) -> dict[str, float]:
         "given its apex frame alone": given_apex["zero_shot"]["accuracy"]["mean"] if given_apex else math.nan,
         "one view": statistics.mean(views),
         "linear probe": results["linear_probe"]["accuracy"]["mean"],
-    } | spotted_apex(folder, dataset)
+    } | spotted_apex(*load_run(folder), load_splits(dataset)["test"])
 
 
-def spotted_apex(folder: Path, dataset: str) -> dict[str, float]:
+def spotted_apex(model, processor, test) -> dict[str, float]:
     """Mean absolute errors in frames by the names of `apex_errors`; not a number for models that see no frames."""
-    model, processor = load_run(folder)
-    test, names = load_splits(dataset)["test"], ("frame_weights", "onset_distance", "middle_frame")
+    names = ("frame_weights", "onset_distance", "middle_frame")
     if processor.image_processor.frames != "sequence":
         return {f"apex: {name}": math.nan for name in names}
     errors = apex_errors(model, processor.image_processor, test, seed=0)

@@ -87,30 +87,26 @@ class MVFERObjective(nn.Module):
         else:
             texts, targets = text_features, gather_rows(text_assignments)
         texts, described = F.normalize(texts, dim=-1), targets.any(dim=1)
-        told = targets[described]
+        told, fused, views, shown = targets[described], images[described], tracks[described], present[described]
 
         if config.contrastive_weight > 0:
-            losses["contrastive"] = self._contrast(images[described], texts, told, scale)
+            losses["contrastive"] = self._contrast(fused, texts, told, scale)
         if config.view_contrastive_weight > 0:
             losses["view_contrastive"] = _mean_over_views(
-                lambda rows, wanted: self._contrast(rows, texts, wanted, scale),
-                tracks[described],
-                present[described],
-                told,
+                lambda rows, wanted: self._contrast(rows, texts, wanted, scale), views, shown, told
             )
         if config.phrase_weight > 0:
             phrases = (phrase_features, phrase_keys, phrase_targets)
-            losses["phrase"] = self._phrases(images, tracks, present, described, *phrases, samples=len(image_features))
+            losses["phrase"] = self._phrases(fused, views, shown, described, *phrases, samples=len(image_features))
         if config.cross_view_weight > 0:
             projections = self.projector(view_features.flatten(0, 1), view_mask.flatten(0, 1))
             losses["cross_view"] = self._cross_view(projections, view_mask.flatten(0, 1))
         if config.cross_modal_weight > 0:
             own = told.to(texts) @ texts / told.sum(dim=1, keepdim=True)
             losses["cross_modal"] = cross_modal_loss(
-                images[described], own, form=config.cross_modal_form, off_diagonal_weight=config.cross_modal_lambda
+                fused, own, form=config.cross_modal_form, off_diagonal_weight=config.cross_modal_lambda
             )
         if config.margin_contrast_weight > 0 or config.triplet_weight > 0:
-            views, shown = tracks[described], present[described]
             related, margin = related_views(told, shown), self.margin_logit.sigmoid()
             if config.margin_contrast_weight > 0:
                 losses["margin_contrast"] = margin_contrast_loss(views[shown], related, margin)
@@ -137,26 +133,23 @@ class MVFERObjective(nn.Module):
             return sigmoid_loss(images, texts, targets, scale, self.pair_bias)
         return contrastive_loss(images, texts, targets, scale)
 
-    def _phrases(self, images, tracks, present, described, features, keys, targets, *, samples: int) -> Tensor:
-        """The phrase term of the fused samples and, with the share that views have in the contrast, of single views."""
-        device = images.device
+    def _phrases(self, fused, views, shown, described, features, keys, targets, *, samples: int) -> Tensor:
+        """The phrase term of described samples, fused and, with the share that views have in the contrast, in single views."""
+        device = fused.device
         scale, bias = self.phrase_log_scale.exp(), self.phrase_bias
         if max_over_ranks(0 if features is None else features.shape[0], device) == 0:
             return 0 * (scale + bias)  # no phrases anywhere: every rank agrees, and the parameters keep a gradient
         if features is None:
             # this rank has none, another has; still part of the graph, since every rank must go back through it
-            features, keys = images[:0], torch.zeros(0, 1, dtype=torch.long, device=device)
+            features, keys = fused[:0], torch.zeros(0, 1, dtype=torch.long, device=device)
             targets = torch.zeros(samples, 0, dtype=torch.bool, device=device)
         phrases, targets = merge_texts(features, keys, targets)
         phrases, targets = F.normalize(phrases, dim=-1), targets[described]
-        loss = phrase_loss(images[described], phrases, targets, scale, bias)
+        loss = phrase_loss(fused, phrases, targets, scale, bias)
         share = self.config.view_contrastive_weight
         if share > 0:
             loss = loss + share * _mean_over_views(
-                lambda rows, wanted: phrase_loss(rows, phrases, wanted, scale, bias),
-                tracks[described],
-                present[described],
-                targets,
+                lambda rows, wanted: phrase_loss(rows, phrases, wanted, scale, bias), views, shown, targets
             )
         return loss
 
