@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.arms import write_table
 from evaluation.adaptive_views import evaluate_adaptive_views
-from modeling_mvfer.hub import load_run
+from mvfer.hub.run_folder import load_run
 
 
 def main(argv: list[str] | None = None) -> int:

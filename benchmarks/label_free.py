@@ -18,7 +18,7 @@ from benchmarks.rewritten_sets import rewrite_set
 from dataset_scripts.schema import load_splits
 from evaluation.features import embed_split
 from evaluation.zero_shot import ZeroShot
-from modeling_mvfer.hub import load_run
+from mvfer.hub.run_folder import load_run
 from processing.prompts_mvfer import prompts_for
 
 KINDS = ("actions", "names")

@@ -19,7 +19,7 @@ from benchmarks.arms import write_report
 from dataset_scripts.schema import load_splits
 from evaluation.features import embed_split
 from evaluation.learning_curve import foretell, measure_learning_curve
-from modeling_mvfer.hub import load_run
+from mvfer.hub.run_folder import load_run
 
 SPLITS = ("train", "validation", "test")
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # embeddings (n, D), classes (n,), subjects (n,)

@@ -23,8 +23,8 @@ from evaluation.features import embed_split
 from evaluation.leave_one_out import leave_one_subject_out
 from evaluation.multilabel import multilabel_score, targets_of_tasks
 from evaluation.zero_shot import logit_scale, predict
-from modeling_mvfer.hub import load_run
 from modeling_mvfer.zeroshot_mvfer import class_embeddings
+from mvfer.hub.run_folder import load_run
 from processing.prompts_mvfer import describe_actions
 
 WAYS = ("frames, attention, temporal layers", "rank pooled")

@@ -29,9 +29,9 @@ from benchmarks.arms import write_report
 from benchmarks.planted_sets import Studio
 from dataset_scripts import build_anny, build_ict_facekit
 from evaluation import drift
-from evaluation.command import main as evaluate
 from evaluation.fairness import flagged_groups
 from evaluation.pages import interval
+from mvfer.cli.evaluate import main as evaluate
 from processing.prompts_mvfer import prompts_for
 
 DAMPING = (0.2, 0.4, 0.6)

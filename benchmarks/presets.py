@@ -20,7 +20,7 @@ from benchmarks.arms import parser, run_arms, write_table
 from dataset_scripts.schema import load_splits
 from evaluation.features import embed_split
 from evaluation.zero_shot import embed_classes, logit_scale, predict, present_classes
-from modeling_mvfer.hub import load_run
+from mvfer.hub.run_folder import load_run
 from training.presets import PRESETS
 
 ARMS = {"default": [], "default, pseudo": ["--supervision", "pseudo"]} | {name: ["--preset", name] for name in PRESETS}

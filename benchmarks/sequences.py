@@ -24,7 +24,7 @@ from benchmarks.arms import markdown, parser, run_arms, summarise, write_report
 from benchmarks.rewritten_sets import rewrite_set
 from dataset_scripts.schema import load_splits
 from evaluation.apex import apex_errors
-from modeling_mvfer.hub import load_run
+from mvfer.hub.run_folder import load_run
 
 ARMS = {  # name: flags
     "mean of frames": ["--frame_fusion", "mean"],

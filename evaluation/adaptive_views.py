@@ -1,4 +1,4 @@
-"""What reading fewer views saves: `python -m evaluation.adaptive_views --model runs/first --dataset data/anny --out report`.
+"""What reading fewer views saves: `mvfer study adaptive_views --model runs/first --dataset data/anny --out report`.
 
 In: a model (zero-shot or fine-tuned) and a data set. Out: `adaptive_views.json` with the threshold for `adaptive_views` in the
 pipelines, chosen on validation subjects, and the temperature that belongs to it: that of a calibrated model, else one that is
@@ -6,7 +6,6 @@ fitted on these subjects and to be passed along; accuracy and mean number of vie
 and the curve of the one against the other over all thresholds, which `adaptive_views.png` shows.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from evaluation.classifiers import classifier_of
 from evaluation.evaluate import open_splits
 from evaluation.metrics import score
 from evaluation.pictures import curve_picture
-from evaluation.single_test import run_test
 from evaluation.zero_shot import present_classes
 from modeling_mvfer.adaptive_views_mvfer import ViewStages, share_of_entropy
 from processing.batching import Collator, ViewDataset
@@ -175,11 +173,3 @@ def report(results: dict, out: Path) -> str:
     own = "" if results["calibrated"] else f", temperature={results['temperature']:.3g}"
     lines.append(f"use          adaptive_views={results['threshold']:.4g}{own}")
     return "\n".join(lines)
-
-
-def main(argv: list[str] | None = None) -> int:
-    return run_test("adaptive_views", __doc__.split(":")[0], evaluate_adaptive_views, report, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,19 +6,13 @@ what the baseline's own people, split at random into two groups, show in one of 
 and deviations over people, no embedding of any person.
 """
 
-import argparse
-import json
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from scipy.special import softmax
 
-from dataset_scripts.schema import load_splits
-from evaluation.classifiers import FineTuned
-from evaluation.features import SplitFeatures, embed_split
-from evaluation.zero_shot import SplitClassifier, ZeroShot, class_prompts, embed_classes, logit_scale
+from evaluation.features import SplitFeatures
+from evaluation.zero_shot import SplitClassifier
 
 LEVEL = 0.99
 BINS = 10
@@ -134,76 +128,3 @@ def _summary(people: dict[str, np.ndarray]) -> dict:
 
 def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def main(argv: list[str] | None = None) -> int:
-    """`mvfer check`: 0 where nothing moved, 1 where something did."""
-    args = parser().parse_args(argv)
-    try:
-        tested = json.loads(Path(args.baseline).read_text(encoding="utf-8"))
-        baseline, labels = tested["drift_baseline"], tested["confusion_matrix"]["labels"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{args.baseline}: no baseline ({error}); give the results.json of mvfer evaluate") from error
-    if baseline is None:
-        raise ValueError(f"{args.baseline}: it was made from fewer than {FEWEST_SUBJECTS} subjects; evaluate on more")
-    splits = load_splits(args.dataset)
-    chosen = args.split or ("test" if "test" in splits else next(iter(splits)))
-    if chosen not in splits:
-        raise ValueError(f"{args.dataset}: no split {chosen!r}; there are {sorted(splits)}")
-    from transformers.utils.logging import disable_progress_bar
-
-    from modeling_mvfer.hub import load_run  # which imports the evaluation
-
-    disable_progress_bar()
-    model, processor = load_run(args.model)
-    if hasattr(model, "head") != ("classification" in tested):
-        raise ValueError(f"{args.baseline}: the test of another model than {args.model}; evaluate this one")
-    if hasattr(model, "head"):
-        classifier = FineTuned.build(model, [splits[chosen]])
-    else:
-        prompts = {"kinds": tested["prompt_kinds"], "language": tested["language"]}
-        classifier = ZeroShot(
-            names=labels,
-            every_name=splits[chosen].features["expression"].names,
-            prompts=class_prompts(model.config, labels, **prompts),
-            embeds=embed_classes(model, processor.tokenizer, labels, **prompts),
-            scale=logit_scale(model),
-        )
-    features = embed_split(model, processor.image_processor, splits[chosen])
-    found = compare(baseline, **observe(features, classifier))
-    if args.json:
-        print(json.dumps(found, indent=2))
-    else:
-        print(f"{'drift' if found['drifted'] else 'no drift'}: {args.dataset} ({chosen}, {found['people']} people)")
-        for name, test in found["tests"].items():
-            print(f"  {name:<17} {_shown(test)}")
-    return 1 if found["drifted"] else 0
-
-
-def _shown(test: dict) -> str:
-    if test["drifted"] is None:
-        return "cannot be told: no labels, or too few people with them"
-    return f"{test['value']:8.3f}  limit {test['limit']:.3f}  {'DRIFTED' if test['drifted'] else 'as before'}"
-
-
-def parser(**options) -> argparse.ArgumentParser:
-    """The flags of `mvfer check`."""
-    flags = argparse.ArgumentParser(
-        prog="mvfer check",
-        description="Have recent data drifted from those on which the model was tested? Exit status 0: no, 1: yes, 2: error.",
-        epilog="example:\n  mvfer check --baseline report/results.json --model runs/first --dataset data/recent",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        **options,
-    )
-    flags.add_argument("--baseline", required=True, metavar="JSON", help="results.json of mvfer evaluate")
-    flags.add_argument("--model", required=True, metavar="DIR", help="folder of the same run, or its Hub repository")
-    flags.add_argument(
-        "--dataset", required=True, metavar="DIR", help="recent scans, written by dataset_scripts.build_*"
-    )
-    flags.add_argument("--split", help="rows to look at (default: test, or the first there is)")
-    flags.add_argument("--json", action="store_true", help="for machines")
-    return flags
-
-
-if __name__ == "__main__":
-    sys.exit(main())

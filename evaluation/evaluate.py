@@ -4,13 +4,10 @@ In go a model, its processor and data set folders; out comes one dictionary, wri
 number of the model card with its interval, seed, data, text supervision, prompts, command and environment.
 """
 
-import importlib.metadata
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from dataset_scripts.schema import dataset_info, load_splits
 from evaluation.decisions import calibrate
@@ -21,23 +18,15 @@ from evaluation.features import SplitFeatures, embed_split
 from evaluation.knn import fit_knn
 from evaluation.leakage import MOST_ROWS, find_leaks, seen_subjects
 from evaluation.linear_probe import fit_linear_probe
-from evaluation.metrics import METRICS, score
+from evaluation.metrics import score
 from evaluation.prompts import audit_prompts
 from evaluation.robustness import choose_rows, find_meshes, mesh_robustness, view_robustness
 from evaluation.weights import mean_weights
 from evaluation.zero_shot import Answers, SplitClassifier, ZeroShot, match_statistics
 from modeling_mvfer.zeroshot_mvfer import prompts_key
+from mvfer.evaluation.results import SCHEMA_VERSION, brief, environment
 
-# Of the results; 2 added k-NN, top-2, AUROC, calibration, fairness, leakage, and audits on request; 3 weights and mistakes.
-SCHEMA_VERSION = 3
 TARGET_ACCURACY = 0.95  # of the answers, when the model may abstain
-TRANSFER_TESTS = {
-    "zero_shot": "zero-shot",
-    "zero_shot_normalised": "zero-shot, normalised",
-    "linear_probe": "linear probe",
-    "classification": "fine-tuned",
-}
-PACKAGES = ("torch", "transformers", "datasets", "numpy", "scikit-learn")
 
 
 def evaluate_run(
@@ -244,53 +233,6 @@ def fit_classifiers(train: SplitFeatures, validation: SplitFeatures) -> dict[str
     return {"knn": (knn, {"k": k}), "linear_probe": (probe, {"C": strength})}
 
 
-def environment() -> dict[str, str]:
-    """Versions of what made the numbers."""
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return {"python": platform.python_version(), "platform": platform.platform(), "device": device, **versions}
-
-
-def table(results: dict) -> str:
-    """The main numbers as lines of text, one per test."""
-    lines = [f"{'accuracy on ' + results['data']['name']:<44}  mean   95 % interval"]
-    for name, value in accuracies(results).items():
-        lines.append(f"{name:<44} {value['mean']:6.3f}  [{value['low']:.3f}, {value['high']:.3f}]")
-    lines.append(f"{'chance':<44} {results['chance']:6.3f}")
-    return "\n".join(lines)
-
-
-def accuracies(results: dict) -> dict[str, dict[str, float]]:
-    """Every accuracy of the results under a readable name, in the order of the report."""
-    return {name: scores["accuracy"] for name, scores in scores_by_test(results).items()}
-
-
-def scores_by_test(results: dict) -> dict[str, dict]:
-    """The scores of every test under a readable name, in the order of the report."""
-    test = main_test(results)
-    words = TRANSFER_TESTS[test]
-    found = {
-        words: results[test],
-        "nearest neighbours": results.get("knn"),
-        "linear probe": results.get("linear_probe"),
-    }
-    if "wise_ft" in results:
-        found["before fine-tuning (zero-shot)"] = results["wise_ft"]["zero_shot"]["classification"]
-        found["after fine-tuning, not mixed"] = results["wise_ft"]["fine_tuned"]["classification"]
-    found[f"{words}, half of each view covered"] = results[f"{test}_half_occluded"]
-    found[f"{words}, the same half of all covered"] = results[f"{test}_same_half_occluded"]
-    found = {name: value for name, value in found.items() if value}
-    found |= {f"{words}, {view} view only": value for view, value in results[f"{test}_by_view"].items()}
-    for data, tests in results["transfer"].items():
-        found |= {f"{TRANSFER_TESTS[test]} on {data}": value for test, value in tests.items() if value}
-    return found
-
-
-def main_test(results: Mapping) -> str:
-    """The key of the scores that the results are about: of prompts, or of a fine-tuned head."""
-    return "zero_shot" if "zero_shot" in results else "classification"
-
-
 def _transfer(model, processor, splits, split, train, probe, probe_names, kinds, language, seed, options) -> dict:
     """Scores on a data set of another origin: no row of it is trained on, and no label of it is used but to score."""
     there = ZeroShot.build(model, processor.tokenizer, splits.values(), kinds=kinds, language=language)
@@ -314,11 +256,6 @@ def _score_classifier(
     names = list(dict.fromkeys([*zero_shot.names, *sorted(set(guessed))]))
     guesses = [names.index(name) for name in guessed]
     return score(answers.labels, guesses, answers.subjects, names, seed=seed)
-
-
-def brief(scored: dict) -> dict:
-    """The scores and counts alone."""
-    return {key: scored[key] for key in (*METRICS, "top_2", "auroc", "num_scans", "num_subjects") if key in scored}
 
 
 def open_splits(folder: str | Path, split: str, processor):

@@ -4,23 +4,17 @@ In go a mesh and a model; out come a number per pixel of every rendered view, ho
 the same on the mesh itself as colours (PLY or GLB), and a picture, which also says how much each view counted.
 """
 
-import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-import trimesh
 from torch import Tensor
 
-from evaluation.pictures import INK, MUTED, displayable, new_figure, save_figure
+from evaluation.pictures import INK, MUTED, new_figure, save_figure
 from modeling_mvfer.zeroshot_mvfer import class_logits
-from processing.cameras_mvfer import FOCAL_LENGTH, view_name, world_to_camera
-from processing.channels_mvfer import COLOR_CHANNELS
-from processing.framing_mvfer import frame_face
-from processing.meshes_mvfer import UP_AXES, load_mesh
-from processing.rendering_mvfer import render_mesh, render_views
+from processing.cameras_mvfer import FOCAL_LENGTH, world_to_camera
+from processing.rendering_mvfer import render_views
 
 FOR, AGAINST = np.array([214, 96, 77]), np.array([67, 121, 178])  # red and blue, told apart by the colour-blind
 SKIN = np.array([222, 220, 216])
@@ -129,70 +123,3 @@ def explanation_picture(views: np.ndarray, heat: np.ndarray, names: list[str], t
         axes.set_axis_off()
     figure.suptitle(title, color=INK, fontsize=11)
     save_figure(figure, path)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """`mvfer explain`: a coloured mesh and a picture of one scan."""
-    args = parser().parse_args(argv)
-    from transformers.utils.logging import disable_progress_bar
-
-    from evaluation.zero_shot import embed_classes
-    from modeling_mvfer.cli import labels_of
-    from modeling_mvfer.hub import load_run  # which imports the evaluation
-
-    disable_progress_bar()
-    if Path(args.out).suffix.lower() not in (".ply", ".glb"):
-        raise ValueError(f"{args.out}: colours are written as .ply or .glb")
-    model, processor = load_run(args.model, needs_texts=True)
-    labels = labels_of(args.model, args.labels)
-    classes = embed_classes(model, processor.tokenizer, labels)
-    image_processor = processor.image_processor
-    settings = image_processor.render_settings
-    mesh = load_mesh(args.mesh, up_axis=args.up_axis or image_processor.up_axis, geometry_only=not _colored(settings))
-    views = render_mesh(mesh, settings)[0]
-    inputs = processor(meshes=[mesh], return_tensors="pt").to(model.device)
-    with torch.no_grad():
-        odds = {label: float(log_odds(model, inputs, classes, label)) for label in labels}
-        weights = model.get_image_features(**inputs).view_weights[0, 0].tolist()
-    label = args.label or max(odds, key=odds.get)
-    heat = heat_of(attribute_views(model, inputs, classes, label))
-    framed = frame_face(mesh.vertices, mesh.faces).apply(mesh.vertices)
-    warmth = heat_on_vertices(heat, framed, mesh.faces, settings.view_angles_deg)
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-    colored = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colors_of(warmth), process=False)
-    colored.export(args.out)
-    picture = args.picture or str(Path(args.out).with_suffix(".png"))
-    title = f"{Path(args.mesh).name}: {label} {1 / (1 + np.exp(-odds[label])):.0%}"
-    angles = settings.view_angles_deg
-    names = [f"{view_name(angle)}, weight {weight:.2f}" for angle, weight in zip(angles, weights, strict=True)]
-    explanation_picture(displayable(views, settings.channels), heat, names, title, picture)
-    print(f"{title}\nwrote {args.out} and {picture}: red speaks for {label}, blue against")
-    return 0
-
-
-def _colored(settings) -> bool:
-    return bool(set(settings.channels) & set(COLOR_CHANNELS))
-
-
-def parser(**options) -> argparse.ArgumentParser:
-    """The flags of `mvfer explain`."""
-    flags = argparse.ArgumentParser(
-        prog="mvfer explain",
-        description="Colour a face by what speaks for a label: red for it, blue against. It shows what the model looked at, "
-        "not why a face looks so.",
-        epilog="example:\n  mvfer explain face.obj --model runs/first --out explained.glb",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        **options,
-    )
-    flags.add_argument("mesh", help="mesh file")
-    flags.add_argument("--model", required=True, metavar="DIR", help="folder of a run, or a repository on the Hub")
-    flags.add_argument("--label", help="what to explain (default: what the model predicts)")
-    flags.add_argument("--labels", nargs="+", help="what it could have been (default: as in mvfer predict)")
-    flags.add_argument("--up_axis", choices=list(UP_AXES), help="default: the model's setting")
-    flags.add_argument("--out", default="explained.glb", metavar="MESH", help=".ply or .glb (default: explained.glb)")
-    flags.add_argument("--picture", metavar="PNG", help="default: beside --out")
-    return flags
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dataset_scripts.protocols import protocols_of
 from dataset_scripts.schema import dataset_info
-from evaluation.evaluate import SCHEMA_VERSION, environment
 from evaluation.protocol import evaluate_protocol
+from mvfer.evaluation.results import SCHEMA_VERSION, environment
 
 PAPER = "paper"  # the name that stands for all protocols of the given set
 
@@ -58,10 +58,3 @@ def evaluate_paper(
         "command": command,
         "environment": environment(),
     }
-
-
-def tables_of(results: dict) -> dict[str, dict]:
-    """Protocol name to its results, of one protocol or of all; empty if the results are of no protocol."""
-    if "protocol" in results:
-        return {results["protocol"]["name"]: results}
-    return results.get("tables", {})

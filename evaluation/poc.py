@@ -5,10 +5,6 @@ needed, what training and predictions cost on this machine, what the model saves
 recommendation with its uncertainty. The classifier is a linear probe on frozen embeddings: minutes to fit, on a CPU.
 """
 
-import argparse
-import json
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,11 +15,11 @@ from tqdm.auto import tqdm
 from dataset_scripts.schema import load_splits
 from evaluation.benefit import Prices, choose_threshold, cost_of_policies, recommend
 from evaluation.costs import Cost, measure
-from evaluation.evaluate import environment
 from evaluation.features import SplitFeatures, embed_split
 from evaluation.learning_curve import LearningCurve, foretell, measure_learning_curve, subjects_needed
 from evaluation.linear_probe import fit_linear_probe
 from evaluation.pages import LEGAL
+from mvfer.evaluation.results import environment
 
 
 @dataclass(frozen=True)
@@ -166,61 +162,3 @@ def _labelled(features: SplitFeatures) -> SplitFeatures:
         subjects=[features.subjects[row] for row in rows],
         ids=[features.ids[row] for row in rows],
     )
-
-
-def main(argv: list[str] | None = None) -> int:
-    """`mvfer poc`: write `poc.json` and `poc.html`, print the recommendation."""
-    args = parser().parse_args(argv)
-    plan = Plan(
-        prices=Prices(args.cost_per_error, args.cost_per_review, args.review_error_rate),
-        cases=args.cases,
-        fixed_cost=args.fixed_cost,
-        target=args.target,
-        watts=args.watts,
-        draws=args.draws,
-        seed=args.seed,
-    )
-    from transformers.utils.logging import disable_progress_bar
-
-    from evaluation.poc_report import poc_page
-    from modeling_mvfer.hub import load_run  # which imports the evaluation
-
-    disable_progress_bar()
-    model, processor = load_run(args.model, needs_texts=True)
-    found = proof_of_concept(model, processor, args.dataset, plan, meshes=args.meshes)
-    found["command"] = "mvfer poc " + shlex.join(sys.argv[2:] if argv is None else argv)
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "poc.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    (out / "poc.html").write_text(poc_page(found), encoding="utf-8")
-    print(f"{found['recommendation']['verdict']}: {found['recommendation']['reason']}")
-    print(f"wrote poc.json and poc.html to {out}")
-    return 0
-
-
-def parser(**options) -> argparse.ArgumentParser:
-    """The flags of `mvfer poc`."""
-    flags = argparse.ArgumentParser(
-        prog="mvfer poc",
-        description="Is it worth it? Labelled people needed, cost on this machine, and what is saved beside people deciding "
-        "every case, with intervals and a recommendation.",
-        epilog="example (prices in euros, 50,000 cases a year):\n  mvfer poc --model runs/first --dataset data/own "
-        "--cost_per_error 40 --cost_per_review 2.5 --cases 50000 --fixed_cost 30000 --out poc",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        **options,
-    )
-    add = flags.add_argument
-    add("--model", required=True, metavar="DIR", help="folder of a run, or a repository on the Hub")
-    add("--dataset", required=True, metavar="DIR", help="folder written by dataset_scripts.build_*, with labels")
-    add("--out", required=True, metavar="DIR", help="folder for poc.json and poc.html")
-    add("--cost_per_error", type=float, required=True, help="what a wrong answer costs that nobody notices")
-    add("--cost_per_review", type=float, required=True, help="what it costs that a person decides a case")
-    add("--review_error_rate", type=float, default=0.0, help="share of wrong answers of people (default: 0)")
-    add("--cases", type=float, default=1000.0, help="how many cases are expected (default: 1000)")
-    add("--fixed_cost", type=float, default=0.0, help="what the project costs once (default: 0)")
-    add("--target", type=float, default=0.9, help="accuracy to reach (default: 0.9)")
-    add("--watts", type=float, default=65.0, help="power of the machine, if it does not count energy (default: 65)")
-    add("--meshes", nargs="+", default=[], metavar="MESH", help="also time reading and rendering of these files")
-    add("--draws", type=int, default=6, help="choices of people per point of the learning curve (default: 6)")
-    add("--seed", type=int, default=0)
-    return flags

@@ -1,4 +1,4 @@
-"""Is it a head or a photo of one: `python -m evaluation.presentation_attack --model runs/first --dataset data/anny --out report`.
+"""Is it a head or a photo of one: `mvfer study presentation_attack --model runs/first --dataset data/anny --out report`.
 
 In: a model and a data set of scans. Out: `presentation_attack.json`: a linear probe on frozen embeddings tells heads from
 photos of their frontal view, flat and bent (`evaluation.attacks`), which are rendered as the data was. Error rates are those of
@@ -6,7 +6,6 @@ ISO/IEC 30107-3: APCER, the share of a kind of attack that passes, and its large
 that are refused; both at the threshold of equal errors on the validation subjects.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from evaluation.evaluate import open_splits
 from evaluation.features import embed_split
 from evaluation.linear_probe import fit_linear_probe
 from evaluation.pictures import displayable
-from evaluation.single_test import run_test
 from processing.rendering_mvfer import RenderSettings, render_mesh
 
 MOST_SUBJECTS = 100  # per split, of each one scan and its photos
@@ -112,11 +110,3 @@ def report(results: dict, out: Path) -> str:
     names = ("eer", "bpcer", "apcer", *(f"apcer_{kind}" for kind in KINDS))
     rows = [(name.upper().replace("_", " "), results[name]) for name in names]
     return "\n".join(f"{name:<12} {v['mean']:.3f}  [{v['low']:.3f}, {v['high']:.3f}]" for name, v in rows)
-
-
-def main(argv: list[str] | None = None) -> int:
-    return run_test("presentation_attack", __doc__.split(":")[0], evaluate_presentation_attack, report, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

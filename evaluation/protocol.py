@@ -15,16 +15,14 @@ from datasets import Dataset, concatenate_datasets
 from dataset_scripts.protocols import PROTOCOLS, Protocol, folds, keeps
 from dataset_scripts.schema import dataset_info, load_splits
 from evaluation.calibration import calibration_scores, fit_temperature
-from evaluation.evaluate import SCHEMA_VERSION, check_channels, environment, fit_classifiers
+from evaluation.evaluate import check_channels, fit_classifiers
 from evaluation.features import SplitFeatures, embed_split
 from evaluation.leakage import seen_subjects
 from evaluation.metrics import METRICS, mean_over_runs, score
 from evaluation.multilabel_folds import score_labels_in_folds
 from evaluation.published import published_for
 from evaluation.zero_shot import ZeroShot
-
-TESTS = ("zero_shot", "knn", "linear_probe", "fine_tuned")
-MULTILABEL_TESTS = ("multilabel_probe", "every_label")
+from mvfer.evaluation.results import SCHEMA_VERSION, TESTS, environment
 
 
 def evaluate_protocol(
@@ -199,8 +197,3 @@ def _confusion(fold: dict, test: str, size: int) -> np.ndarray:
     counts = np.zeros((size, size), dtype=int)
     np.add.at(counts, (fold["answers"].labels, fold["found"][test]), 1)
     return counts
-
-
-def scores_of(results: Mapping) -> dict[str, dict]:
-    """Of the results of one protocol: readable name of a test to its scores, in the order of the report."""
-    return {test.replace("_", " "): results[test] for test in (*TESTS, *MULTILABEL_TESTS) if results.get(test)}

@@ -6,9 +6,8 @@ In go results of `evaluate_protocol` or `evaluate_paper`; out come text, or HTML
 from collections.abc import Mapping, Sequence
 
 from evaluation.pages import LEGAL, code, heading, interval, page, paragraph, picture, table, verdict
-from evaluation.paper import tables_of
-from evaluation.protocol import scores_of
 from evaluation.remarks import remarks
+from mvfer.evaluation.results import scores_of, tables_of
 
 METRIC_NAMES = {
     "accuracy": "accuracy",

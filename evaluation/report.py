@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from evaluation.evaluate import accuracies
 from evaluation.pages import LEGAL, code, heading, interval, page, paragraph, picture, table, verdict
 from evaluation.pictures import ACCENT, INK, MUTED, QUIET, new_figure
 from evaluation.remarks import remarks
+from mvfer.evaluation.results import accuracies, main_scores
 
 SHOWN_WORDS = 8
 FEWEST_IN_BIN = 10  # scans of a point in the reliability diagram; of fewer, it is chance
@@ -42,11 +42,6 @@ def report_page(results: Mapping, *, pictures: Sequence[tuple[bytes, str]] = ())
             parts += section(results[name])
     parts += [picture(data, caption, caption) for data, caption in pictures]
     return page(title, *parts, *_making(results))
-
-
-def main_scores(results: Mapping) -> Mapping:
-    """Of all views together: zero-shot, or a fine-tuned classifier's."""
-    return results["zero_shot"] if "zero_shot" in results else results["classification"]
 
 
 def _setting(results: Mapping) -> str:

@@ -1,10 +1,9 @@
-"""Who is it: `python -m evaluation.verification --model runs/first --dataset data/anny --out report`.
+"""Who is it: `mvfer study verification --model runs/first --dataset data/anny --out report`.
 
 In: a model and a data set. Out: `verification.json`: how well the cosine of two embeddings tells whether two scans of test
 subjects show one person. A model of expressions should not know; this measures how much it does.
 """
 
-import sys
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -14,7 +13,6 @@ import numpy as np
 from evaluation.detection import area_and_equal_error, resampled
 from evaluation.evaluate import open_splits
 from evaluation.features import embed_split
-from evaluation.single_test import run_test
 
 MOST_PAIRS = 10_000
 
@@ -78,11 +76,3 @@ def pairs(subjects: Sequence[str], *, seed: int, most: int = MOST_PAIRS) -> tupl
 def report(results: dict, out: Path) -> str:
     rows = [("area under the curve", results["auc"]), ("equal error rate", results["eer"])]
     return "\n".join(f"{name:<22} {v['mean']:.3f}  [{v['low']:.3f}, {v['high']:.3f}]" for name, v in rows)
-
-
-def main(argv: list[str] | None = None) -> int:
-    return run_test("verification", __doc__.split(":")[0], evaluate_verification, report, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

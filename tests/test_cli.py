@@ -4,7 +4,7 @@ import json
 import pytest
 from PIL import Image
 
-from modeling_mvfer.cli import main
+from mvfer.cli.main import main
 from tests.tiny import face_obj, small_model, small_processor, small_run  # noqa: F401
 
 

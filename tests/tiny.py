@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from modeling_mvfer import MVFERConfig, MVFERModel
-from modeling_mvfer.hub import save_run
+from mvfer.hub.run_folder import save_run
 from processing import MVFERImageProcessor, MVFERProcessor, prompts_for
 from processing.tokenizer import build_tokenizer
 

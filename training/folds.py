@@ -1,9 +1,8 @@
-"""Fine-tuning anew in every fold of a protocol, and the command that can do so: `mvfer evaluate --protocol NAME --finetune lora`.
+"""Fine-tuning anew in every fold of a protocol: `mvfer evaluate --protocol NAME --finetune lora`.
 
 In go a model's folder and, per fold, training, validation and test rows; out come the expressions that the fold's own classifier
 gives the test rows. The step is chosen on the validation subjects, as `train.py --stage finetune` does; the model that all folds
-start from is read from its folder each time and never written. This lies here because `evaluation` may not import this room: its
-command is handed the tuner.
+start from is read from its folder each time and never written.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,6 @@ from tqdm.auto import tqdm
 
 from dataset_scripts.schema import dataset_info
 from dataset_scripts.splits import check_disjoint
-from evaluation import command
 from evaluation.classifiers import FineTuned
 from evaluation.features import embed_split
 from processing import MVFERProcessor
@@ -134,8 +132,3 @@ class FoldTuner:
         features = embed_split(classifier, processor.image_processor, rows, batch_size=self.batch_size, progress=False)
         head = FineTuned.build(classifier, [rows])
         return [head.names[guess] for guess in head.predict(features.image_embeds)]
-
-
-def main(argv: list[str] | None = None) -> int:
-    """`mvfer evaluate`, able to fine-tune."""
-    return command.main(argv, fold_tuner=FoldTuner)

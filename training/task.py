@@ -13,11 +13,11 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from evaluation.evaluate import table
 from evaluation.leakage import load_subjects_seen, subjects_seen
 from evaluation.remarks import remarks
 from modeling_mvfer import MVFERModel
-from modeling_mvfer.hub import save_run, set_calibration
+from mvfer.evaluation.results import table
+from mvfer.hub.run_folder import save_run, set_calibration
 from processing import MVFERProcessor
 from processing.batching import ViewDataset
 from training.checkpoints import TrainState

@@ -12,12 +12,12 @@ from evaluation.adaptive_views import (
     curve,
     evaluate_adaptive_views,
     fit_over_stages,
-    main,
     staged_logits,
     stop_early,
 )
 from evaluation.classifiers import classifier_of
 from modeling_mvfer.adaptive_views_mvfer import adaptive_logits
+from mvfer.cli.main import main
 from processing.batching import Collator, ViewDataset
 from tests.train.toy import write_toy_data
 
@@ -79,12 +79,16 @@ def test_the_threshold_spoils_no_more_than_it_may():
 
 
 def test_the_command_writes_numbers_and_a_curve(small_run, toy, tmp_path, capsys):
-    assert main(["--model", str(small_run), "--dataset", str(toy), "--out", str(tmp_path)]) == 0
+    assert (
+        main(["study", "adaptive_views", "--model", str(small_run), "--dataset", str(toy), "--out", str(tmp_path)]) == 0
+    )
     results = json.loads((tmp_path / "adaptive_views.json").read_text())
     assert results["test"]["adaptive"]["num_scans"] == 9 and 1 <= results["test"]["mean_views"] <= 3
     assert Image.open(tmp_path / "adaptive_views.png").size[0] > 200
     assert f"adaptive_views={results['threshold']:.4g}" in capsys.readouterr().out
-    assert main(["--model", str(tmp_path), "--dataset", str(toy), "--out", str(tmp_path)]) == 2
+    assert (
+        main(["study", "adaptive_views", "--model", str(tmp_path), "--dataset", str(toy), "--out", str(tmp_path)]) == 2
+    )
     assert "no config.json" in capsys.readouterr().err
 
 

@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from dataset_scripts.schema import dataset_info, load_splits
-from evaluation import adaptive_views
 from evaluation.classification import classifier_score, evaluate_classifier
 from evaluation.classifiers import classifier_of
-from evaluation.command import main
-from evaluation.evaluate import accuracies, table
 from evaluation.leakage import subject_keys
 from evaluation.zero_shot import embed_classes, zero_shot_score
-from modeling_mvfer import MVFERForFaceClassification, cli
-from modeling_mvfer.hub import load_run, save_run
+from modeling_mvfer import MVFERForFaceClassification
+from mvfer.cli import main as cli
+from mvfer.cli.evaluate import main
+from mvfer.evaluation.results import accuracies, table
+from mvfer.hub.run_folder import load_run, save_run
 from tests.train.toy import write_toy_data
 
 LABELS = ["happiness", "sadness", "surprise"]
@@ -131,7 +131,7 @@ def test_calibration_is_stored_and_used(run, toy, face_obj, tmp_path, capsys):
     assert row["calibrated"] is True and row["abstain"] is not None
     results = json.loads((tmp_path / "report" / "results.json").read_text())
     assert load_run(folder)[0].config.score_temperature == results["calibration"]["temperature"]
-    assert adaptive_views.main([*flags[:-1], str(tmp_path)]) == 0
+    assert cli.main(["study", "adaptive_views", *flags[:-1], str(tmp_path)]) == 0
     staged = json.loads((tmp_path / "adaptive_views.json").read_text())
     assert staged["temperature"] == results["calibration"]["temperature"]
     assert "temperature=" not in capsys.readouterr().out

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from evaluation import presentation_attack, verification
 from evaluation.attacks import HEIGHT_M, WIDTH_M, photo_mesh
 from evaluation.detection import area_and_equal_error, resampled
 from evaluation.presentation_attack import Presentations, error_rates
 from evaluation.verification import pairs, verify
+from mvfer.cli.main import main
 from processing.rendering_mvfer import RenderSettings, render_mesh
 from tests.train.toy import write_toy_data
 
@@ -110,9 +110,9 @@ def test_error_rates_are_those_of_the_standard():
 
 
 def test_the_commands_write_their_numbers(small_run, toy, tmp_path, capsys):
-    for module, name in ((verification, "verification"), (presentation_attack, "presentation_attack")):
-        assert module.main(["--model", str(small_run), "--dataset", str(toy), "--out", str(tmp_path)]) == 0
+    for name in ("verification", "presentation_attack"):
+        assert main(["study", name, "--model", str(small_run), "--dataset", str(toy), "--out", str(tmp_path)]) == 0
         results = json.loads((tmp_path / f"{name}.json").read_text())
         assert 0 <= results["eer"]["low"] <= results["eer"]["mean"] <= results["eer"]["high"] <= 1
-        assert results["data"] == "toy" and results["command"].startswith(f"python -m evaluation.{name}")
+        assert results["data"] == "toy" and results["command"].startswith(f"mvfer study {name}")
     assert "APCER BENT" in capsys.readouterr().out

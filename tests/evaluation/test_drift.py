@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.drift import FEWEST_SUBJECTS, compare, describe
-from modeling_mvfer import cli
+from mvfer.cli import main as cli
 from tests.train.toy import write_toy_data
 
 D = 16

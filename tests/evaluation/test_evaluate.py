@@ -12,10 +12,11 @@ from PIL import Image
 from dataset_scripts.schema import load_splits, shard_path
 from evaluation import pictures
 from evaluation.classifiers import classifier_of
-from evaluation.command import main
-from evaluation.evaluate import accuracies, evaluate_run, table
+from evaluation.evaluate import evaluate_run
 from evaluation.examples import example_rows, predictions
 from evaluation.remarks import remarks
+from mvfer.cli.evaluate import main
+from mvfer.evaluation.results import accuracies, table
 from tests.train.toy import write_toy_data
 
 
@@ -172,8 +173,8 @@ def test_examples_show_one_scan_per_class_with_its_true_label(small_model, small
 
 
 def test_pictures_show_calibrated_scores_where_the_model_is_calibrated(small_model, small_processor, toy, tmp_path):
-    from modeling_mvfer.hub import save_run
     from modeling_mvfer.zeroshot_mvfer import prompts_key
+    from mvfer.hub.run_folder import save_run
 
     results = evaluate_run(small_model, small_processor, toy, progress=False)
     model = copy.deepcopy(small_model)
@@ -192,7 +193,7 @@ def test_pictures_show_calibrated_scores_where_the_model_is_calibrated(small_mod
     drawn = []
     folder, out = save_run(tmp_path / "run", model, small_processor), str(tmp_path / "report")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("evaluation.command.predictions_picture", lambda rows, path: drawn.extend(rows))
+        patch.setattr("mvfer.cli.evaluate.predictions_picture", lambda rows, path: drawn.extend(rows))
         assert main(["--model", str(folder), "--dataset", str(toy), "--out", out]) == 0
     np.testing.assert_allclose([list(row.probabilities.values()) for row in drawn[:3]], calibrated, atol=1e-4)
 

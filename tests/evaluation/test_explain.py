@@ -9,7 +9,7 @@ import trimesh
 
 from evaluation.explain import attribute_views, background, colors_of, heat_of, heat_on_vertices, log_odds
 from evaluation.zero_shot import embed_classes
-from modeling_mvfer import cli
+from mvfer.cli import main as cli
 from processing.framing_mvfer import frame_face
 from processing.meshes_mvfer import load_mesh
 

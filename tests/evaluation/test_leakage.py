@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from dataset_scripts.schema import dataset_info, load_splits, shard_path
-from evaluation.command import main
 from evaluation.evaluate import evaluate_run
 from evaluation.leakage import duplicated_scans, seen_subjects, subject_keys, subjects_seen
-from modeling_mvfer.hub import load_run, save_run
+from mvfer.cli.evaluate import main
+from mvfer.hub.run_folder import load_run, save_run
 from tests.train.toy import write_toy_data
 
 

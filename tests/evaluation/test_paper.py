@@ -12,7 +12,7 @@ from evaluation.multilabel import multilabel_score
 from evaluation.multilabel_folds import score_labels_in_folds
 from evaluation.paper import evaluate_paper
 from evaluation.published import PUBLISHED, Published, published_for
-from modeling_mvfer import cli
+from mvfer.cli import main as cli
 from tests.train.toy import ACTIONS, write_toy_data
 
 from .test_evaluate import rewrite

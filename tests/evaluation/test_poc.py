@@ -9,7 +9,7 @@ from evaluation import poc
 from evaluation.benefit import Prices
 from evaluation.pages import page, paragraph, table
 from evaluation.poc_report import poc_page
-from modeling_mvfer import cli
+from mvfer.cli import main as cli
 from tests.train.toy import write_toy_data
 
 PLAN = poc.Plan(Prices(error=10.0, review=1.0), cases=1000, target=0.9, draws=2)

@@ -5,10 +5,10 @@ import pytest
 
 from dataset_scripts.protocols import PROTOCOLS, Protocol
 from dataset_scripts.schema import dataset_info, load_splits
-from evaluation.command import main
 from evaluation.leakage import subjects_seen
 from evaluation.protocol import evaluate_protocol
 from evaluation.protocol_report import protocol_text
+from mvfer.cli.evaluate import main
 from tests.train.toy import ACTIONS, write_toy_data
 
 

@@ -12,7 +12,7 @@ from evaluation.pages import picture
 from evaluation.remarks import remarks
 from evaluation.report import SECTIONS, _calibration_figure, report_page, robustness_figure
 from evaluation.zero_shot import Answers
-from modeling_mvfer import cli
+from mvfer.cli import main as cli
 from tests.train.toy import write_toy_data
 
 from .test_poc import Tags

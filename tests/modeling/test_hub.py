@@ -11,8 +11,9 @@ import torch
 import yaml
 from PIL import Image
 
-from modeling_mvfer import card, hub
 from modeling_mvfer.modeling_mvfer import MVFERModel
+from mvfer.hub import card
+from mvfer.hub import run_folder as hub
 from tests.modeling.loopback_hub import LoopbackHub
 from tests.modeling.stranger import as_a_stranger
 
@@ -45,7 +46,7 @@ def use_folder(folder, mesh, *, photo=None, env=None, cache):
 def push(folder, env, cache):
     """`mvfer push` in a process of its own, which is not told to stay offline."""
     environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"} | env | {"HF_HOME": str(cache)}
-    command = [sys.executable, "-m", "modeling_mvfer.cli", "push", str(folder), "--repo_id", "someone/model"]
+    command = [sys.executable, "-m", "mvfer", "push", str(folder), "--repo_id", "someone/model"]
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
 
 

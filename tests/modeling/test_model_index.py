@@ -4,8 +4,8 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from modeling_mvfer.card import model_card
-from modeling_mvfer.model_index import eval_results, update_card
+from mvfer.hub.card import model_card
+from mvfer.hub.model_index import eval_results, update_card
 from tests.modeling.test_hub import results
 
 TASK = "zero-shot-image-classification"

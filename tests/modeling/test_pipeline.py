@@ -7,9 +7,9 @@ from PIL import Image
 from transformers import pipeline
 
 from modeling_mvfer import pipeline_mvfer
-from modeling_mvfer.hub import set_calibration
 from modeling_mvfer.pipeline_mvfer import TASK, ZeroShotMeshClassificationPipeline
 from modeling_mvfer.zeroshot_mvfer import prompts_key
+from mvfer.hub.run_folder import set_calibration
 from processing import load_mesh
 
 LABELS = ["happiness", "sadness", "surprise"]

@@ -6,9 +6,9 @@ import torch
 
 from modeling_mvfer import MVFERForFaceClassification
 from modeling_mvfer.classification_pipeline_mvfer import CLASSIFICATION_TASK, MeshClassificationPipeline
-from modeling_mvfer.hub import set_calibration
 from modeling_mvfer.pipeline_mvfer import TASK, ZeroShotMeshClassificationPipeline
 from modeling_mvfer.zeroshot_mvfer import class_embeddings, prompts_key
+from mvfer.hub.run_folder import set_calibration
 
 LABELS = ["happiness", "sadness", "surprise"]
 

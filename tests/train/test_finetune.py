@@ -13,7 +13,7 @@ from dataset_scripts.schema import dataset_info, load_splits
 from evaluation.classification import classifier_score
 from evaluation.leakage import subject_keys
 from modeling_mvfer import MVFERForFaceClassification
-from modeling_mvfer.hub import load_run
+from mvfer.hub.run_folder import load_run
 from training import lora
 from training.labels import balanced_weights, labelled_rows
 from training.wise_ft import choose_alpha, interpolate

@@ -8,7 +8,7 @@ import pytest
 from dataset_scripts.protocols import PROTOCOLS, Protocol
 from dataset_scripts.schema import dataset_info, load_splits
 from evaluation.leakage import subjects_seen
-from modeling_mvfer import cli
+from mvfer.cli import main as cli
 from training.folds import FoldTuner
 
 from .toy import ACTIONS

@@ -10,11 +10,11 @@ from pathlib import Path
 import jinja2
 from huggingface_hub import ModelCard, ModelCardData
 
-from evaluation.evaluate import main_test, scores_by_test
 from evaluation.remarks import remarks
-from modeling_mvfer.model_index import METRICS, eval_results
+from mvfer.evaluation.results import main_test, scores_by_test
+from mvfer.hub.model_index import METRICS, eval_results
 
-TEMPLATE = Path(__file__).parents[1] / "model_card.md"
+TEMPLATE = Path(__file__).parents[2] / "model_card.md"
 PERMISSIVE = {"cc0-1.0", "mit", "apache-2.0", "cc-by-4.0", "bsd-3-clause"}
 SUPERVISION = {
     "captions": "captions that describe what the face does (for example “brows lowered, lips pressed together”) and "

@@ -14,9 +14,7 @@ from huggingface_hub.repocard import REGEX_YAML_BLOCK
 from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
 from huggingface_hub.utils import yaml_dump
 
-from evaluation.evaluate import scores_by_test
-from evaluation.paper import tables_of
-from evaluation.protocol import scores_of
+from mvfer.evaluation.results import scores_by_test, scores_of, tables_of
 
 METRICS = {  # of the results: metric of the Hub, readable name
     "accuracy": ("accuracy", "accuracy"),

@@ -7,7 +7,6 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,34 +15,31 @@ from dataset_scripts.protocols import PROTOCOLS
 from dataset_scripts.schema import dataset_info, load_splits
 from evaluation.classification import evaluate_classifier
 from evaluation.classifiers import classifier_of
-from evaluation.evaluate import TARGET_ACCURACY, accuracies, evaluate_run, table
+from evaluation.evaluate import TARGET_ACCURACY, evaluate_run
 from evaluation.examples import example_rows, predictions
 from evaluation.leakage import load_subjects_seen, subject_keys
 from evaluation.metrics import mean_over_runs
-from evaluation.paper import PAPER, evaluate_paper, tables_of
+from evaluation.paper import PAPER, evaluate_paper
 from evaluation.pictures import confusion_picture, predictions_picture
-from evaluation.protocol import evaluate_protocol, scores_of
+from evaluation.protocol import evaluate_protocol
 from evaluation.protocol_report import protocol_page, protocol_text
 from evaluation.remarks import remarks
 from evaluation.report import report_page
+from mvfer.cli.predict import open_model
+from mvfer.evaluation.results import accuracies, scores_of, table, tables_of
+from mvfer.hub.model_index import update_card
+from mvfer.hub.run_folder import store_calibration
 
 FINETUNE_STEPS = 200
 FACES = ("examples.png", "mistakes.png")  # pictures of people
 
 
-def main(argv: list[str] | None = None, *, fold_tuner: Callable | None = None) -> int:
-    """`mvfer evaluate`: write `results.json`, pictures and the page `index.html`, print a short table.
-
-    Args:
-        fold_tuner: makes what trains in folds, `training.folds.FoldTuner`; without it `--finetune` is refused.
-    """
+def main(argv: list[str] | None = None) -> int:
+    """`mvfer evaluate`: write `results.json`, pictures and the page `index.html`, print a short table."""
     args = parser().parse_args(argv)
     command = "mvfer evaluate " + shlex.join(sys.argv[2:] if argv is None else argv)
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-    check(args, fold_tuner)
-    found = [evaluate_model(folder, args, command, fold_tuner) for folder in args.model]
+    check(args)
+    found = [evaluate_model(folder, args, command) for folder in args.model]
     results = found[0] if len(found) == 1 else found[0] | {"over_runs": over_runs(args.model, found)}
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -91,7 +87,7 @@ def _draw_confusion(results: dict, path: Path) -> bytes:
     return path.read_bytes()
 
 
-def check(args: argparse.Namespace, fold_tuner: Callable | None) -> None:
+def check(args: argparse.Namespace) -> None:
     """Refuse flags that do not go together, before anything is computed."""
     local = [Path(folder).is_dir() for folder in args.model]
     if args.calibrate and (args.protocol or len(args.model) > 1 or not all(local)):
@@ -108,8 +104,6 @@ def check(args: argparse.Namespace, fold_tuner: Callable | None) -> None:
         raise ValueError(
             "--finetune trains in the folds of --protocol; for the data set's own split use train.py --stage finetune"
         )
-    if args.finetune and fold_tuner is None:
-        raise ValueError("--finetune needs what trains; use the command mvfer evaluate")
 
 
 def asked(args: argparse.Namespace, *flags: str) -> str:
@@ -117,11 +111,9 @@ def asked(args: argparse.Namespace, *flags: str) -> str:
     return " ".join(f"--{flag}" for flag in flags if getattr(args, flag) not in (None, False, []))
 
 
-def evaluate_model(folder: str, args: argparse.Namespace, command: str, fold_tuner: Callable | None) -> dict:
+def evaluate_model(folder: str, args: argparse.Namespace, command: str) -> dict:
     """The results of one model; its example pictures are written on the way."""
-    from modeling_mvfer.hub import load_run  # which imports evaluation
-
-    model, processor = load_run(folder)
+    model, processor = open_model(folder)
     shared = {
         "seed": args.seed,
         "seen": load_subjects_seen(folder),
@@ -144,7 +136,7 @@ def evaluate_model(folder: str, args: argparse.Namespace, command: str, fold_tun
             )
         results = evaluate_classifier(model, processor, args.dataset, **tests, **shared)
     elif args.protocol:
-        return _evaluate_folds(folder, model, processor, args, fold_tuner, **prompts, **shared)
+        return _evaluate_folds(folder, model, processor, args, **prompts, **shared)
     else:
         results = evaluate_run(
             model, processor, args.dataset, prompt_audit=args.prompt_audit, **tests, **prompts, **shared
@@ -156,13 +148,15 @@ def evaluate_model(folder: str, args: argparse.Namespace, command: str, fold_tun
     return results
 
 
-def _evaluate_folds(folder: str, model, processor, args: argparse.Namespace, fold_tuner, **options) -> dict:
+def _evaluate_folds(folder: str, model, processor, args: argparse.Namespace, **options) -> dict:
     """The results of one protocol, or of all that test the set."""
     tuner = None
     if args.finetune:
+        from training.folds import FoldTuner  # needs what trains: accelerate, peft
+
         steps = FINETUNE_STEPS if args.steps is None else args.steps
         recipe = {"steps": steps, "learning_rate": args.learning_rate, "seed": args.seed}
-        tuner = fold_tuner(folder, args.dataset, method=args.finetune, batch_size=args.batch_size, **recipe)
+        tuner = FoldTuner(folder, args.dataset, method=args.finetune, batch_size=args.batch_size, **recipe)
     options |= {"repetitions": args.repetitions, "fine_tune": tuner}
     if args.protocol == PAPER:
         results = evaluate_paper(model, processor, args.dataset, **options)
@@ -204,8 +198,6 @@ def _accuracies(results: dict) -> dict:
 
 def _store(args: argparse.Namespace, results: dict) -> None:
     """Keep temperature and threshold in the model folder, if they may be trusted."""
-    from modeling_mvfer.hub import store_calibration
-
     chosen_on = subject_keys(dataset_info(args.dataset), load_splits(args.dataset)["validation"]["subject"])
     store_calibration(args.model[0], results["calibration"], chosen_on=chosen_on)
     print(f"stored temperature and threshold in {Path(args.model[0]) / 'config.json'}")
@@ -213,8 +205,6 @@ def _store(args: argparse.Namespace, results: dict) -> None:
 
 def _update_cards(args: argparse.Namespace, found: list[dict]) -> None:
     """Merge the results into the cards of their models, unless a leak makes them worthless."""
-    from modeling_mvfer.model_index import update_card
-
     for folder, results in zip(args.model, found, strict=True):
         if results["leakage"]["found"]:
             print(f"{folder}: the card stays as it is, as the model has seen what it was tested on")

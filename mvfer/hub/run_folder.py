@@ -17,13 +17,13 @@ from safetensors import SafetensorError
 from transformers.dynamic_module_utils import custom_object_save
 
 from evaluation.leakage import SEEN_FILE, load_subjects_seen
-from modeling_mvfer.card import model_card
 from modeling_mvfer.classification_mvfer import MVFERForFaceClassification
 from modeling_mvfer.classification_pipeline_mvfer import CLASSIFICATION_TASK, MeshClassificationPipeline
 from modeling_mvfer.configuration_mvfer import MVFERConfig
 from modeling_mvfer.modeling_mvfer import MVFERModel
 from modeling_mvfer.pipeline_mvfer import TASK, ZeroShotMeshClassificationPipeline
 from modeling_mvfer.stream_mvfer import MVFERStream
+from mvfer.hub.card import model_card
 from processing.processing_mvfer import MVFERProcessor
 
 PUBLISHED = ["*.py", "*.json", "*.jsonl", "*.txt", "*.safetensors", "*.png", "README.md"]

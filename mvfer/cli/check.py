@@ -1,0 +1,75 @@
+"""The command `mvfer check`, for a scheduler. In: results of a tested model, new data. Out: what moved, and the exit status."""
+
+import argparse
+import json
+from pathlib import Path
+
+from dataset_scripts.schema import load_splits
+from evaluation.classifiers import FineTuned
+from evaluation.drift import FEWEST_SUBJECTS, compare, observe
+from evaluation.features import embed_split
+from evaluation.zero_shot import ZeroShot, class_prompts, embed_classes, logit_scale
+from mvfer.cli.predict import open_model
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`mvfer check`: 0 where nothing moved, 1 where something did."""
+    args = parser().parse_args(argv)
+    try:
+        tested = json.loads(Path(args.baseline).read_text(encoding="utf-8"))
+        baseline, labels = tested["drift_baseline"], tested["confusion_matrix"]["labels"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{args.baseline}: no baseline ({error}); give the results.json of mvfer evaluate") from error
+    if baseline is None:
+        raise ValueError(f"{args.baseline}: it was made from fewer than {FEWEST_SUBJECTS} subjects; evaluate on more")
+    splits = load_splits(args.dataset)
+    chosen = args.split or ("test" if "test" in splits else next(iter(splits)))
+    if chosen not in splits:
+        raise ValueError(f"{args.dataset}: no split {chosen!r}; there are {sorted(splits)}")
+    model, processor = open_model(args.model)
+    if hasattr(model, "head") != ("classification" in tested):
+        raise ValueError(f"{args.baseline}: the test of another model than {args.model}; evaluate this one")
+    if hasattr(model, "head"):
+        classifier = FineTuned.build(model, [splits[chosen]])
+    else:
+        prompts = {"kinds": tested["prompt_kinds"], "language": tested["language"]}
+        classifier = ZeroShot(
+            names=labels,
+            every_name=splits[chosen].features["expression"].names,
+            prompts=class_prompts(model.config, labels, **prompts),
+            embeds=embed_classes(model, processor.tokenizer, labels, **prompts),
+            scale=logit_scale(model),
+        )
+    features = embed_split(model, processor.image_processor, splits[chosen])
+    found = compare(baseline, **observe(features, classifier))
+    if args.json:
+        print(json.dumps(found, indent=2))
+    else:
+        print(f"{'drift' if found['drifted'] else 'no drift'}: {args.dataset} ({chosen}, {found['people']} people)")
+        for name, test in found["tests"].items():
+            print(f"  {name:<17} {_shown(test)}")
+    return 1 if found["drifted"] else 0
+
+
+def _shown(test: dict) -> str:
+    if test["drifted"] is None:
+        return "cannot be told: no labels, or too few people with them"
+    return f"{test['value']:8.3f}  limit {test['limit']:.3f}  {'DRIFTED' if test['drifted'] else 'as before'}"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of `mvfer check`."""
+    flags = argparse.ArgumentParser(
+        prog="mvfer check",
+        description="Have recent data drifted from those on which the model was tested? Exit status 0: no, 1: yes, 2: error.",
+        epilog="example:\n  mvfer check --baseline report/results.json --model runs/first --dataset data/recent",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    flags.add_argument("--baseline", required=True, metavar="JSON", help="results.json of mvfer evaluate")
+    flags.add_argument("--model", required=True, metavar="DIR", help="folder of the same run, or its Hub repository")
+    flags.add_argument(
+        "--dataset", required=True, metavar="DIR", help="recent scans, written by dataset_scripts.build_*"
+    )
+    flags.add_argument("--split", help="rows to look at (default: test, or the first there is)")
+    flags.add_argument("--json", action="store_true", help="for machines")
+    return flags

@@ -1,0 +1,73 @@
+"""The command `mvfer explain`. In: a mesh and a model. Out: the mesh, coloured by what speaks for a label, and a picture."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+import trimesh
+
+from evaluation.explain import attribute_views, colors_of, explanation_picture, heat_of, heat_on_vertices, log_odds
+from evaluation.pictures import displayable
+from evaluation.zero_shot import embed_classes
+from mvfer.cli.predict import UP_AXES, labels_of, open_model
+from processing.cameras_mvfer import view_name
+from processing.channels_mvfer import COLOR_CHANNELS
+from processing.framing_mvfer import frame_face
+from processing.meshes_mvfer import load_mesh
+from processing.rendering_mvfer import render_mesh
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`mvfer explain`: a coloured mesh and a picture of one scan."""
+    args = parser().parse_args(argv)
+    if Path(args.out).suffix.lower() not in (".ply", ".glb"):
+        raise ValueError(f"{args.out}: colours are written as .ply or .glb")
+    model, processor = open_model(args.model, up_axis=args.up_axis, needs_texts=True)
+    labels = labels_of(args.model, args.labels)
+    classes = embed_classes(model, processor.tokenizer, labels)
+    image_processor = processor.image_processor
+    settings = image_processor.render_settings
+    mesh = load_mesh(args.mesh, up_axis=image_processor.up_axis, geometry_only=not _colored(settings))
+    views = render_mesh(mesh, settings)[0]
+    inputs = processor(meshes=[mesh], return_tensors="pt").to(model.device)
+    with torch.no_grad():
+        odds = {label: float(log_odds(model, inputs, classes, label)) for label in labels}
+        weights = model.get_image_features(**inputs).view_weights[0, 0].tolist()
+    label = args.label or max(odds, key=odds.get)
+    heat = heat_of(attribute_views(model, inputs, classes, label))
+    framed = frame_face(mesh.vertices, mesh.faces).apply(mesh.vertices)
+    warmth = heat_on_vertices(heat, framed, mesh.faces, settings.view_angles_deg)
+    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+    colored = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colors_of(warmth), process=False)
+    colored.export(args.out)
+    picture = args.picture or str(Path(args.out).with_suffix(".png"))
+    title = f"{Path(args.mesh).name}: {label} {1 / (1 + np.exp(-odds[label])):.0%}"
+    angles = settings.view_angles_deg
+    names = [f"{view_name(angle)}, weight {weight:.2f}" for angle, weight in zip(angles, weights, strict=True)]
+    explanation_picture(displayable(views, settings.channels), heat, names, title, picture)
+    print(f"{title}\nwrote {args.out} and {picture}: red speaks for {label}, blue against")
+    return 0
+
+
+def _colored(settings) -> bool:
+    return bool(set(settings.channels) & set(COLOR_CHANNELS))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of `mvfer explain`."""
+    flags = argparse.ArgumentParser(
+        prog="mvfer explain",
+        description="Colour a face by what speaks for a label: red for it, blue against. It shows what the model looked at, "
+        "not why a face looks so.",
+        epilog="example:\n  mvfer explain face.obj --model runs/first --out explained.glb",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    flags.add_argument("mesh", help="mesh file")
+    flags.add_argument("--model", required=True, metavar="DIR", help="folder of a run, or a repository on the Hub")
+    flags.add_argument("--label", help="what to explain (default: what the model predicts)")
+    flags.add_argument("--labels", nargs="+", help="what it could have been (default: as in mvfer predict)")
+    flags.add_argument("--up_axis", choices=UP_AXES, help="default: the model's setting")
+    flags.add_argument("--out", default="explained.glb", metavar="MESH", help=".ply or .glb (default: explained.glb)")
+    flags.add_argument("--picture", metavar="PNG", help="default: beside --out")
+    return flags

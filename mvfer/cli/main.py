@@ -1,0 +1,56 @@
+"""The command `mvfer`: finds the command that was asked for and runs it. In: arguments. Out: the exit status.
+
+Bad input is one line on stderr and exit status 2. A command's module is imported when it is asked for, so that `mvfer --help`
+loads none of them.
+"""
+
+import argparse
+import sys
+from importlib import import_module
+
+from mvfer import __version__
+
+COMMANDS = {
+    "predict": "classify scans",
+    "watch": "follow the frames of a sequence",
+    "render": "draw a scan as the model sees it",
+    "explain": "where on the face an answer was read",
+    "evaluate": "test a run on a data set",
+    "study": "further tests: same person, head or photo, fewer views",
+    "poc": "is it worth it: people needed, cost, benefit",
+    "check": "have recent data drifted",
+    "push": "put a run on the Hub",
+}
+EPILOG = """`mvfer COMMAND --help` tells its flags. Examples:
+  mvfer predict face.obj --model runs/first
+  mvfer evaluate --model runs/first --dataset data/anny --out report
+  mvfer push runs/first --repo_id somebody/mvfer-first
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv and argv[0] in COMMANDS:
+        try:
+            return import_module(f"mvfer.cli.{argv[0]}").main(argv[1:])
+        except (ValueError, OSError) as error:
+            print(f"mvfer: {' '.join(str(error).split())}", file=sys.stderr)
+            return 2
+    parser().parse_args(argv)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """`mvfer` alone: its help, its version, or what is wrong with the command."""
+    flags = argparse.ArgumentParser(
+        prog="mvfer",
+        description="Facial expressions from 3D scans, sequences and photos of several cameras.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    flags.add_argument("--version", action="version", version=f"mvfer {__version__}")
+    commands = flags.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, words in COMMANDS.items():
+        commands.add_parser(name, help=words, add_help=False)
+    return flags

@@ -1,0 +1,164 @@
+"""The command `mvfer predict`. In: mesh files and a model. Out: one line per file, in order, with a probability per label.
+
+It goes on after a scan that it cannot read; the exit status is then 1.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+UP_AXES = ("y", "z", "-y", "-z", "x", "-x")
+EPILOG = """examples:
+  mvfer predict face.obj --model runs/first --labels happiness disgust --picture views.png
+  mvfer predict scans/*.obj --model runs/first --json > predictions.jsonl
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`mvfer predict`: a probability per label for every scan."""
+    args = parser().parse_args(argv)
+    import torch
+
+    from evaluation.classifiers import classifier_of
+    from modeling_mvfer.zeroshot_mvfer import why_not_calibrated
+
+    model, processor = open_model(args.model, up_axis=args.up_axis)
+    if hasattr(model, "head") and (args.labels or args.prompts or args.language != "en"):
+        known = ", ".join(model.config.id2label.values())
+        raise ValueError(f"{args.model} was fine-tuned on {known}; leave out --labels, --prompts and --language")
+    labels = labels_of(args.model, args.labels)
+    classifier = classifier_of(model, processor.tokenizer, labels, kinds=args.prompts, language=args.language)
+    if not classifier.calibrated:
+        print(f"mvfer: {why_not_calibrated(model.config)}", file=sys.stderr)
+    drawn, failures = [], 0
+    for mesh in args.meshes:
+        try:
+            with torch.no_grad():
+                row, drawing = _predict_one(mesh, model, processor, classifier, draw=args.picture is not None)
+        except (ValueError, OSError) as error:
+            failures += 1
+            row = failed_row(mesh, error)
+        else:
+            drawn += [drawing] if drawing else []
+        print_row(row, as_json=args.json)
+    if drawn:
+        from evaluation.pictures import predictions_picture
+
+        predictions_picture(drawn, args.picture)
+        print(f"mvfer: wrote {args.picture}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def open_model(folder: str, *, up_axis: str | None = None, **options):
+    """The model and processor of a run's folder or repository; `up_axis`: of the meshes, if not the model's setting."""
+    from transformers.utils.logging import disable_progress_bar
+
+    from mvfer.hub.run_folder import load_run
+
+    disable_progress_bar()
+    model, processor = load_run(folder, **options)
+    if up_axis:
+        processor.image_processor.up_axis = up_axis
+    return model, processor
+
+
+def labels_of(model: str, asked: list[str] | None) -> list[str]:
+    """The labels asked for; else the expressions that the run was tested on, so that it is not asked for ones it never met."""
+    if asked:
+        return list(dict.fromkeys(asked))
+    results = Path(model) / "results.json"
+    if results.is_file():
+        return json.loads(results.read_text(encoding="utf-8"))["confusion_matrix"]["labels"]
+    from processing.prompts_mvfer import EXPRESSIONS
+
+    return list(EXPRESSIONS)
+
+
+def scored_row(name: str, scores: dict[str, float]) -> dict:
+    """What is printed of one input: labels by probability, best first."""
+    ranked = sorted(scores.items(), key=lambda item: -item[1])
+    listed = [{"label": label, "score": score} for label, score in ranked]
+    return {"input": name, "label": ranked[0][0], "score": ranked[0][1], "scores": listed}
+
+
+def failed_row(name: str, error: Exception) -> dict:
+    """What is printed of an input that could not be read; the reason goes to stderr as well."""
+    reason = " ".join(str(error).split())
+    print(f"mvfer: {reason}", file=sys.stderr)
+    return {"input": name, "error": reason}
+
+
+def print_row(row: dict, *, as_json: bool) -> None:
+    """One line on stdout, at once."""
+    if as_json:
+        line = json.dumps(row, ensure_ascii=False)
+    elif "error" in row:
+        line = f"{row['input']}\terror: {row['error']}"
+    else:
+        scores = "  ".join(f"{item['label']} {item['score']:.3f}" for item in row["scores"])
+        line = f"{row['input']}\t{'abstain: ' if row['abstain'] else ''}{scores}"
+    print(line, flush=True)
+
+
+def _predict_one(mesh: str, model, processor, classifier, *, draw: bool):
+    """The row of one scan, and what to draw of it if asked."""
+    import torch
+
+    from modeling_mvfer.zeroshot_mvfer import class_scores
+    from processing.cameras_mvfer import view_name
+
+    inputs = processor(meshes=[mesh], return_tensors="pt").to(model.device)
+    output = model.get_image_features(**inputs)
+    embeds = torch.nn.functional.normalize(output.pooler_output.float(), dim=-1)
+    values, (abstain,) = class_scores(classifier.logits(embeds), model.config, calibrated=classifier.calibrated)
+    scores = dict(zip(classifier.labels, values[0].tolist(), strict=True))
+    names = [view_name(angle) for angle in inputs["view_angles_deg"][0].tolist()]
+    weights = output.view_weights[0, 0].tolist()
+    row = scored_row(mesh, scores) | {"abstain": abstain, "calibrated": classifier.calibrated}
+    row["view_weights"] = dict(zip(names, weights, strict=True))
+    if not draw:
+        return row, None
+
+    from evaluation.pictures import Prediction, displayable
+
+    image_processor = processor.image_processor
+    pixels = inputs["pixel_values"][0].cpu().movedim(1, -1)  # (V, H, W, C)
+    pixels = pixels * torch.tensor(image_processor.image_std) + torch.tensor(image_processor.image_mean)
+    views = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    drawing = Prediction(
+        title=Path(mesh).name,
+        views=displayable(views, image_processor.channels),
+        view_names=names,
+        probabilities=scores,
+        view_weights=weights,
+    )
+    return row, drawing
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of `mvfer predict`."""
+    flags = argparse.ArgumentParser(
+        prog="mvfer predict",
+        description="A probability per label for every scan.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    flags.add_argument("meshes", nargs="+", metavar="mesh", help="mesh files; one row of output each, in order")
+    add_model_flags(flags)
+    flags.add_argument("--picture", metavar="PNG", help="also draw the views beside the probabilities")
+    return flags
+
+
+def add_model_flags(flags: argparse.ArgumentParser) -> None:
+    """The flags of whatever asks a model."""
+    flags.add_argument("--model", required=True, metavar="DIR", help="folder of a run, or a repository on the Hub")
+    flags.add_argument(
+        "--labels", nargs="+", metavar="LABEL", help="any texts (default: the expressions that the model was tested on)"
+    )
+    flags.add_argument("--prompts", nargs="+", choices=["actions", "names"], help="default: the model's own")
+    flags.add_argument(
+        "--language", default="en", choices=["en", "ja"], help="of the prompts: English or Japanese (default: en)"
+    )
+    flags.add_argument("--up_axis", choices=UP_AXES, help="the files' upward axis (default: the model's setting)")
+    flags.add_argument("--json", action="store_true", help="one JSON object per line, for machines")

@@ -1,0 +1,43 @@
+"""The command `mvfer render`. In: a mesh file. Out: one picture with all its views, as the model sees them."""
+
+import argparse
+from pathlib import Path
+
+from mvfer.cli.predict import UP_AXES
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`mvfer render`: one picture with all views of a scan."""
+    args = parser().parse_args(argv)
+    from evaluation.pictures import views_picture
+    from processing.cameras_mvfer import view_name
+    from processing.channels_mvfer import COLOR_CHANNELS
+    from processing.meshes_mvfer import load_mesh
+    from processing.rendering_mvfer import RenderSettings, render_mesh
+
+    angles = [(yaw_deg, args.pitch_deg) for yaw_deg in args.views]
+    channels = args.channels * 3 if len(args.channels) == 1 else args.channels
+    settings = RenderSettings(view_angles_deg=angles, size_px=args.size_px, channels=channels, supersampling=2)
+    needs_color = bool(set(settings.channels) & set(COLOR_CHANNELS))
+    mesh = load_mesh(args.mesh, up_axis=args.up_axis, geometry_only=not needs_color)
+    views = render_mesh(mesh, settings)[0]
+    names = [view_name(angle) for angle in settings.view_angles_deg]
+    views_picture(views, names, args.out, title=Path(args.mesh).name)
+    print(f"{args.out}: {', '.join(names)}; {len(mesh.vertices)} vertices, {len(mesh.faces)} faces")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of `mvfer render`."""
+    flags = argparse.ArgumentParser(prog="mvfer render", description="Draw all views of a scan as the model sees it.")
+    add = flags.add_argument
+    add("mesh", help="mesh file: .obj, .ply, .off, .stl, .glb, .wrl, .bnt")
+    add("--out", default="views.png", metavar="PNG", help="picture to write (default: views.png)")
+    add("--views", nargs="+", type=float, default=[-30.0, 0.0, 30.0], metavar="YAW", help="one view per yaw angle in degrees; "
+        "positive sees the subject's left side (default: -30 0 30)")  # fmt: skip
+    add("--pitch_deg", type=float, default=0.0, help="of all views; positive looks from above (default: 0)")
+    add("--size_px", type=int, default=224, help="size of a view (default: 224)")
+    add("--channels", nargs="+", default=["clay"], metavar="NAME", help="one or three of clay, curvature, clay_curvature, depth, "
+        "normal_x, ..., red, green, blue (default: clay)")  # fmt: skip
+    add("--up_axis", default="y", choices=UP_AXES, help="the file's upward axis (default: y)")
+    return flags
