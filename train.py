@@ -17,8 +17,8 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from safetensors.torch import load_file
 
-from dataset_scripts.schema import dataset_info, load_splits
-from processing.batching import ViewDataset
+from mvfer.data.batching import ViewDataset
+from mvfer.data.schema import dataset_info, load_splits
 from training.checkpoints import TrainState, find_checkpoint, save_checkpoint, save_weights
 from training.checks import check_data, check_start, check_transfer
 from training.config import parse_config

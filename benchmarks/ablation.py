@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.arms import parser, run_arms, write_table
 from benchmarks.rewritten_sets import rewrite_set
-from dataset_scripts.schema import load_splits
+from mvfer.data.schema import load_splits
 
 ARMS = {  # name: flags on top of vision-language contrast alone
     "vision-language": ["--cross_view_weight", "0", "--cross_modal_weight", "0"],

@@ -16,9 +16,9 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.arms import write_report
-from dataset_scripts.schema import load_splits
 from evaluation.features import embed_split
 from evaluation.learning_curve import foretell, measure_learning_curve
+from mvfer.data.schema import load_splits
 from mvfer.hub.run_folder import load_run
 
 SPLITS = ("train", "validation", "test")

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from dataset_scripts.building import Shard
-from dataset_scripts.schema import (
+from dataset_scripts.synthesis import BuildSettings, HeadModel, Source, Synthesizer
+from mvfer.data.schema import (
     INFO_FILE,
     dataset_info,
     find_shards,
@@ -22,7 +23,6 @@ from dataset_scripts.schema import (
     write_json,
     write_shard,
 )
-from dataset_scripts.synthesis import BuildSettings, HeadModel, Source, Synthesizer
 from processing.rendering_mvfer import RenderSettings
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.arms import parser, run_arms, write_table
-from dataset_scripts.schema import load_splits
 from evaluation.features import embed_split
 from evaluation.zero_shot import embed_classes, logit_scale, predict, present_classes
+from mvfer.data.schema import load_splits
 from mvfer.hub.run_folder import load_run
 from training.presets import PRESETS
 

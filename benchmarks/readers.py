@@ -17,9 +17,8 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
+from benchmarks.render import interleaved, synthetic_head
 from processing.meshes_mvfer import load_mesh
-
-from .render import interleaved, synthetic_head
 
 
 def head_with_uvs(triangles: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

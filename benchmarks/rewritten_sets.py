@@ -5,7 +5,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from dataset_scripts.schema import INFO_FILE, dataset_info, load_splits, shard_path, write_json, write_shard
+from mvfer.data.schema import INFO_FILE, dataset_info, load_splits, shard_path, write_json, write_shard
 
 
 def rewrite_set(source: Path, folder: Path, change: Callable[[Dataset], Iterable[Mapping]], **info) -> Path:

@@ -22,8 +22,8 @@ import numpy as np
 
 from benchmarks.arms import markdown, parser, run_arms, summarise, write_report
 from benchmarks.rewritten_sets import rewrite_set
-from dataset_scripts.schema import load_splits
 from evaluation.apex import apex_errors
+from mvfer.data.schema import load_splits
 from mvfer.hub.run_folder import load_run
 
 ARMS = {  # name: flags

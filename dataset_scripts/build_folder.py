@@ -18,14 +18,13 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from dataset_scripts.facs import parse_units
+from dataset_scripts.scan_sets import Found, ScanSet, main
+from dataset_scripts.scans import PHOTO_SUFFIXES, Scan
+from dataset_scripts.tables import need_columns, read_table
+from mvfer.data.schema import SPLITS
 from processing.meshes_mvfer import MESH_SUFFIXES
 from processing.prompts_mvfer import find_expression
-
-from .facs import parse_units
-from .scan_sets import Found, ScanSet, main
-from .scans import PHOTO_SUFFIXES, Scan
-from .schema import SPLITS
-from .tables import need_columns, read_table
 
 TABLES = ("metadata.csv", "metadata.jsonl")
 COLUMNS = ("subject", "label", "caption", "action_units", "split", "moment", "camera", "frame", "time_s", "yaw_deg")

@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 import torch
 from tqdm import tqdm
 
-from . import card, schema
+from dataset_scripts import card
+from mvfer.data import schema
 
 SAME_BUILD = ("name", "version", "source_version", "renderer", "build", "shards")  # of `dataset_info`, decide the bytes
 

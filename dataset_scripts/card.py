@@ -1,8 +1,7 @@
 """The description of a built data set: `dataset_info.json` as a dict, and the data set card for the Hub."""
 
+from mvfer.data.schema import SPLITS
 from processing.prompts_mvfer import EXPRESSIONS
-
-from .schema import SPLITS
 
 FORMAT_VERSION = "1.1.0"
 RENDERER = "mvfer z-buffer 1"
@@ -122,7 +121,7 @@ def _geometry(info: dict) -> str:
     return f"""
 
 **Geometry is inside.** Beside the views, every row holds the scan's framed mesh (`geometry`, unpacked by
-`processing.packed_geometry.unpack_mesh`; no colours), so that the face can be rendered from any angle. {whose}"""
+`mvfer.data.packed_geometry.unpack_mesh`; no colours), so that the face can be rendered from any angle. {whose}"""
 
 
 def _synthetic(info: dict) -> tuple[str, str]:

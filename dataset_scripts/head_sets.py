@@ -3,10 +3,9 @@
 import argparse
 from collections.abc import Callable, Sequence
 
+from dataset_scripts.flags import HelpFormatter, add_build_flags, parallel_options, render_settings, settings_of
+from dataset_scripts.synthesis import KINDS, BuildSettings, HeadModel, Source, build_heads
 from processing.prompts_mvfer import EXPRESSIONS
-
-from .flags import HelpFormatter, add_build_flags, parallel_options, render_settings, settings_of
-from .synthesis import KINDS, BuildSettings, HeadModel, Source, build_heads
 
 FRAMES_AND_FPS = {"micro": (32, 60.0)}  # other kinds: those of `BuildSettings`
 

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import schema
-from .building import SAME_BUILD, finish, is_empty_split
+from dataset_scripts.building import SAME_BUILD, finish, is_empty_split
+from mvfer.data import schema
 
 
 def merge(parts: Sequence[str | Path], out: str | Path) -> dict:

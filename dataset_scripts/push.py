@@ -12,7 +12,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HTTPError
 
-from .schema import INFO_FILE, REJECTED_FILE, dataset_info, find_shards
+from mvfer.data.schema import INFO_FILE, REJECTED_FILE, dataset_info, find_shards
 
 
 def push(folder: str | Path, repo_id: str, *, private: bool = False, licence_allows: bool = False, api=None) -> str:

@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dataset_scripts import card
+from dataset_scripts.building import Shard, build, cut
+from dataset_scripts.flags import HelpFormatter, add_build_flags, parallel_options, render_settings, settings_of
+from dataset_scripts.pseudonyms import DEFAULT_KEY_FILE, Pseudonyms, write_mapping
+from dataset_scripts.scans import RGB, PseudonymousScan, Scan, ScanRenderer, ScanSettings, without_paths
+from mvfer.data import schema
+from mvfer.data.splits import check_disjoint, split_subjects
 from processing.channels_mvfer import COLOR_CHANNELS
 from processing.meshes_mvfer import UP_AXES, load_mesh
-
-from . import card, schema
-from .building import Shard, build, cut
-from .flags import HelpFormatter, add_build_flags, parallel_options, render_settings, settings_of
-from .pseudonyms import DEFAULT_KEY_FILE, Pseudonyms, write_mapping
-from .scans import RGB, PseudonymousScan, Scan, ScanRenderer, ScanSettings, without_paths
-from .splits import check_disjoint, split_subjects
 
 FRAMES_PER_SHARD = 2000
 REJECTIONS_SHOWN = 10

@@ -15,15 +15,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from dataset_scripts.captions import captions_for
+from dataset_scripts.facs import describable
+from mvfer.data import schema
+from mvfer.data.packed_geometry import pack_mesh
 from processing.framing_mvfer import frame_face
 from processing.meshes_mvfer import load_mesh
-from processing.packed_geometry import pack_mesh
 from processing.prompts_mvfer import EXPRESSIONS, prompts_for
 from processing.rendering_mvfer import RenderSettings, render_scan
-
-from . import schema
-from .captions import captions_for
-from .facs import describable
 
 RGB = ("red", "green", "blue")
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")

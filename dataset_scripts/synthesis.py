@@ -15,17 +15,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dataset_scripts import card
+from dataset_scripts.building import build, cut
+from dataset_scripts.captions import ACTIVE, captions_for
+from dataset_scripts.recipes import (
+    MICRO,
+    micro_curve,
+    sample_combination,
+    sample_expression,
+    sample_micro,
+    shape_weights,
+)
+from dataset_scripts.variation import GeometryVariation, reframe
+from mvfer.data import schema
+from mvfer.data.geometry import rotation
+from mvfer.data.packed_geometry import pack_mesh
 from processing.framing_mvfer import FRAMED, FaceFrame, frame_face
 from processing.magnification_mvfer import check_magnification, magnify
-from processing.packed_geometry import pack_mesh
 from processing.prompts_mvfer import BASIC_EXPRESSIONS, EXPRESSIONS
 from processing.rendering_mvfer import RenderSettings, render_scan
-
-from . import card, schema
-from .building import build, cut
-from .captions import ACTIVE, captions_for
-from .recipes import MICRO, micro_curve, sample_combination, sample_expression, sample_micro, shape_weights
-from .variation import GeometryVariation, reframe, rotation
 
 KINDS = ("3d", "4d", "micro")
 MICRO_ACTIVE = 0.05  # a micro-expression is a trace of an expression, and is told all the same

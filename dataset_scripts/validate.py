@@ -17,11 +17,10 @@ from datasets import Dataset
 from PIL import Image
 from tqdm.auto import tqdm
 
-from processing.packed_geometry import unpack_mesh
+from mvfer.data.duplicates import same_scans, thumbnail
+from mvfer.data.packed_geometry import unpack_mesh
+from mvfer.data.schema import CAPTION_SOURCES, REJECTED_FILE, dataset_info, load_splits, view_arrays
 from processing.prompts_mvfer import EXPRESSIONS, named_emotion
-
-from .duplicates import same_scans, thumbnail
-from .schema import CAPTION_SOURCES, REJECTED_FILE, dataset_info, load_splits, view_arrays
 
 SHEET_FILE = "contact_sheet.png"
 LARGEST_IMBALANCE = 10.0  # most over least frequent class of a split, above which a warning is given

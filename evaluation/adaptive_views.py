@@ -21,7 +21,7 @@ from evaluation.metrics import score
 from evaluation.pictures import curve_picture
 from evaluation.zero_shot import present_classes
 from modeling_mvfer.adaptive_views_mvfer import ViewStages, share_of_entropy
-from processing.batching import Collator, ViewDataset
+from mvfer.data.batching import Collator, ViewDataset
 
 THRESHOLDS = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 80)])
 TOLERANCE = 0.005  # share of the validation scans that fewer views may spoil

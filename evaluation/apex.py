@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from evaluation.metrics import bootstrap_mean
-from processing.batching import Collator, ViewDataset
+from mvfer.data.batching import Collator, ViewDataset
 
 
 def apex_of_weights(frame_weights: np.ndarray, frame_mask: np.ndarray) -> np.ndarray:
@@ -41,7 +41,7 @@ def apex_errors(model, image_processor, split, *, seed: int, num_frames: int = 3
 
     Args:
         model (`MVFERModel`), image_processor (`MVFERImageProcessor`).
-        split (`datasets.Dataset`): rows of `dataset_scripts.schema`; those without `apex_time_s` are left out.
+        split (`datasets.Dataset`): rows of `mvfer.data.schema`; those without `apex_time_s` are left out.
         seed (`int`): of the bootstrap over subjects.
         num_frames (`int`, defaults to 300): longer sequences are sampled to this many frames, which are what is counted.
     Returns:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset_scripts.schema import dataset_info
 from evaluation.classifiers import FineTuned, check_single_label, labels_of_head
 from evaluation.decisions import calibrate
 from evaluation.evaluate import (
@@ -26,6 +25,7 @@ from evaluation.evaluate import (
 )
 from evaluation.features import embed_split
 from evaluation.leakage import find_leaks
+from mvfer.data.schema import dataset_info
 
 
 def evaluate_classifier(

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset_scripts.schema import dataset_info, load_splits
 from evaluation.decisions import calibrate
 from evaluation.drift import describe, observe
 from evaluation.examples import worst_mistakes
@@ -24,6 +23,7 @@ from evaluation.robustness import choose_rows, find_meshes, mesh_robustness, vie
 from evaluation.weights import mean_weights
 from evaluation.zero_shot import Answers, SplitClassifier, ZeroShot, match_statistics
 from modeling_mvfer.zeroshot_mvfer import prompts_key
+from mvfer.data.schema import dataset_info, load_splits
 from mvfer.evaluation.results import SCHEMA_VERSION, brief, environment
 
 TARGET_ACCURACY = 0.95  # of the answers, when the model may abstain

@@ -8,7 +8,7 @@ from evaluation.classifiers import Classifier
 from evaluation.pictures import Prediction, displayable
 from evaluation.zero_shot import Answers, present_classes
 from modeling_mvfer.zeroshot_mvfer import class_scores
-from processing.batching import Collator, ViewDataset
+from mvfer.data.batching import Collator, ViewDataset
 from processing.cameras_mvfer import view_name
 
 MISTAKES = 6

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from dataset_scripts.duplicates import thumbnail
-from processing.augmentation import halves
-from processing.batching import Collator, ViewDataset
+from mvfer.data.augmentation import halves
+from mvfer.data.batching import Collator, ViewDataset
+from mvfer.data.duplicates import thumbnail
 from processing.cameras_mvfer import view_name
 
 SIDES = ("left", "right", "top", "bottom")
@@ -86,7 +86,7 @@ def embed_split(
     Args:
         model (`MVFERModel`): used in evaluation mode without gradients; its mode is restored.
         image_processor (`MVFERImageProcessor`): its normalisation and size are the model's.
-        split (`datasets.Dataset`): rows of `dataset_scripts.schema`.
+        split (`datasets.Dataset`): rows of `mvfer.data.schema`.
         each_view (`bool`): also embed every view alone (costs about as much again).
         occlusion_seed (`int`, *optional*): also embed with half of every view covered, sides drawn from this seed.
         thumbnails (`bool`): also keep a thumbnail of every scan (3 kB per view).

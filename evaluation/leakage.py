@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from transformers.utils import cached_file
 
-from dataset_scripts.duplicates import SAME_BELOW, THUMBNAIL_PX, same_scans
 from evaluation.features import SplitFeatures
+from mvfer.data.duplicates import SAME_BELOW, THUMBNAIL_PX, same_scans
 
 SEEN_FILE = "subjects_seen.json"
 COARSE_PX = 8

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dataset_scripts.protocols import Protocol, folds
 from evaluation.linear_probe import fit_linear_probe
+from mvfer.data.protocols import Protocol, folds
 
 EVERYBODY = Protocol("", 0, source="", reading="one subject left out at a time")
 

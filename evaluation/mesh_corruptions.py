@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from dataset_scripts.variation import merge_neighbors, rotation
 from evaluation import objects
 from evaluation.view_corruptions import NEEDS_COLOR, Needs
+from mvfer.data.geometry import merge_neighbors, rotation
 from processing.channels_mvfer import DEFAULT_LIGHT_DEG
 from processing.framing_mvfer import FRAMED, frame_face
 from processing.meshes_mvfer import Mesh

@@ -6,9 +6,9 @@ In go a model and a built data set; out comes one dict for `results.json`, whose
 from collections.abc import Callable
 from pathlib import Path
 
-from dataset_scripts.protocols import protocols_of
-from dataset_scripts.schema import dataset_info
 from evaluation.protocol import evaluate_protocol
+from mvfer.data.protocols import protocols_of
+from mvfer.data.schema import dataset_info
 from mvfer.evaluation.results import SCHEMA_VERSION, environment
 
 PAPER = "paper"  # the name that stands for all protocols of the given set

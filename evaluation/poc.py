@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from dataset_scripts.schema import load_splits
 from evaluation.benefit import Prices, choose_threshold, cost_of_policies, recommend
 from evaluation.costs import Cost, measure
 from evaluation.features import SplitFeatures, embed_split
 from evaluation.learning_curve import LearningCurve, foretell, measure_learning_curve, subjects_needed
 from evaluation.linear_probe import fit_linear_probe
 from evaluation.pages import LEGAL
+from mvfer.data.schema import load_splits
 from mvfer.evaluation.results import environment
 
 

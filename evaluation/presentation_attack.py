@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dataset_scripts.schema import view_arrays
 from evaluation.attacks import KINDS, photo_mesh
 from evaluation.detection import area_and_equal_error, resampled
 from evaluation.evaluate import open_splits
 from evaluation.features import embed_split
 from evaluation.linear_probe import fit_linear_probe
 from evaluation.pictures import displayable
+from mvfer.data.schema import view_arrays
 from processing.rendering_mvfer import RenderSettings, render_mesh
 
 MOST_SUBJECTS = 100  # per split, of each one scan and its photos

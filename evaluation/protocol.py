@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset, concatenate_datasets
 
-from dataset_scripts.protocols import PROTOCOLS, Protocol, folds, keeps
-from dataset_scripts.schema import dataset_info, load_splits
 from evaluation.calibration import calibration_scores, fit_temperature
 from evaluation.evaluate import check_channels, fit_classifiers
 from evaluation.features import SplitFeatures, embed_split
@@ -22,6 +20,8 @@ from evaluation.metrics import METRICS, mean_over_runs, score
 from evaluation.multilabel_folds import score_labels_in_folds
 from evaluation.published import published_for
 from evaluation.zero_shot import ZeroShot
+from mvfer.data.protocols import PROTOCOLS, Protocol, folds, keeps
+from mvfer.data.schema import dataset_info, load_splits
 from mvfer.evaluation.results import SCHEMA_VERSION, TESTS, environment
 
 

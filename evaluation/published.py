@@ -6,7 +6,7 @@ said in `differs`. A figure that no abstract states is left out. None of them is
 
 from dataclasses import dataclass
 
-from dataset_scripts.protocols import PROTOCOLS
+from mvfer.data.protocols import PROTOCOLS
 
 
 @dataclass(frozen=True)

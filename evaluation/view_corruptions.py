@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from processing.augmentation import BRIGHTNESS_CHANNELS
+from mvfer.data.augmentation import BRIGHTNESS_CHANNELS
 from processing.channels_mvfer import COLOR_CHANNELS
 
 SEVERITIES = (1, 2, 3, 4, 5)

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dataset_scripts import schema
+from mvfer.data import schema
 
 from .damage import SEEDS, Files, damage, mutated, pick
 from .fuzz import RSS_UNIT

@@ -18,7 +18,7 @@ MAY_IMPORT = {  # of ours; a shipped file may import only its own room
     "processing": {"processing"},
     "modeling_mvfer": {"modeling_mvfer"},
     "mvfer": OURS - {"train", "app", "tests"},
-    "dataset_scripts": {"processing", "dataset_scripts"},
+    "dataset_scripts": {"processing", "dataset_scripts", "mvfer"},
     "evaluation": {"processing", "modeling_mvfer", "dataset_scripts", "evaluation", "mvfer"},
     "training": OURS - {"train", "app", "tests"},
     "benchmarks": OURS - {"train", "app", "tests"},

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from modeling_mvfer import MVFERConfig, MVFERModel
+from mvfer.data.tokenizer import build_tokenizer
 from mvfer.hub.run_folder import save_run
 from processing import MVFERImageProcessor, MVFERProcessor, prompts_for
-from processing.tokenizer import build_tokenizer
 
 
 def bumpy_face(size: int = 25) -> tuple[np.ndarray, np.ndarray]:

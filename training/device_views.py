@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch.utils.data import Dataset
 
-from processing.batching import ViewDataset
+from mvfer.data.batching import ViewDataset
 
 
 class Drafts(Dataset):

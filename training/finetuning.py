@@ -13,8 +13,8 @@ from evaluation.classification import classifier_score, evaluate_classifier, tes
 from evaluation.zero_shot import embed_classes
 from modeling_mvfer import MVFERForFaceClassification, MVFERModel
 from modeling_mvfer.normalization_mvfer import GlobalBatchNorm
+from mvfer.data.batching import Collator, ViewDataset
 from processing import MVFERProcessor
-from processing.batching import Collator, ViewDataset
 from training.checkpoints import TrainState
 from training.config import TrainConfig
 from training.labels import LabelledViews, balanced_weights, labelled_rows

@@ -13,10 +13,10 @@ from accelerate.utils import set_seed
 from datasets import DatasetDict
 from tqdm.auto import tqdm
 
-from dataset_scripts.schema import dataset_info
-from dataset_scripts.splits import check_disjoint
 from evaluation.classifiers import FineTuned
 from evaluation.features import embed_split
+from mvfer.data.schema import dataset_info
+from mvfer.data.splits import check_disjoint
 from processing import MVFERProcessor
 from training.checkpoints import TrainState
 from training.config import TrainConfig

@@ -13,8 +13,8 @@ from accelerate.utils import parse_flag_from_env
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from processing.batching import Augmentation, ViewDataset
-from processing.free_views import FreeViews
+from mvfer.data.batching import Augmentation, ViewDataset
+from mvfer.data.free_views import FreeViews
 from processing.rendering_mvfer import RenderSettings
 from training.batches import batches_of
 from training.config import TrainConfig

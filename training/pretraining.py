@@ -12,10 +12,10 @@ from transformers import AutoTokenizer
 from evaluation.evaluate import evaluate_run
 from evaluation.zero_shot import zero_shot_score
 from modeling_mvfer import MVFERConfig, MVFERModel
+from mvfer.data.batching import Collator
+from mvfer.data.tokenizer import build_tokenizer
 from processing import MVFERImageProcessor, MVFERProcessor
-from processing.batching import Collator
 from processing.prompts_mvfer import EXPRESSIONS, LANGUAGES, prompts_for
-from processing.tokenizer import build_tokenizer
 from training.checkpoints import TrainState
 from training.config import TrainConfig
 from training.task import Task

@@ -16,10 +16,10 @@ from torch.utils.data import Dataset
 from evaluation.leakage import load_subjects_seen, subjects_seen
 from evaluation.remarks import remarks
 from modeling_mvfer import MVFERModel
+from mvfer.data.batching import ViewDataset
 from mvfer.evaluation.results import table
 from mvfer.hub.run_folder import save_run, set_calibration
 from processing import MVFERProcessor
-from processing.batching import ViewDataset
 from training.checkpoints import TrainState
 from training.config import TrainConfig
 

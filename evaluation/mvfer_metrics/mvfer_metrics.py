@@ -10,7 +10,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from .scores import METRICS, auroc, top_k_hits
+from evaluation.mvfer_metrics.scores import METRICS, auroc, top_k_hits
 
 DESCRIPTION = (
     "Accuracy, balanced accuracy (UAR), macro F1; with scores also top-2 accuracy and AUROC (one against the rest)."

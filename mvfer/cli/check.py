@@ -4,12 +4,12 @@ import argparse
 import json
 from pathlib import Path
 
-from dataset_scripts.schema import load_splits
 from evaluation.classifiers import FineTuned
 from evaluation.drift import FEWEST_SUBJECTS, compare, observe
 from evaluation.features import embed_split
 from evaluation.zero_shot import ZeroShot, class_prompts, embed_classes, logit_scale
 from mvfer.cli.predict import open_model
+from mvfer.data.schema import load_splits
 
 
 def main(argv: list[str] | None = None) -> int:

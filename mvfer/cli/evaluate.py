@@ -11,8 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset_scripts.protocols import PROTOCOLS
-from dataset_scripts.schema import dataset_info, load_splits
 from evaluation.classification import evaluate_classifier
 from evaluation.classifiers import classifier_of
 from evaluation.evaluate import TARGET_ACCURACY, evaluate_run
@@ -26,6 +24,8 @@ from evaluation.protocol_report import protocol_page, protocol_text
 from evaluation.remarks import remarks
 from evaluation.report import report_page
 from mvfer.cli.predict import open_model
+from mvfer.data.protocols import PROTOCOLS
+from mvfer.data.schema import dataset_info, load_splits
 from mvfer.evaluation.results import accuracies, scores_of, table, tables_of
 from mvfer.hub.model_index import update_card
 from mvfer.hub.run_folder import store_calibration

@@ -1,5 +1,5 @@
 from benchmarks.ablation import write_silent_set
-from dataset_scripts.schema import load_splits
+from mvfer.data.schema import load_splits
 from tests.train.toy import write_toy_data
 
 

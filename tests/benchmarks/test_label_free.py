@@ -1,5 +1,5 @@
 from benchmarks.label_free import write_label_set
-from dataset_scripts.schema import load_splits
+from mvfer.data.schema import load_splits
 from processing.prompts_mvfer import prompts_for
 from tests.train.toy import write_toy_data
 

@@ -12,8 +12,8 @@ import pytest
 from benchmarks import planted
 from benchmarks.planted_sets import Studio
 from dataset_scripts import build_ict_facekit
-from dataset_scripts.schema import dataset_info, load_splits, view_arrays
 from dataset_scripts.synthesis import BuildSettings, build_heads
+from mvfer.data.schema import dataset_info, load_splits, view_arrays
 from processing.rendering_mvfer import RenderSettings
 from tests.data.conftest import face_folder  # noqa: F401
 from tests.tiny import small_model, small_processor, small_run  # noqa: F401

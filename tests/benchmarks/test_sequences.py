@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from benchmarks.sequences import write_apex_set
-from dataset_scripts.schema import dataset_info, load_splits, view_arrays
+from mvfer.data.schema import dataset_info, load_splits, view_arrays
 from tests.train.toy import write_toy_data
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dataset_scripts import schema
+from mvfer.data import schema
 
 from .conftest import half_egg
 

@@ -5,11 +5,11 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
 
-from dataset_scripts import schema
 from dataset_scripts.push import push
 from dataset_scripts.validate import validate
-from processing.free_views import FreeViews
-from processing.packed_geometry import unpack_mesh
+from mvfer.data import schema
+from mvfer.data.free_views import FreeViews
+from mvfer.data.packed_geometry import unpack_mesh
 from processing.rendering_mvfer import RenderSettings
 
 from .layouts import bu3dfe, rows_of, write_picture, write_wrl

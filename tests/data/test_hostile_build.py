@@ -8,7 +8,8 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from dataset_scripts import building, scan_sets, scans, schema
+from dataset_scripts import building, scan_sets, scans
+from mvfer.data import schema
 from tests.fuzz_build import RUNS, accounts, write_tree
 
 from .layouts import bu3dfe, rows_of, write_picture, write_plain_obj, write_textured_obj, write_wrl

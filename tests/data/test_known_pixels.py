@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset_scripts import schema
+from mvfer.data import schema
 from processing.cameras_mvfer import CAMERA_DISTANCE, FOCAL_LENGTH
 from processing.framing_mvfer import frame_face
 

@@ -7,8 +7,9 @@ import pytest
 from datasets import load_dataset
 from datasets.distributed import split_dataset_by_node
 
-from dataset_scripts import scan_sets, schema, synthesis
+from dataset_scripts import scan_sets, synthesis
 from dataset_scripts.validate import validate
+from mvfer.data import schema
 
 from .layouts import bu3dfe, rows_of
 

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from dataset_scripts import schema
 from dataset_scripts.push import push
+from mvfer.data import schema
 
 from ..modeling.loopback_hub import LoopbackHub
 

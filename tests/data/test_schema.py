@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from datasets import load_dataset
 
-from dataset_scripts import schema
-from dataset_scripts.splits import check_disjoint, split_subjects
+from mvfer.data import schema
+from mvfer.data.splits import check_disjoint, split_subjects
 
 
 def make_row(name="a", subject="s0", split="train", **columns):

@@ -4,8 +4,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from dataset_scripts import schema
 from dataset_scripts.validate import main, validate
+from mvfer.data import schema
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import pytest
 import torch
 from PIL import Image
 
-from dataset_scripts.schema import load_splits
 from evaluation.adaptive_views import (
     StagedLogits,
     choose_threshold,
@@ -18,7 +17,8 @@ from evaluation.adaptive_views import (
 from evaluation.classifiers import classifier_of
 from modeling_mvfer.adaptive_views_mvfer import adaptive_logits
 from mvfer.cli.main import main
-from processing.batching import Collator, ViewDataset
+from mvfer.data.batching import Collator, ViewDataset
+from mvfer.data.schema import load_splits
 from tests.train.toy import write_toy_data
 
 LABELS = ["happiness", "sadness", "surprise"]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dataset_scripts import schema
 from evaluation.apex import apex_errors, apex_of_distances, apex_of_weights, nearest_frames
+from mvfer.data import schema
 from tests.train.toy import ANGLES
 
 

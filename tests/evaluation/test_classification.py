@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from dataset_scripts.schema import dataset_info, load_splits
 from evaluation.classification import classifier_score, evaluate_classifier
 from evaluation.classifiers import classifier_of
 from evaluation.leakage import subject_keys
@@ -13,6 +12,7 @@ from evaluation.zero_shot import embed_classes, zero_shot_score
 from modeling_mvfer import MVFERForFaceClassification
 from mvfer.cli import main as cli
 from mvfer.cli.evaluate import main
+from mvfer.data.schema import dataset_info, load_splits
 from mvfer.evaluation.results import accuracies, table
 from mvfer.hub.run_folder import load_run, save_run
 from tests.train.toy import write_toy_data

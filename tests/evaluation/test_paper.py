@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from dataset_scripts.protocols import PROTOCOLS, Protocol, folds
-from dataset_scripts.schema import load_splits
 from evaluation.features import SplitFeatures
 from evaluation.multilabel import multilabel_score
 from evaluation.multilabel_folds import score_labels_in_folds
 from evaluation.paper import evaluate_paper
 from evaluation.published import PUBLISHED, Published, published_for
 from mvfer.cli import main as cli
+from mvfer.data.protocols import PROTOCOLS, Protocol, folds
+from mvfer.data.schema import load_splits
 from tests.train.toy import ACTIONS, write_toy_data
 
 from .test_evaluate import rewrite

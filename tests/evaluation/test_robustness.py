@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import trimesh
 
-from dataset_scripts.schema import load_splits
 from evaluation.features import embed_split
 from evaluation.mesh_corruptions import MESH_CORRUPTIONS
 from evaluation.robustness import choose_rows, find_meshes, mesh_robustness, summarise, view_robustness
 from evaluation.view_corruptions import VIEW_CORRUPTIONS
 from evaluation.zero_shot import ZeroShot
 from mvfer.cli.evaluate import main
+from mvfer.data.schema import load_splits
 from processing import MVFERImageProcessor, MVFERProcessor
 from tests.tiny import bumpy_face, write_obj
 from tests.train.toy import write_toy_data

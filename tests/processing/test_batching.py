@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from mvfer.data.augmentation import Augmentation, drop_phrases, mirror_views, split_phrases
+from mvfer.data.batching import Collator, ViewDataset
+from mvfer.data.tokenizer import build_tokenizer
 from processing import MVFERImageProcessor
-from processing.augmentation import Augmentation, drop_phrases, mirror_views, split_phrases
-from processing.batching import Collator, ViewDataset
-from processing.tokenizer import build_tokenizer
 
 ANGLES = [[-30.0, 0.0], [0.0, 0.0], [30.0, 0.0]]
 CAPTIONS = [
@@ -210,7 +210,7 @@ def test_gain_changes_shading_and_leaves_geometry_and_background(split):
 
 
 def test_noise_has_the_stated_size_and_spares_the_background():
-    from processing.augmentation import augment_views
+    from mvfer.data.augmentation import augment_views
 
     views = np.full((1, 2, 64, 64, 3), 128, dtype=np.uint8)
     views[:, 1] = 0
@@ -348,7 +348,7 @@ def test_rows_that_make_no_sense_are_refused(split):
 
 
 def test_paraphrases_of_one_meaning_are_positives_of_one_another():
-    from processing.batching import meaning
+    from mvfer.data.batching import meaning
 
     assert meaning("cheeks raised, lip corners pulled up") == meaning("smiling mouth, cheeks pushed up")
     assert meaning("口角が上がっている") == meaning("corners of the mouth lifted")

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from mvfer.data.augmentation import Augmentation
+from mvfer.data.batching import Collator, ViewDataset
+from mvfer.data.free_views import FreeViews
+from mvfer.data.packed_geometry import pack_mesh, unpack_mesh
 from processing import MVFERImageProcessor
-from processing.augmentation import Augmentation
-from processing.batching import Collator, ViewDataset
 from processing.framing_mvfer import FRAMED, frame_face
-from processing.free_views import FreeViews
-from processing.packed_geometry import pack_mesh, unpack_mesh
 from processing.rendering_mvfer import RenderSettings, render_scan
 from training.device_views import Drafts, rendered_batches
 

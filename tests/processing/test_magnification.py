@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dataset_scripts.variation import rotation
+from mvfer.data.geometry import rotation
 from processing import Mesh, MVFERImageProcessor, render_mesh
 from processing.framing_mvfer import frame_face
 from processing.magnification_mvfer import magnify

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from mvfer.data.packed_geometry import STEP, pack_mesh, unpack_mesh
 from processing.framing_mvfer import frame_face
-from processing.packed_geometry import STEP, pack_mesh, unpack_mesh
 
 from .heads import head
 

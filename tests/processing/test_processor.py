@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoProcessor
 
+from mvfer.data.tokenizer import build_tokenizer
 from processing import MVFERImageProcessor, MVFERProcessor
-from processing.tokenizer import build_tokenizer
 
 from .test_image_processing import head, photo, write_obj
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from mvfer.data.augmentation import Augmentation
+from mvfer.data.batching import Collator, ViewDataset
 from processing import Mesh, MVFERImageProcessor, render_mesh
-from processing.augmentation import Augmentation
-from processing.batching import Collator, ViewDataset
 from processing.rank_pooling_mvfer import rank_pool, rank_pooling_weights
 
 from .test_batching import make_split

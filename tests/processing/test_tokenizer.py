@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from processing.tokenizer import build_tokenizer
+from mvfer.data.tokenizer import build_tokenizer
 
 TEXTS = ["inner brows raised, jaw dropped", "left lip corner pulled up", "眉の内側が上がる、口が開く"] * 3
 TIES = [f"{a}{b}{c}" for a in "ab" for b in "cd" for c in "efgh"]  # all pairs are equally frequent
@@ -75,7 +75,7 @@ def test_order_of_the_texts_does_not_matter():
 
 @pytest.mark.slow
 def test_every_process_learns_the_same_tokenizer():
-    program = f"from processing.tokenizer import build_tokenizer as b; print(b({TIES!r}).backend_tokenizer.to_str())"
+    program = f"from mvfer.data.tokenizer import build_tokenizer as b; print(b({TIES!r}).backend_tokenizer.to_str())"
     others = [subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True) for _ in "ab"]
     assert {other.stdout.strip() for other in others} == {build_tokenizer(TIES).backend_tokenizer.to_str()}
 

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 import train
-from dataset_scripts.schema import dataset_info, load_splits
 from evaluation.classification import classifier_score
 from evaluation.leakage import subject_keys
 from modeling_mvfer import MVFERForFaceClassification
+from mvfer.data.schema import dataset_info, load_splits
 from mvfer.hub.run_folder import load_run
 from training import lora
 from training.labels import balanced_weights, labelled_rows

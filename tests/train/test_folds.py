@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from dataset_scripts.protocols import PROTOCOLS, Protocol
-from dataset_scripts.schema import dataset_info, load_splits
 from evaluation.leakage import subjects_seen
 from mvfer.cli import main as cli
+from mvfer.data.protocols import PROTOCOLS, Protocol
+from mvfer.data.schema import dataset_info, load_splits
 from training.folds import FoldTuner
 
 from .toy import ACTIONS

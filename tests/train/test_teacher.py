@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 
 import train
-from processing.batching import Collator, ViewDataset
+from mvfer.data.batching import Collator, ViewDataset
 from training.assignments import balanced_assignments
 from training.teacher import Teacher, collapse_signs, prompt_bank
 
@@ -28,7 +28,7 @@ def start(toy_data, tmp_path_factory):
 @pytest.fixture
 def teaching(start, toy_data):
     """`teaching(**settings)`: a teacher, its student, the weights they share and a batch without texts."""
-    from dataset_scripts.schema import load_splits
+    from mvfer.data.schema import load_splits
     from mvfer.hub.run_folder import load_run
 
     student, processor = load_run(start)

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 import train
-from dataset_scripts.schema import shard_path
 from modeling_mvfer import MVFERConfig
+from mvfer.data.schema import shard_path
 from processing import MVFERProcessor
 from training.checkpoints import complete_checkpoints
 

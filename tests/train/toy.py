@@ -1,12 +1,12 @@
-"""A data set in the schema of `dataset_scripts.schema`, small and learnable: every action lights its own patch of the views."""
+"""A data set in the schema of `mvfer.data.schema`, small and learnable: every action lights its own patch of the views."""
 
 from pathlib import Path
 
 import numpy as np
 
-from dataset_scripts.schema import INFO_FILE, as_list, encode_views, shard_path, write_json, write_shard
+from mvfer.data.packed_geometry import pack_mesh
+from mvfer.data.schema import INFO_FILE, as_list, encode_views, shard_path, write_json, write_shard
 from processing.framing_mvfer import frame_face
-from processing.packed_geometry import pack_mesh
 from processing.prompts_mvfer import EXPRESSIONS, describe_actions
 from tests.tiny import bumpy_face
 

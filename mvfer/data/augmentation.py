@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .prompts_mvfer import swap_sides
+from processing.prompts_mvfer import swap_sides
 
 BRIGHTNESS_CHANNELS = frozenset({"clay", "clay_curvature", "red", "green", "blue", "gray"})
 SEPARATORS = {", ": ", ", "、": "、"}

@@ -17,7 +17,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
-from .augmentation import (
+from mvfer.data.augmentation import (
     Augmentation,
     augment_views,
     choose_views,
@@ -26,10 +26,10 @@ from .augmentation import (
     mirror_views,
     split_phrases,
 )
-from .free_views import FreeViews
-from .prompts_mvfer import ACTION_PHRASES, RELAXED_PHRASES
-from .rank_pooling_mvfer import rank_pool
-from .view_batches_mvfer import FRAMES, pad_views, sample_frames
+from mvfer.data.free_views import FreeViews
+from processing.prompts_mvfer import ACTION_PHRASES, RELAXED_PHRASES
+from processing.rank_pooling_mvfer import rank_pool
+from processing.view_batches_mvfer import FRAMES, pad_views, sample_frames
 
 __all__ = ["Augmentation", "Collator", "ViewDataset", "split_phrases"]
 
@@ -47,7 +47,7 @@ class ViewDataset(Dataset):
     """Rows of one or several splits as training samples.
 
     Args:
-        splits: one `datasets.Dataset` with the columns of `dataset_scripts.schema`, or a list of them, one after the
+        splits: one `datasets.Dataset` with the columns of `mvfer.data.schema`, or a list of them, one after the
             other.
         augmentation: how much to vary; `None` gives every row as it is, with its first caption.
         seed: of caption choice and augmentation.

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from .schema import SPLITS
+from mvfer.data.schema import SPLITS
 
 
 def split_subjects(

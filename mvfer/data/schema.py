@@ -38,7 +38,7 @@ _FACES = "geometry.list.element.faces"  # packed, and mostly the same in all row
 def features(*, geometry: bool = False) -> Features:
     """The columns of every data set; what a set does not know is null (or empty, or -1 for `expression`).
 
-    Sets with `geometry` have two more: per frame the framed mesh, as `processing.packed_geometry` packs it, and the (yaw,
+    Sets with `geometry` have two more: per frame the framed mesh, as `mvfer.data.packed_geometry` packs it, and the (yaw,
     pitch) of the key light where it varies.
     """
     kept = {

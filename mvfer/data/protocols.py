@@ -13,10 +13,9 @@ from pathlib import Path
 
 from datasets import DatasetDict, concatenate_datasets
 
+from mvfer.data.schema import load_splits
+from mvfer.data.splits import check_disjoint
 from processing.prompts_mvfer import EXPRESSIONS
-
-from .schema import load_splits
-from .splits import check_disjoint
 
 SIX = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
 VALIDATION_SHARE = 0.1

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .cameras_mvfer import check_view_angles
-from .framing_mvfer import FRAMED
-from .packed_geometry import unpack_mesh
-from .rendering_mvfer import RenderSettings, render_scan
+from mvfer.data.packed_geometry import unpack_mesh
+from processing.cameras_mvfer import check_view_angles
+from processing.framing_mvfer import FRAMED
+from processing.rendering_mvfer import RenderSettings, render_scan
 
 
 @dataclass(frozen=True)
