@@ -2,8 +2,8 @@
 
 Goes in: folders written by `dataset_scripts.build_*`. Comes out: the run's folder, which is the model folder: weights, config,
 processor, remote code, card, `train_config.json`, `metrics.jsonl`, `results.json`, and checkpoints below `checkpoints/`.
-`--stage pretrain` learns from captions, `--stage finetune` from labels; what differs is in `training.pretraining` and
-`training.finetuning`, the loop is one; what a single step does is in `training.learner`.
+`--stage pretrain` learns from captions, `--stage finetune` from labels; what differs is in `mvfer.training.pretraining` and
+`mvfer.training.finetuning`, the loop is one; what a single step does is in `mvfer.training.learner`.
 """
 
 import math
@@ -19,13 +19,13 @@ from safetensors.torch import load_file
 
 from mvfer.data.batching import ViewDataset
 from mvfer.data.schema import dataset_info, load_splits
-from training.checkpoints import TrainState, find_checkpoint, save_checkpoint, save_weights
-from training.checks import check_data, check_start, check_transfer
-from training.config import parse_config
-from training.finetuning import FineTuning
-from training.learner import Learner, fastest_precision, training_views
-from training.log import MetricsLog
-from training.pretraining import Pretraining
+from mvfer.training.checkpoints import TrainState, find_checkpoint, save_checkpoint, save_weights
+from mvfer.training.checks import check_data, check_start, check_transfer
+from mvfer.training.config import parse_config
+from mvfer.training.finetuning import FineTuning
+from mvfer.training.learner import Learner, fastest_precision, training_views
+from mvfer.training.log import MetricsLog
+from mvfer.training.pretraining import Pretraining
 
 TASKS = {"pretrain": Pretraining, "finetune": FineTuning}
 

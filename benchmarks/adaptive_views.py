@@ -1,4 +1,4 @@
-"""What reading fewer views costs, over seeds: `evaluation.adaptive_views` on runs that differ in their seed alone.
+"""What reading fewer views costs, over seeds: `mvfer.studies.adaptive_views` on runs that differ in their seed alone.
 
     python -m benchmarks.adaptive_views --dataset data/ict --models report/ablation/seed* --out report/adaptive_views
 
@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.arms import write_table
-from evaluation.adaptive_views import evaluate_adaptive_views
 from mvfer.hub.run_folder import load_run
+from mvfer.studies.adaptive_views import evaluate_adaptive_views
 
 
 def main(argv: list[str] | None = None) -> int:

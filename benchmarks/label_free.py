@@ -15,9 +15,9 @@ from pathlib import Path
 
 from benchmarks.arms import parser, run_arms, write_table
 from benchmarks.rewritten_sets import rewrite_set
-from evaluation.features import embed_split
-from evaluation.zero_shot import ZeroShot
 from mvfer.data.schema import load_splits
+from mvfer.evaluation.embeddings import embed_split
+from mvfer.evaluation.zero_shot import ZeroShot
 from mvfer.hub.run_folder import load_run
 from processing.prompts_mvfer import prompts_for
 

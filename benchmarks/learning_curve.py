@@ -16,10 +16,10 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.arms import write_report
-from evaluation.features import embed_split
-from evaluation.learning_curve import foretell, measure_learning_curve
 from mvfer.data.schema import load_splits
+from mvfer.evaluation.embeddings import embed_split
 from mvfer.hub.run_folder import load_run
+from mvfer.studies.learning_curve import foretell, measure_learning_curve
 
 SPLITS = ("train", "validation", "test")
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # embeddings (n, D), classes (n,), subjects (n,)

@@ -18,12 +18,12 @@ import numpy as np
 from benchmarks.arms import parser, run_arms, write_report
 from benchmarks.sequences import ARMS, spotted_apex, tables
 from dataset_scripts.recipes import MICRO
-from evaluation.features import embed_split
-from evaluation.leave_one_out import leave_one_subject_out
-from evaluation.multilabel import multilabel_score, targets_of_tasks
-from evaluation.zero_shot import logit_scale, predict
 from modeling_mvfer.zeroshot_mvfer import class_embeddings
 from mvfer.data.schema import load_splits
+from mvfer.evaluation.embeddings import embed_split
+from mvfer.evaluation.leave_one_out import leave_one_subject_out
+from mvfer.evaluation.protocols.multilabel import multilabel_score, targets_of_tasks
+from mvfer.evaluation.zero_shot import logit_scale, predict
 from mvfer.hub.run_folder import load_run
 from processing.prompts_mvfer import describe_actions
 

@@ -28,10 +28,10 @@ from unittest import mock
 from benchmarks.arms import write_report
 from benchmarks.planted_sets import Studio
 from dataset_scripts import build_anny, build_ict_facekit
-from evaluation import drift
-from evaluation.fairness import flagged_groups
-from evaluation.pages import interval
 from mvfer.cli.evaluate import main as evaluate
+from mvfer.evaluation.audits import drift
+from mvfer.evaluation.audits.fairness import flagged_groups
+from mvfer.reports.pages import interval
 from processing.prompts_mvfer import prompts_for
 
 DAMPING = (0.2, 0.4, 0.6)
@@ -109,7 +109,7 @@ def bad_prompts(args, studio: Studio, clean: dict) -> list[Row]:
         (f"all of {victim} replaced by {stranger}'s", "all", list(other)),
         (f"all of {victim} replaced by nonsense", "nonsense", list(NONSENSE)),
     ):
-        with mock.patch("evaluation.zero_shot.prompts_for", _replacing(victim, prompts)):
+        with mock.patch("mvfer.evaluation.zero_shot.prompts_for", _replacing(victim, prompts)):
             results = run_evaluate(args, folder, f"prompt-{name}")
         rows.append(told(size, results, [text for text in prompts if text not in own]))
     return rows

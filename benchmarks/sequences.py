@@ -22,9 +22,9 @@ import numpy as np
 
 from benchmarks.arms import markdown, parser, run_arms, summarise, write_report
 from benchmarks.rewritten_sets import rewrite_set
-from evaluation.apex import apex_errors
 from mvfer.data.schema import load_splits
 from mvfer.hub.run_folder import load_run
+from mvfer.studies.apex import apex_errors
 
 ARMS = {  # name: flags
     "mean of frames": ["--frame_fusion", "mean"],

@@ -31,7 +31,12 @@ def arguments(description: str, subjects: Sequence[int]) -> argparse.ArgumentPar
         help="rows of random actions per training subject",
     )
     add("--vary_geometry", action="store_true", help="vary resolution, smoothness, noise, holes, framing and light")
-    add("--variants", type=int, default=default.variants, help="with --vary_geometry: renderings per training scan")
+    add(
+        "--variants",
+        type=int,
+        default=default.variants,
+        help="with --vary_geometry: renderings per training scan",
+    )
     add("--num_frames", type=int, help=f"frames per sequence; default {default.num_frames}, of micro-expressions 32")
     add("--fps", type=float, help=f"frames per second; default {default.fps:g}, of micro-expressions 60")
     add(

@@ -1,7 +1,7 @@
 """Fewer views where fewer suffice: start at the front, and add views until the model is sure.
 
 In: a model, how it classifies, and a batch of views. Out: logits, and how many views each sample took. Sure means that the
-entropy of the probabilities, as a share of the largest possible one, is below a threshold; `evaluation.adaptive_views`
+entropy of the probabilities, as a share of the largest possible one, is below a threshold; `mvfer.studies.adaptive_views`
 chooses the threshold on validation subjects, at the temperature of the pipelines. A view goes through the tower once at most;
 only the fusion, which costs next to nothing, is computed again for every further view.
 """

@@ -4,12 +4,12 @@ import argparse
 import json
 from pathlib import Path
 
-from evaluation.classifiers import FineTuned
-from evaluation.drift import FEWEST_SUBJECTS, compare, observe
-from evaluation.features import embed_split
-from evaluation.zero_shot import ZeroShot, class_prompts, embed_classes, logit_scale
 from mvfer.cli.predict import open_model
 from mvfer.data.schema import load_splits
+from mvfer.evaluation.audits.drift import FEWEST_SUBJECTS, compare, observe
+from mvfer.evaluation.classifiers import FineTuned
+from mvfer.evaluation.embeddings import embed_split
+from mvfer.evaluation.zero_shot import ZeroShot, class_prompts, embed_classes, logit_scale
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -11,24 +11,24 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.classification import evaluate_classifier
-from evaluation.classifiers import classifier_of
-from evaluation.evaluate import TARGET_ACCURACY, evaluate_run
-from evaluation.examples import example_rows, predictions
-from evaluation.leakage import load_subjects_seen, subject_keys
-from evaluation.metrics import mean_over_runs
-from evaluation.paper import PAPER, evaluate_paper
-from evaluation.pictures import confusion_picture, predictions_picture
-from evaluation.protocol import evaluate_protocol
-from evaluation.protocol_report import protocol_page, protocol_text
-from evaluation.remarks import remarks
-from evaluation.report import report_page
 from mvfer.cli.predict import open_model
 from mvfer.data.protocols import PROTOCOLS
 from mvfer.data.schema import dataset_info, load_splits
+from mvfer.evaluation.audits.leakage import load_subjects_seen, subject_keys
+from mvfer.evaluation.classification import evaluate_classifier
+from mvfer.evaluation.classifiers import classifier_of
+from mvfer.evaluation.evaluate import TARGET_ACCURACY, evaluate_run
+from mvfer.evaluation.metrics import mean_over_runs
+from mvfer.evaluation.protocols.paper import PAPER, evaluate_paper
+from mvfer.evaluation.protocols.protocol import evaluate_protocol
 from mvfer.evaluation.results import accuracies, scores_of, table, tables_of
 from mvfer.hub.model_index import update_card
 from mvfer.hub.run_folder import store_calibration
+from mvfer.reports.examples import example_rows, predictions
+from mvfer.reports.pictures import confusion_picture, predictions_picture
+from mvfer.reports.protocol_report import protocol_page, protocol_text
+from mvfer.reports.remarks import remarks
+from mvfer.reports.report import report_page
 
 FINETUNE_STEPS = 200
 FACES = ("examples.png", "mistakes.png")  # pictures of people
@@ -152,7 +152,7 @@ def _evaluate_folds(folder: str, model, processor, args: argparse.Namespace, **o
     """The results of one protocol, or of all that test the set."""
     tuner = None
     if args.finetune:
-        from training.folds import FoldTuner  # needs what trains: accelerate, peft
+        from mvfer.training.folds import FoldTuner  # needs what trains: accelerate, peft
 
         steps = FINETUNE_STEPS if args.steps is None else args.steps
         recipe = {"steps": steps, "learning_rate": args.learning_rate, "seed": args.seed}

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 import trimesh
 
-from evaluation.explain import attribute_views, colors_of, explanation_picture, heat_of, heat_on_vertices, log_odds
-from evaluation.pictures import displayable
-from evaluation.zero_shot import embed_classes
 from mvfer.cli.predict import UP_AXES, labels_of, open_model
+from mvfer.evaluation.zero_shot import embed_classes
+from mvfer.reports.pictures import displayable
+from mvfer.studies.explain import attribute_views, colors_of, explanation_picture, heat_of, heat_on_vertices, log_odds
 from processing.cameras_mvfer import view_name
 from processing.channels_mvfer import COLOR_CHANNELS
 from processing.framing_mvfer import frame_face

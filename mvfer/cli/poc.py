@@ -6,10 +6,10 @@ import shlex
 import sys
 from pathlib import Path
 
-from evaluation.benefit import Prices
-from evaluation.poc import Plan, proof_of_concept
-from evaluation.poc_report import poc_page
 from mvfer.cli.predict import open_model
+from mvfer.studies.benefit import Prices
+from mvfer.studies.poc import Plan, proof_of_concept
+from mvfer.studies.poc_report import poc_page
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -20,8 +20,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     import torch
 
-    from evaluation.classifiers import classifier_of
     from modeling_mvfer.zeroshot_mvfer import why_not_calibrated
+    from mvfer.evaluation.classifiers import classifier_of
 
     model, processor = open_model(args.model, up_axis=args.up_axis)
     if hasattr(model, "head") and (args.labels or args.prompts or args.language != "en"):
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
             drawn += [drawing] if drawing else []
         print_row(row, as_json=args.json)
     if drawn:
-        from evaluation.pictures import predictions_picture
+        from mvfer.reports.pictures import predictions_picture
 
         predictions_picture(drawn, args.picture)
         print(f"mvfer: wrote {args.picture}", file=sys.stderr)
@@ -120,7 +120,7 @@ def _predict_one(mesh: str, model, processor, classifier, *, draw: bool):
     if not draw:
         return row, None
 
-    from evaluation.pictures import Prediction, displayable
+    from mvfer.reports.pictures import Prediction, displayable
 
     image_processor = processor.image_processor
     pixels = inputs["pixel_values"][0].cpu().movedim(1, -1)  # (V, H, W, C)

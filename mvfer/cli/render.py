@@ -9,7 +9,7 @@ from mvfer.cli.predict import UP_AXES
 def main(argv: list[str] | None = None) -> int:
     """`mvfer render`: one picture with all views of a scan."""
     args = parser().parse_args(argv)
-    from evaluation.pictures import views_picture
+    from mvfer.reports.pictures import views_picture
     from processing.cameras_mvfer import view_name
     from processing.channels_mvfer import COLOR_CHANNELS
     from processing.meshes_mvfer import load_mesh

@@ -10,7 +10,7 @@ from pathlib import Path
 from mvfer.cli.predict import open_model
 from mvfer.evaluation.results import environment
 
-STUDIES = {  # modules of `evaluation`, each with `evaluate_NAME` and `report`
+STUDIES = {  # modules of `mvfer.studies`, each with `evaluate_NAME` and `report`
     "verification": "is it the same person: ROC and equal error rate",
     "presentation_attack": "is it a head, or a photo of one",
     "adaptive_views": "what reading fewer views saves",
@@ -20,7 +20,7 @@ STUDIES = {  # modules of `evaluation`, each with `evaluate_NAME` and `report`
 def main(argv: list[str] | None = None) -> int:
     """`mvfer study NAME`: run one study."""
     args = parser().parse_args(argv)
-    study = import_module(f"evaluation.{args.study}")
+    study = import_module(f"mvfer.studies.{args.study}")
     model, processor = open_model(args.model)
     evaluate = getattr(study, f"evaluate_{args.study}")
     results = evaluate(model, processor, args.dataset, seed=args.seed)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from evaluation.metrics import METRICS
+from mvfer.evaluation.metrics import METRICS
 
 # Of the results; 2 added k-NN, top-2, AUROC, calibration, fairness, leakage, and audits on request; 3 weights and mistakes.
 SCHEMA_VERSION = 3

@@ -10,9 +10,9 @@ from pathlib import Path
 import jinja2
 from huggingface_hub import ModelCard, ModelCardData
 
-from evaluation.remarks import remarks
 from mvfer.evaluation.results import main_test, scores_by_test
 from mvfer.hub.model_index import METRICS, eval_results
+from mvfer.reports.remarks import remarks
 
 TEMPLATE = Path(__file__).parents[2] / "model_card.md"
 PERMISSIVE = {"cc0-1.0", "mit", "apache-2.0", "cc-by-4.0", "bsd-3-clause"}

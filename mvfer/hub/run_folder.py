@@ -16,13 +16,13 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError
 from safetensors import SafetensorError
 from transformers.dynamic_module_utils import custom_object_save
 
-from evaluation.leakage import SEEN_FILE, load_subjects_seen
 from modeling_mvfer.classification_mvfer import MVFERForFaceClassification
 from modeling_mvfer.classification_pipeline_mvfer import CLASSIFICATION_TASK, MeshClassificationPipeline
 from modeling_mvfer.configuration_mvfer import MVFERConfig
 from modeling_mvfer.modeling_mvfer import MVFERModel
 from modeling_mvfer.pipeline_mvfer import TASK, ZeroShotMeshClassificationPipeline
 from modeling_mvfer.stream_mvfer import MVFERStream
+from mvfer.evaluation.audits.leakage import SEEN_FILE, load_subjects_seen
 from mvfer.hub.card import model_card
 from processing.processing_mvfer import MVFERProcessor
 
@@ -65,7 +65,7 @@ def save_run(
             card.
         datasets (*optional*): the `dataset_info` of every data set that the model was trained on, for the card.
         train_config (mapping, *optional*): the recipe, written as `train_config.json`.
-        subjects_seen (mapping, *optional*): from `evaluation.leakage.subjects_seen`, so that a test on the same people is
+        subjects_seen (mapping, *optional*): from `leakage.subjects_seen`, so that a test on the same people is
         noticed.
     Returns:
         `Path`: the folder.

@@ -105,7 +105,7 @@ def test_the_benchmark_runs_the_commands_and_goes_on_with_finished_runs(
 ):
     monkeypatch.setattr(planted, "TURNS_DEG", (60.0,))
     monkeypatch.setattr(planted, "GROUPS_OF_OTHERS", 1)
-    monkeypatch.setattr("evaluation.drift.FEWEST_SUBJECTS", 4)
+    monkeypatch.setattr("mvfer.evaluation.audits.drift.FEWEST_SUBJECTS", 4)
     out = tmp_path / "planted"
     command = [
         "--model",

@@ -5,7 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluation.adaptive_views import (
+from modeling_mvfer.adaptive_views_mvfer import adaptive_logits
+from mvfer.cli.main import main
+from mvfer.data.batching import Collator, ViewDataset
+from mvfer.data.schema import load_splits
+from mvfer.evaluation.classifiers import classifier_of
+from mvfer.studies.adaptive_views import (
     StagedLogits,
     choose_threshold,
     curve,
@@ -14,11 +19,6 @@ from evaluation.adaptive_views import (
     staged_logits,
     stop_early,
 )
-from evaluation.classifiers import classifier_of
-from modeling_mvfer.adaptive_views_mvfer import adaptive_logits
-from mvfer.cli.main import main
-from mvfer.data.batching import Collator, ViewDataset
-from mvfer.data.schema import load_splits
 from tests.train.toy import write_toy_data
 
 LABELS = ["happiness", "sadness", "surprise"]
@@ -93,7 +93,7 @@ def test_the_command_writes_numbers_and_a_curve(small_run, toy, tmp_path, capsys
 
 
 def test_data_of_one_view_is_refused(small_model, small_processor, toy, monkeypatch):
-    monkeypatch.setattr("evaluation.adaptive_views.staged_logits", lambda *_, **__: one_view())
+    monkeypatch.setattr("mvfer.studies.adaptive_views.staged_logits", lambda *_, **__: one_view())
 
     def one_view():
         data = made_up(8)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.apex import apex_errors, apex_of_distances, apex_of_weights, nearest_frames
 from mvfer.data import schema
+from mvfer.studies.apex import apex_errors, apex_of_distances, apex_of_weights, nearest_frames
 from tests.train.toy import ANGLES
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluation.benefit import Prices, choose_threshold, cost_of_policies, recommend
+from mvfer.studies.benefit import Prices, choose_threshold, cost_of_policies, recommend
 
 PRICES = Prices(error=10.0, review=1.0)
 

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.classification import classifier_score, evaluate_classifier
-from evaluation.classifiers import classifier_of
-from evaluation.leakage import subject_keys
-from evaluation.zero_shot import embed_classes, zero_shot_score
 from modeling_mvfer import MVFERForFaceClassification
 from mvfer.cli import main as cli
 from mvfer.cli.evaluate import main
 from mvfer.data.schema import dataset_info, load_splits
+from mvfer.evaluation.audits.leakage import subject_keys
+from mvfer.evaluation.classification import classifier_score, evaluate_classifier
+from mvfer.evaluation.classifiers import classifier_of
 from mvfer.evaluation.results import accuracies, table
+from mvfer.evaluation.zero_shot import embed_classes, zero_shot_score
 from mvfer.hub.run_folder import load_run, save_run
 from tests.train.toy import write_toy_data
 

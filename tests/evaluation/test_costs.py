@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from evaluation import costs
+from mvfer.studies import costs
 
 
 def write_counters(folder, *microjoules):

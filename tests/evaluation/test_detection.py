@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from evaluation.attacks import HEIGHT_M, WIDTH_M, photo_mesh
-from evaluation.detection import area_and_equal_error, resampled
-from evaluation.presentation_attack import Presentations, error_rates
-from evaluation.verification import pairs, verify
 from mvfer.cli.main import main
+from mvfer.evaluation.detection import area_and_equal_error, resampled
+from mvfer.studies.attacks import HEIGHT_M, WIDTH_M, photo_mesh
+from mvfer.studies.presentation_attack import Presentations, error_rates
+from mvfer.studies.verification import pairs, verify
 from processing.rendering_mvfer import RenderSettings, render_mesh
 from tests.train.toy import write_toy_data
 

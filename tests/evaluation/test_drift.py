@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from evaluation.drift import FEWEST_SUBJECTS, compare, describe
 from mvfer.cli import main as cli
+from mvfer.evaluation.audits.drift import FEWEST_SUBJECTS, compare, describe
 from tests.train.toy import write_toy_data
 
 D = 16

@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from evaluation import pictures
-from evaluation.classifiers import classifier_of
-from evaluation.evaluate import evaluate_run
-from evaluation.examples import example_rows, predictions
-from evaluation.remarks import remarks
 from mvfer.cli.evaluate import main
 from mvfer.data.schema import load_splits, shard_path
+from mvfer.evaluation.classifiers import classifier_of
+from mvfer.evaluation.evaluate import evaluate_run
 from mvfer.evaluation.results import accuracies, table
+from mvfer.reports import pictures
+from mvfer.reports.examples import example_rows, predictions
+from mvfer.reports.remarks import remarks
 from tests.train.toy import write_toy_data
 
 

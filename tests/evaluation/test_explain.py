@@ -7,9 +7,9 @@ import pytest
 import torch
 import trimesh
 
-from evaluation.explain import attribute_views, background, colors_of, heat_of, heat_on_vertices, log_odds
-from evaluation.zero_shot import embed_classes
 from mvfer.cli import main as cli
+from mvfer.evaluation.zero_shot import embed_classes
+from mvfer.studies.explain import attribute_views, background, colors_of, heat_of, heat_on_vertices, log_odds
 from processing.framing_mvfer import frame_face
 from processing.meshes_mvfer import load_mesh
 

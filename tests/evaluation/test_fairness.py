@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from evaluation.fairness import fairness_audit, flagged_groups
+from mvfer.evaluation.audits.fairness import fairness_audit, flagged_groups
 
 
 def simulate(seed, *, damping=1.0, subjects=60, scans=14, classes=7):

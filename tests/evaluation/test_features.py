@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.features import SIDES, cover_half, cover_halves, draw_sides, embed_split
-from evaluation.zero_shot import present_classes, zero_shot_score
 from mvfer.data.schema import load_splits
+from mvfer.evaluation.embeddings import SIDES, cover_half, cover_halves, draw_sides, embed_split
+from mvfer.evaluation.zero_shot import present_classes, zero_shot_score
 from tests.train.toy import write_toy_data
 
 

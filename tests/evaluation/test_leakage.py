@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from evaluation.evaluate import evaluate_run
-from evaluation.leakage import duplicated_scans, seen_subjects, subject_keys, subjects_seen
 from mvfer.cli.evaluate import main
 from mvfer.data.schema import dataset_info, load_splits, shard_path
+from mvfer.evaluation.audits.leakage import duplicated_scans, seen_subjects, subject_keys, subjects_seen
+from mvfer.evaluation.evaluate import evaluate_run
 from mvfer.hub.run_folder import load_run, save_run
 from tests.train.toy import write_toy_data
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluation.learning_curve import (
+from mvfer.studies.learning_curve import (
     LearningCurve,
     fit_power_law,
     foretell,

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from evaluation import leave_one_out
-from evaluation.leave_one_out import leave_one_subject_out
+from mvfer.evaluation import leave_one_out
+from mvfer.evaluation.leave_one_out import leave_one_subject_out
 
 
 def people(count: int, seed: int = 0):

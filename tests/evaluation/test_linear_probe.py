@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from evaluation.linear_probe import STRENGTHS, fit_linear_probe
+from mvfer.evaluation.probes import STRENGTHS, fit_linear_probe
 
 
 def blobs(count, seed, noise=0.3):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from evaluation.mesh_corruptions import MESH_CORRUPTIONS, framed_scene, render_scene
+from mvfer.evaluation.audits.mesh_corruptions import MESH_CORRUPTIONS, framed_scene, render_scene
 from processing.meshes_mvfer import Mesh
 from processing.rendering_mvfer import RenderSettings, render_scan
 from tests.tiny import bumpy_face

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from evaluation import metrics
-from evaluation.mvfer_metrics import scores
+from mvfer.evaluation import metrics
+from mvfer.evaluation.mvfer_metrics import scores
 
 
 def test_scores_match_a_case_worked_by_hand():

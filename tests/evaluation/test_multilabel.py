@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, recall_score
 
-from evaluation import metrics
-from evaluation.multilabel import multilabel_score, targets_of_tasks
+from mvfer.evaluation import metrics
+from mvfer.evaluation.protocols.multilabel import multilabel_score, targets_of_tasks
 
 
 def test_scores_match_a_case_worked_by_hand():

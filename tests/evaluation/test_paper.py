@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from evaluation.features import SplitFeatures
-from evaluation.multilabel import multilabel_score
-from evaluation.multilabel_folds import score_labels_in_folds
-from evaluation.paper import evaluate_paper
-from evaluation.published import PUBLISHED, Published, published_for
 from mvfer.cli import main as cli
 from mvfer.data.protocols import PROTOCOLS, Protocol, folds
 from mvfer.data.schema import load_splits
+from mvfer.evaluation.embeddings import SplitFeatures
+from mvfer.evaluation.protocols.multilabel import multilabel_score
+from mvfer.evaluation.protocols.multilabel_folds import score_labels_in_folds
+from mvfer.evaluation.protocols.paper import evaluate_paper
+from mvfer.evaluation.protocols.published import PUBLISHED, Published, published_for
 from tests.train.toy import ACTIONS, write_toy_data
 
 from .test_evaluate import rewrite
@@ -31,7 +31,7 @@ def tables(monkeypatch):
         made = Protocol("toy", number, source="us", reading="as it says", expressions=tuple(ACTIONS))
         monkeypatch.setitem(PROTOCOLS, name, made)
     figure = Published(("toy-two",), "TOY-NET", 0.8765, "accuracy", "labels", "a paper", "another <subset>")
-    monkeypatch.setattr("evaluation.published.PUBLISHED", (figure,))
+    monkeypatch.setattr("mvfer.evaluation.protocols.published.PUBLISHED", (figure,))
 
 
 def test_every_figure_is_shown_beside_a_protocol_and_says_where_it_stands_and_how_it_differs():

@@ -5,11 +5,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from evaluation import poc
-from evaluation.benefit import Prices
-from evaluation.pages import page, paragraph, table
-from evaluation.poc_report import poc_page
 from mvfer.cli import main as cli
+from mvfer.reports.pages import page, paragraph, table
+from mvfer.studies import poc
+from mvfer.studies.benefit import Prices
+from mvfer.studies.poc_report import poc_page
 from tests.train.toy import write_toy_data
 
 PLAN = poc.Plan(Prices(error=10.0, review=1.0), cases=1000, target=0.9, draws=2)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.prompt_audit import (
+from modeling_mvfer.zeroshot_mvfer import class_logits
+from mvfer.evaluation.audits.prompt_audit import (
     PromptScores,
     better_set,
     compare_sets,
@@ -10,8 +11,7 @@ from evaluation.prompt_audit import (
     leave_one_out,
     misplaced_classes,
 )
-from evaluation.prompts import prompt_sets
-from modeling_mvfer.zeroshot_mvfer import class_logits
+from mvfer.evaluation.audits.prompts import prompt_sets
 
 NAMES = ["calm", "joy", "rage"]
 TEXTS = ["still face", "face at rest", "smile", "lifted smile", "smile of rage", "frown", "tight frown"]

@@ -3,12 +3,12 @@ import json
 import numpy as np
 import pytest
 
-from evaluation.leakage import subjects_seen
-from evaluation.protocol import evaluate_protocol
-from evaluation.protocol_report import protocol_text
 from mvfer.cli.evaluate import main
 from mvfer.data.protocols import PROTOCOLS, Protocol
 from mvfer.data.schema import dataset_info, load_splits
+from mvfer.evaluation.audits.leakage import subjects_seen
+from mvfer.evaluation.protocols.protocol import evaluate_protocol
+from mvfer.reports.protocol_report import protocol_text
 from tests.train.toy import ACTIONS, write_toy_data
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.evaluate import evaluate_run
-from evaluation.examples import worst_mistakes
-from evaluation.pages import picture
-from evaluation.remarks import remarks
-from evaluation.report import SECTIONS, _calibration_figure, report_page, robustness_figure
-from evaluation.zero_shot import Answers
 from mvfer.cli import main as cli
+from mvfer.evaluation.classifiers import worst_mistakes
+from mvfer.evaluation.evaluate import evaluate_run
+from mvfer.evaluation.zero_shot import Answers
+from mvfer.reports.pages import picture
+from mvfer.reports.remarks import remarks
+from mvfer.reports.report import SECTIONS, _calibration_figure, report_page, robustness_figure
 from tests.train.toy import write_toy_data
 
 from .test_poc import Tags

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import trimesh
 
-from evaluation.features import embed_split
-from evaluation.mesh_corruptions import MESH_CORRUPTIONS
-from evaluation.robustness import choose_rows, find_meshes, mesh_robustness, summarise, view_robustness
-from evaluation.view_corruptions import VIEW_CORRUPTIONS
-from evaluation.zero_shot import ZeroShot
 from mvfer.cli.evaluate import main
 from mvfer.data.schema import load_splits
+from mvfer.evaluation.audits.mesh_corruptions import MESH_CORRUPTIONS
+from mvfer.evaluation.audits.robustness import choose_rows, find_meshes, mesh_robustness, summarise, view_robustness
+from mvfer.evaluation.audits.view_corruptions import VIEW_CORRUPTIONS
+from mvfer.evaluation.embeddings import embed_split
+from mvfer.evaluation.zero_shot import ZeroShot
 from processing import MVFERImageProcessor, MVFERProcessor
 from tests.tiny import bumpy_face, write_obj
 from tests.train.toy import write_toy_data

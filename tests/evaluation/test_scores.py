@@ -11,11 +11,11 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-import evaluation.mvfer_metrics
-from evaluation import metrics
-from evaluation.mvfer_metrics import scores
+import mvfer.evaluation.mvfer_metrics
+from mvfer.evaluation import metrics
+from mvfer.evaluation.mvfer_metrics import scores
 
-FOLDER = evaluation.mvfer_metrics.__path__[0]
+FOLDER = mvfer.evaluation.mvfer_metrics.__path__[0]
 
 
 def answers(seed, n=90, classes=5, digits=None):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from evaluation.view_corruptions import SEVERITIES, VIEW_CORRUPTIONS, applicable, drop_frames, inapplicable
+from mvfer.evaluation.audits.view_corruptions import SEVERITIES, VIEW_CORRUPTIONS, applicable, drop_frames, inapplicable
 
 CHANNELS = ("clay", "curvature", "depth")
 COLORED = ("red", "green", "depth")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.features import MOMENTS, embed_split
-from evaluation.report import SECTIONS
-from evaluation.weights import mean_weights
 from mvfer.data.schema import load_splits
+from mvfer.evaluation.audits.weights import mean_weights
+from mvfer.evaluation.embeddings import MOMENTS, embed_split
+from mvfer.reports.report import SECTIONS
 from processing.prompts_mvfer import EXPRESSIONS
 from tests.train.toy import write_toy_data
 

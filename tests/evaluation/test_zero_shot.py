@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.zero_shot import match_statistics, predict
+from mvfer.evaluation.zero_shot import match_statistics, predict
 
 
 def unit(values):

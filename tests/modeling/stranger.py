@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-OUR_PACKAGES = ("modeling_mvfer", "processing", "dataset_scripts", "evaluation", "training", "train")
+OUR_PACKAGES = ("modeling_mvfer", "processing", "dataset_scripts", "mvfer", "train")
 BEGIN = """
 import importlib.abc, json, sys
 

@@ -12,7 +12,7 @@ from mvfer.hub.run_folder import load_run, save_run
 from tests.modeling.stranger import as_a_stranger
 
 LABELS = ["happiness", "sadness", "surprise"]
-OUR_PACKAGES = ("modeling_mvfer", "processing", "dataset_scripts", "evaluation", "training", "train")
+OUR_PACKAGES = ("modeling_mvfer", "processing", "dataset_scripts", "mvfer", "train")
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from mvfer.data.augmentation import Augmentation
 from mvfer.data.batching import Collator, ViewDataset
 from mvfer.data.free_views import FreeViews
 from mvfer.data.packed_geometry import pack_mesh, unpack_mesh
+from mvfer.training.device_views import Drafts, rendered_batches
 from processing import MVFERImageProcessor
 from processing.framing_mvfer import FRAMED, frame_face
 from processing.rendering_mvfer import RenderSettings, render_scan
-from training.device_views import Drafts, rendered_batches
 
 from .heads import face_only, head
 from .test_batching import equal, png

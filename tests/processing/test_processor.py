@@ -108,7 +108,7 @@ import sys
 
 class NoPackagesOfOurs:
     def find_spec(self, name, path=None, target=None):
-        ours = {"processing", "modeling_mvfer", "dataset_scripts", "evaluation", "train", "training"}
+        ours = {"processing", "modeling_mvfer", "dataset_scripts", "mvfer", "train"}
         if name.partition(".")[0] in ours:
             raise ImportError(f"{name} is not installed here")
 

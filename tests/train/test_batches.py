@@ -1,8 +1,7 @@
 from itertools import islice
 
 import pytest
-
-from training.batches import EpochBatches, batches_of
+from mvfer.training.batches import EpochBatches, batches_of
 
 
 def take(count, **settings):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import train
-from training.config import TrainConfig, parse_config
-from training.presets import PRESETS
+from mvfer.training.config import TrainConfig, parse_config
+from mvfer.training.presets import PRESETS
 
 
 def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path):

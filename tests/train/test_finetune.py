@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import load_file
 
 import train
-from evaluation.classification import classifier_score
-from evaluation.leakage import subject_keys
 from modeling_mvfer import MVFERForFaceClassification
 from mvfer.data.schema import dataset_info, load_splits
+from mvfer.evaluation.audits.leakage import subject_keys
+from mvfer.evaluation.classification import classifier_score
 from mvfer.hub.run_folder import load_run
-from training import lora
-from training.labels import balanced_weights, labelled_rows
-from training.wise_ft import choose_alpha, interpolate
+from mvfer.training import lora
+from mvfer.training.labels import balanced_weights, labelled_rows
+from mvfer.training.wise_ft import choose_alpha, interpolate
 
 from .test_train import assert_same_state, launch, log_of
 from .toy import write_toy_data
@@ -73,7 +73,7 @@ def test_the_whole_model_moves_when_all_of_it_is_trained(tune, small_run):
 
 def test_training_that_only_harms_keeps_the_start(tune, small_run, monkeypatch):
     scores = iter([0.9, 0.2, 0.1, 0.0])
-    monkeypatch.setattr("training.finetuning.FineTuning.score", lambda self, model: next(scores))
+    monkeypatch.setattr("mvfer.training.finetuning.FineTuning.score", lambda self, model: next(scores))
     folder = tune("--steps", 2, "--eval_every", 1)
     start, kept = weights_of(small_run), weights_of(folder)
     shared = kept.keys() & start.keys()

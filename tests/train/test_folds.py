@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from evaluation.leakage import subjects_seen
 from mvfer.cli import main as cli
 from mvfer.data.protocols import PROTOCOLS, Protocol
 from mvfer.data.schema import dataset_info, load_splits
-from training.folds import FoldTuner
+from mvfer.evaluation.audits.leakage import subjects_seen
+from mvfer.training.folds import FoldTuner
 
 from .toy import ACTIONS
 

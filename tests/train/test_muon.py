@@ -4,7 +4,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from training.muon import SharedMuon
+from mvfer.training.muon import SharedMuon
 
 SHAPES = [(6, 4), (4, 6), (3, 3), (8, 2)]
 

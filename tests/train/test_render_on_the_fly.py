@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import train
-from training import learner
+from mvfer.training import learner
 
 from .test_train import arguments, assert_same_state, launch, log_of
 from .toy import write_toy_data

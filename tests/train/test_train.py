@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 import train
 from modeling_mvfer import MVFERConfig
 from mvfer.data.schema import shard_path
+from mvfer.training.checkpoints import complete_checkpoints
 from processing import MVFERProcessor
-from training.checkpoints import complete_checkpoints
 
 from .toy import write_toy_data
 

@@ -1,0 +1,178 @@
+"""What goes wrong with scans, in five grades: a table of named corruptions before rendering.
+
+In go a framed scan (`Scene`), a severity 1 to 5 and a random generator; out comes another. The corrupted scan is framed
+anew, as a user's would be, glasses and hands included. What happens to finished pictures is in `view_corruptions`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from mvfer.data.geometry import merge_neighbors, rotation
+from mvfer.evaluation.audits import objects
+from mvfer.evaluation.audits.view_corruptions import NEEDS_COLOR, Needs
+from processing.channels_mvfer import DEFAULT_LIGHT_DEG
+from processing.framing_mvfer import FRAMED, frame_face
+from processing.meshes_mvfer import Mesh
+from processing.rendering_mvfer import RenderSettings, render_scan, vertex_normals
+
+THING = 90  # grey of glasses, masks and hands where scans have colours
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A scan and how it is looked at.
+
+    Attributes:
+        vertices (`(N, 3)` float32, framed), faces (`(M, 3)` int64).
+        zoom, shift: error of the framing: factor, and framed units to the right and up.
+        camera_yaw_deg: by how much all cameras have moved; the model is told.
+        light_deg: (yaw, pitch) of the key light.
+        colors (`(N, 3)` uint8, *optional*): of the vertices, where the model sees colours.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    zoom: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    camera_yaw_deg: float = 0.0
+    light_deg: tuple[float, float] = DEFAULT_LIGHT_DEG
+    colors: np.ndarray | None = None
+
+
+def framed_scene(mesh: Mesh) -> Scene:
+    """A scan in any unit, y up, as a scene; its texture becomes colours of its vertices, which survive other corruptions."""
+    vertices = frame_face(mesh.vertices, mesh.faces).apply(mesh.vertices)
+    return Scene(vertices, np.asarray(mesh.faces, dtype=np.int64), colors=_vertex_colors(mesh))
+
+
+def _vertex_colors(mesh: Mesh) -> np.ndarray | None:
+    """`(N, 3)` uint8: the texture's pixel at each vertex, or the scan's own colours, if any."""
+    if mesh.texture is None or mesh.uvs is None:
+        return mesh.vertex_colors
+    places = np.zeros((len(mesh.vertices), 2), np.float32)
+    places[mesh.faces] = mesh.uvs[mesh.uv_faces]
+    height, width = mesh.texture.shape[:2]
+    column = (places[:, 0] * width).astype(int).clip(0, width - 1)
+    row = ((1 - places[:, 1]) * height).astype(int).clip(0, height - 1)  # v runs upwards
+    return mesh.texture[row, column]
+
+
+def render_scene(scene: Scene, settings: RenderSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Frame the scene anew, with its error, and render it.
+
+    Returns:
+        views (`(V, H, W, 3)` uint8), view_angles_deg (`(V, 2)` float32).
+    """
+    angles = [(yaw + scene.camera_yaw_deg, pitch) for yaw, pitch in settings.view_angles_deg]
+    vertices = frame_face(scene.vertices, scene.faces).apply(scene.vertices) * scene.zoom
+    vertices = vertices + np.array([*scene.shift, 0.0])
+    moved = replace(settings, view_angles_deg=tuple(angles))
+    views = render_scan(
+        vertices, scene.faces, moved, frame=FRAMED, light_deg=scene.light_deg, vertex_colors=scene.colors
+    )
+    return views[0], np.asarray(angles, dtype=np.float32)
+
+
+def noise(scene: Scene, severity: int, rng: np.random.Generator) -> Scene:
+    """Sensor noise along the normals, 0.002 to 0.03 framed units (about 0.2 to 3 mm) in standard deviation."""
+    sigma = (0.002, 0.005, 0.01, 0.02, 0.03)[severity - 1]
+    vertices = torch.from_numpy(scene.vertices)[None]
+    normals = vertex_normals(vertices, torch.from_numpy(scene.faces))[0].numpy()
+    heights = rng.normal(0, sigma, (len(scene.vertices), 1)).astype(np.float32)
+    return replace(scene, vertices=scene.vertices + heights * normals)
+
+
+def holes(scene: Scene, severity: int, rng: np.random.Generator) -> Scene:
+    """Two to 16 holes of radius 0.03 to 0.12 in the face."""
+    middles = scene.vertices[scene.faces].mean(1)
+    front = scene.faces[(np.abs(middles[:, :2]).max(1) < 0.8) & (middles[:, 2] > -0.5)]
+    front = front if len(front) else scene.faces
+    corners = front[rng.integers(len(front), size=(2, 4, 8, 12, 16)[severity - 1]), 0]
+    gone = np.zeros(len(scene.vertices), bool)
+    for corner, radius in zip(corners, rng.uniform(0.03, 0.12, len(corners)), strict=True):
+        gone |= np.linalg.norm(scene.vertices - scene.vertices[corner], axis=1) < radius
+    kept = scene.faces[~gone[scene.faces].any(1)]
+    return replace(scene, faces=kept if len(kept) else scene.faces)
+
+
+def decimation(scene: Scene, severity: int, rng: np.random.Generator) -> Scene:
+    """A coarser mesh: 0.03 to 0.15 framed units between vertices."""
+    spacing = (0.03, 0.05, 0.07, 0.1, 0.15)[severity - 1]
+    cluster = merge_neighbors(scene.vertices, scene.faces, spacing, rng)
+    count = np.bincount(cluster)[:, None]
+
+    def merge(values: np.ndarray) -> np.ndarray:
+        return np.stack([np.bincount(cluster, values[:, axis]) for axis in range(3)], 1) / count
+
+    colors = None if scene.colors is None else merge(scene.colors).round().astype(np.uint8)
+    faces = cluster[scene.faces]
+    faces = faces[(faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])]
+    return replace(scene, vertices=merge(scene.vertices).astype(np.float32), faces=faces, colors=colors)
+
+
+def pose(scene: Scene, severity: int, rng: np.random.Generator) -> Scene:
+    """The head turned by 5 to 30 degrees to a side, and half of that up or down; the model is not told."""
+    angle = (5, 10, 15, 20, 30)[severity - 1]
+    yaw, pitch = (angle * sign for sign in rng.choice([-1, 1], 2))
+    turn = rotation(float(yaw), float(pitch) / 2, 0.0).numpy()
+    return replace(scene, vertices=(scene.vertices @ turn.T).astype(np.float32))
+
+
+def framing(scene: Scene, severity: int, rng: np.random.Generator) -> Scene:
+    """Framed 3 to 20 % too large or too small, and as much aside."""
+    amount = (0.03, 0.06, 0.1, 0.15, 0.2)[severity - 1]
+    angle = rng.uniform(0, 2 * np.pi)
+    zoom = 1 + amount if rng.random() < 0.5 else 1 - amount
+    return replace(scene, zoom=zoom, shift=(amount * np.cos(angle), amount * np.sin(angle)))
+
+
+def unseen_angles(scene: Scene, severity: int, rng: np.random.Generator) -> Scene:
+    """All cameras moved by 5 to 30 degrees around the head; the model is told."""
+    angle = (5, 10, 15, 20, 30)[severity - 1]
+    return replace(scene, camera_yaw_deg=float(angle * rng.choice([-1, 1])))
+
+
+def light(scene: Scene, severity: int, rng: np.random.Generator) -> Scene:
+    """The key light moved by 20 to 100 degrees around the head."""
+    yaw, pitch = scene.light_deg
+    return replace(scene, light_deg=(float(yaw + 20 * severity * rng.choice([-1, 1])), pitch))
+
+
+def texture(scene: Scene, severity: int, rng: np.random.Generator) -> Scene:
+    """Colours fade by a fifth per grade to one grey, the scan's own brightness, until no texture is left."""
+    colors = scene.colors.astype(float)
+    return replace(scene, colors=(colors + severity / 5 * (colors.mean() - colors)).round().astype(np.uint8))
+
+
+def _with(thing) -> Callable[[Scene, int, np.random.Generator], Scene]:
+    def add(scene: Scene, severity: int, rng: np.random.Generator) -> Scene:
+        part = thing(scene.vertices, severity, rng)
+        vertices, faces = objects.join([(scene.vertices, scene.faces), part])
+        colors = None
+        if scene.colors is not None:
+            colors = np.concatenate([scene.colors, np.full(part[0].shape, THING, np.uint8)])
+        return replace(scene, vertices=vertices, faces=faces, colors=colors)
+
+    return add
+
+
+MESH_CORRUPTIONS: dict[str, Callable[[Scene, int, np.random.Generator], Scene]] = {
+    "noise": noise,
+    "holes": holes,
+    "decimation": decimation,
+    "pose": pose,
+    "framing": framing,
+    "unseen_angles": unseen_angles,
+    "light": light,
+    "glasses": _with(objects.glasses),
+    "mask": _with(objects.mask),
+    "hand": _with(objects.hand),
+    "texture": texture,
+}
+MESH_NEEDS: Needs = {
+    "light": (frozenset({"clay", "clay_curvature"}), "the model sees no shading"),
+    "texture": NEEDS_COLOR,
+}

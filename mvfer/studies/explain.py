@@ -1,0 +1,125 @@
+"""Where on the face did the model read the expression? `mvfer explain`.
+
+In go a mesh and a model; out come a number per pixel of every rendered view, how much it spoke for a label or against it,
+the same on the mesh itself as colours (PLY or GLB), and a picture, which also says how much each view counted.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from modeling_mvfer.zeroshot_mvfer import class_logits
+from mvfer.reports.pictures import INK, MUTED, new_figure, save_figure
+from processing.cameras_mvfer import FOCAL_LENGTH, world_to_camera
+from processing.rendering_mvfer import render_views
+
+FOR, AGAINST = np.array([214, 96, 77]), np.array([67, 121, 178])  # red and blue, told apart by the colour-blind
+SKIN = np.array([222, 220, 216])
+SMOOTHING_PX = 5
+
+
+def attribute_views(
+    model, inputs: Mapping[str, Tensor], classes: Mapping[str, Tensor], label: str, *, steps: int = 32
+) -> Tensor:
+    """How much every pixel speaks for a label: integrated gradients of its log-odds, from empty views to these.
+
+    Args:
+        model (`MVFERModel`, in evaluation mode), inputs: of one scan, from the processor: `pixel_values (1, V, C, H, W)` ...
+        classes: prompt embeddings of every label, from `embed_classes`; label: one of them.
+        steps (`int`, defaults to 32): points of the integral.
+    Returns:
+        `torch.Tensor` of shape `(V, C, H, W)`, float32: their sum is the log-odds of the label here less that of empty
+        views, but for the error of the integral.
+    Raises:
+        ValueError: if the label is none of the classes, or there is more than one scan.
+    Source:
+        Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks", eq. 1 and 3, arXiv:1703.01365. Differs: the sum is
+        taken at the middles of the steps.
+    """
+    pixels = inputs["pixel_values"]
+    if label not in classes or pixels.ndim != 5 or len(pixels) != 1:
+        raise ValueError(
+            f"expected one scan (1, V, C, H, W) and a label of {list(classes)}, got {tuple(pixels.shape)}, {label!r}"
+        )
+    empty = background(pixels)
+    rest = {name: value for name, value in inputs.items() if name != "pixel_values"}
+    total = torch.zeros_like(pixels)
+    for step in range(steps):
+        point = (empty + (step + 0.5) / steps * (pixels - empty)).requires_grad_()
+        odds = log_odds(model, {"pixel_values": point, **rest}, classes, label)
+        total += torch.autograd.grad(odds, point)[0]
+    return ((pixels - empty) * total / steps)[0].float()
+
+
+def log_odds(model, inputs: Mapping[str, Tensor], classes: Mapping[str, Tensor], label: str) -> Tensor:
+    """Logarithm of p(label) / (1 - p(label)), `()`, zero-shot."""
+    features = model.get_image_features(**inputs).pooler_output
+    logits = class_logits(torch.nn.functional.normalize(features, dim=-1), classes, scale=model.logit_scale.exp())[0]
+    mine = list(classes).index(label)
+    others = torch.cat([logits[:mine], logits[mine + 1 :]])
+    return logits[mine] - others.logsumexp(0)
+
+
+def background(pixels: Tensor) -> Tensor:
+    """Empty views: the darkest value of each channel, which is what a renderer leaves where there is no face."""
+    return pixels.amin(dim=(-2, -1), keepdim=True).amin(dim=-4, keepdim=True).expand_as(pixels)
+
+
+def heat_of(attributions: Tensor) -> np.ndarray:
+    """One number per pixel, `(V, C, H, W)` to `(V, H, W)`: channels added, smoothed over five pixels, the strongest is 1."""
+    heat = attributions.sum(1, keepdim=True)
+    heat = torch.nn.functional.avg_pool2d(heat, SMOOTHING_PX, stride=1, padding=SMOOTHING_PX // 2)[:, 0]
+    return (heat / heat.abs().max().clamp_min(1e-12)).cpu().numpy()
+
+
+def heat_on_vertices(heat: np.ndarray, vertices: np.ndarray, faces: np.ndarray, view_angles_deg) -> np.ndarray:
+    """Take the heat of the views back to the mesh: the mean over the views that see a vertex.
+
+    Args:
+        heat (`(V, H, W)`), vertices (`(N, 3)`, framed coordinates), faces (`(M, 3)`), view_angles_deg (`(V, 2)`).
+    Returns:
+        `(N,)`: NaN where no view sees the vertex.
+    """
+    size = heat.shape[-1]
+    points = torch.as_tensor(vertices, dtype=torch.float32)
+    buffers = render_views(
+        points[None], torch.as_tensor(faces), view_angles_deg=view_angles_deg, size_px=size, backend="auto"
+    )
+    depth, mask = (buffers[name][0, :, 0].numpy() for name in ("depth", "mask"))
+    total, seen = np.zeros((2, len(vertices)))
+    for view, camera in enumerate(world_to_camera(view_angles_deg).numpy()):
+        x, y, z = (vertices @ camera[:3, :3].T + camera[:3, 3]).T
+        column = np.floor((x / -z * FOCAL_LENGTH + 1) * size / 2).astype(int)
+        row = np.floor((1 - y / -z * FOCAL_LENGTH) * size / 2).astype(int)
+        inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
+        row, column = row.clip(0, size - 1), column.clip(0, size - 1)
+        # what lies within a pixel and a half of the nearest surface is that surface
+        visible = inside & (mask[view, row, column] > 0) & (np.abs(-z - depth[view, row, column]) < 3 / size)
+        total += np.where(visible, heat[view, row, column], 0)
+        seen += visible
+    return np.where(seen > 0, total / np.maximum(seen, 1), np.nan)
+
+
+def colors_of(heat: np.ndarray) -> np.ndarray:
+    """Heat in [-1, 1] as colours, `(...)` to uint8 `(..., 3)`: red speaks for the label, blue against, grey for nothing."""
+    strength = np.abs(np.nan_to_num(heat))[..., None].clip(0, 1) ** 0.7
+    toward = np.where(np.nan_to_num(heat)[..., None] > 0, FOR, AGAINST)
+    return (SKIN + strength * (toward - SKIN)).round().astype(np.uint8)
+
+
+def explanation_picture(views: np.ndarray, heat: np.ndarray, names: list[str], title: str, path: str | Path) -> None:
+    """Every view, grey, with its heat over it: views uint8 `(V, H, W, 3)`, heat `(V, H, W)`."""
+    figure = new_figure(2.4 * len(views), 3.0)
+    for axes, view, warmth, name in zip(
+        figure.subplots(1, len(views), squeeze=False)[0], views, heat, names, strict=True
+    ):
+        shade = view.mean(-1, keepdims=True) / 255
+        face = (view > 0).any(-1, keepdims=True)
+        axes.imshow(np.where(face, (0.35 + 0.65 * shade) * colors_of(warmth), 255).astype(np.uint8))
+        axes.set_title(name.replace("_", " "), color=MUTED, fontsize=9)
+        axes.set_axis_off()
+    figure.suptitle(title, color=INK, fontsize=11)
+    save_figure(figure, path)

@@ -1,0 +1,281 @@
+"""The recipe of a run: every setting that changes the run, with its default and its meaning.
+
+Goes in: command-line flags, and a JSON file given by `--config`. Comes out: one `TrainConfig`. Order of precedence: defaults,
+then `--config`, then `--preset`, then flags. Unknown keys fail. What came of it is written to the run's folder as
+`train_config.json`.
+"""
+
+import dataclasses
+import difflib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from transformers import HfArgumentParser
+
+from mvfer.training.presets import PRESETS, PSEUDO
+from processing.prompts_mvfer import BASIC_EXPRESSIONS
+
+
+def _help(text: str, default):
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata={"help": text})
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class TrainConfig:
+    """Settings of one training run. Lengths are in optimizer steps, fractions in 0..1."""
+
+    dataset: list[str] = _help("Folders written by dataset_scripts.build_*; several are trained on together.", [])
+    output_dir: str = _help("The run's folder; it becomes the model folder.", "runs/mvfer")
+    model: str = _help("'small' trains from scratch; anything else is a CLIP folder or Hub repository.", "small")
+    stage: Literal["pretrain", "finetune"] = _help(
+        "pretrain: learn from captions, no label enters. finetune: learn the expressions from labels.", "pretrain"
+    )
+    also_test: list[str] = _help("Further data set folders on which the finished model is tested (transfer).", [])
+
+    steps: int = _help("Optimizer steps.", 1500)
+    batch_size: int = _help("Scans per process and step; contrast runs over all processes' scans.", 128)
+    scans_per_subject: int = _help(
+        "Scans of one person that come together in a batch, so that who it is does not tell them apart; 1: shuffled freely.",
+        7,
+    )
+    gradient_accumulation: int = _help("Batches per optimizer step (adds no contrast partners).", 1)
+    learning_rate: float | None = _help(
+        "Peak learning rate of AdamW; from scratch, Muon's is 30 times that. Default 1e-3; to fine-tune a trained model 3e-4 "
+        "with --method lora and 1e-5 with full (a small model bears 1e-4).",
+        None,
+    )
+    weight_decay: float = _help("Decay of matrices; biases, norms and the logit scale have none.", 0.05)
+    warmup: float = _help("Fraction of the steps in which the rate rises; a cosine follows.", 0.1)
+    clip_norm: float = _help("Largest norm of the gradient.", 1.0)
+    ema_decay: float = _help(
+        "Decay of the weights' moving average, which is what is evaluated and kept; 0: none.", 0.995
+    )
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = _help(
+        "Arithmetic of the towers; the objectives stay in float32. auto: bf16 where the device computes in it "
+        "(a CPU with AVX512-BF16 or AMX takes half the time of float32), else no.",
+        "auto",
+    )
+    seed: int = _help("Seeds weights, order and augmentation.", 0)
+
+    frames: Literal["sequence", "rank_pooled"] = _help(
+        "What is made of a sequence: its frames, or one image per view that holds their motion (a dynamic image).",
+        "sequence",
+    )
+    num_frames: int = _help("Longer sequences are sampled to this many frames, uniformly in time.", 8)
+
+    preset: Literal["none", "smile", "affectvlm", "multiviewvlm", "facetvlm", "mvcnn", "clip"] = _help(
+        "Start from a relative's recipe (training/presets.py); other flags win over it.", "none"
+    )
+    supervision: Literal["captions", "pseudo"] = _help(
+        "Where texts come from: the data's captions, or prompts that a teacher assigns to scans (needs --model).",
+        "captions",
+    )
+    prompt_bank: list[str] = _help(
+        "pseudo: expressions whose prompts of facial actions are assigned; name those that the scans may show.",
+        [*BASIC_EXPRESSIONS],
+    )
+    confidence: float = _help("pseudo: scans whose largest share is smaller teach nothing.", 0.8)
+
+    fusion: Literal["attention", "mean", "max", "text"] = _help(
+        "How views become one embedding; text: attention that also looks at the prompts of facial actions.", "attention"
+    )
+    frame_fusion: Literal["attention", "mean"] | None = _help(
+        "How frames become one embedding; default: the mean where views have no parameters (mean, max), else attention.",
+        None,
+    )
+    temporal_layers: int = _help("Transformer layers between the frames before they are fused.", 0)
+    frozen_towers: bool = _help(
+        "Train only what joins views and frames: for a model that already knows scans, and sequences to learn from, at a third "
+        "of the time.",
+        False,
+    )
+    contrastive_form: Literal["infonce", "sigmoid"] = _help("Contrast of all pairs at once, or of each.", "infonce")
+    contrastive_weight: float = _help("Weight of vision-language contrast on the fused embedding.", 1.0)
+    view_contrastive_weight: float = _help("Weight of vision-language contrast on every single view.", 1.0)
+    phrase_weight: float = _help("Weight of the sigmoid term over single action phrases.", 1.0)
+    cross_view_weight: float = _help(
+        "Weight of cross-view decorrelation, which also learns from scans without captions.", 0.5
+    )
+    cross_view_form: Literal["barlow", "vicreg", "all_views"] = _help(
+        "Barlow Twins over pairs of views, VICReg over pairs, or each view against the mean of the others.", "barlow"
+    )
+    cross_modal_weight: float = _help("Weight of cross-modal redundancy reduction.", 0.0)
+    cross_modal_form: Literal["off_diagonal", "full"] = _help(
+        "Which entries of the cross-modal correlation count.", "off_diagonal"
+    )
+    margin_contrast_weight: float = _help("Weight of the margin contrast between views of all scans.", 0.0)
+    triplet_weight: float = _help("Weight of triplets of views of all scans.", 0.0)
+    consistency_weight: float = _help("Weight of the agreement of each scan's views.", 0.0)
+
+    view_dropout: float = _help(
+        "Chance that a view is left out in training (never all). What is left out costs nothing, so 0.6 pays in a short run; at "
+        "equal steps it costs accuracy, of single views too.",
+        0.0,
+    )
+    render_on_the_fly: bool = _help(
+        "Render every scan anew in every epoch, from cameras at random angles, instead of reading the stored views (on the GPU "
+        "if training is). The data must be built with --keep_geometry. Validation and tests keep the stored views.",
+        False,
+    )
+    view_range_deg: list[float] = _help("render_on_the_fly: largest yaw and pitch, to both sides.", [60.0, 15.0])
+    occlusion: float = _help("Chance that half of a view, or a rectangle of it, is blanked.", 0.3)
+    ramp: float = _help("Fraction of the run in which occlusion rises from zero.", 0.5)
+    drop_phrases: float = _help("Chance that an action is left out of a caption.", 0.1)
+
+    method: Literal["probe", "full", "lora"] = _help(
+        "Fine-tuning: train the head alone, everything, or the head and low-rank adapters (needs peft; merged at the end).",
+        "full",
+    )
+    head: Literal["prompts", "random"] = _help(
+        "Fine-tuning: how the head starts. prompts: as the zero-shot classifier; from scratch it is always random.",
+        "prompts",
+    )
+    labels_per_class: int = _help("Fine-tuning: labelled training subjects per class, drawn by seed; 0: all.", 0)
+    class_weights: Literal["none", "balanced"] = _help(
+        "Fine-tuning: balanced gives rare classes the same say as frequent ones.", "none"
+    )
+    lora_rank: int = _help("Fine-tuning: rank of the adapters.", 8)
+    wise_ft: bool = _help(
+        "Fine-tuning: export the mixture of start and result (WiSE-FT) that is best on the validation subjects.", False
+    )
+
+    eval_every: int = _help("Steps between evaluations on the validation subjects.", 250)
+    patience: int = _help("Evaluations without improvement before the run stops early; 0: never.", 0)
+    checkpoint_every: int = _help("Steps between checkpoints.", 250)
+    keep_checkpoints: int = _help("How many checkpoints stay on disk.", 2)
+    log_every: int = _help("Steps between lines of metrics.jsonl.", 25)
+    num_workers: int = _help("Loader processes per training process; one keeps up.", 1)
+    report_to: Literal["none", "tensorboard", "wandb"] = _help("Where the log goes besides metrics.jsonl.", "none")
+    resume: str = _help("'last', or a folder below checkpoints/: go on from there, bit for bit.", "")
+
+    def __post_init__(self):
+        if self.learning_rate is None:
+            warm = self.stage == "finetune" and self.model != "small"
+            self.learning_rate = {"lora": 3e-4, "full": 1e-5}.get(self.method, 1e-3) if warm else 1e-3
+        if self.supervision == "pseudo":
+            self._check_pseudo()
+        for name in ("view_dropout", "occlusion", "drop_phrases", "ramp", "warmup"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        for name in (
+            "steps",
+            "batch_size",
+            "scans_per_subject",
+            "num_frames",
+            "gradient_accumulation",
+            "eval_every",
+            "checkpoint_every",
+            "log_every",
+            "keep_checkpoints",
+            "lora_rank",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
+        if self.labels_per_class < 0:
+            raise ValueError(f"labels_per_class must be zero (all) or more, got {self.labels_per_class}")
+        if self.wise_ft and self.head != "prompts":
+            raise ValueError("wise_ft mixes with the zero-shot classifier; pass --head prompts")
+        if self.frozen_towers and (self.model == "small" or self.stage == "finetune"):
+            raise ValueError(
+                "--frozen_towers keeps what a model has learnt: pass --model with a trained model's folder (--model runs/first), "
+                "and to learn from labels --method probe instead"
+            )
+        if self.stage == "finetune" and self.model == "small" and (self.method != "full" or self.wise_ft):
+            raise ValueError(
+                "a model from scratch has nothing to keep: pass --model with a trained model's folder, or --method full "
+                "without --wise_ft to train from scratch"
+            )
+        if self.learning_rate <= 0 or self.clip_norm <= 0:
+            raise ValueError(
+                f"learning_rate and clip_norm must be positive, got {self.learning_rate}, {self.clip_norm}"
+            )
+
+    @property
+    def learns_from_captions(self) -> bool:
+        """Whether any term aligns views with the data's captions."""
+        reads = self.stage == "pretrain" and self.supervision == "captions"
+        weights = (self.contrastive_weight, self.view_contrastive_weight, self.phrase_weight, self.cross_modal_weight)
+        return reads and any(weight > 0 for weight in weights)
+
+    def _check_pseudo(self):
+        if self.stage == "finetune":
+            raise ValueError(
+                "--stage finetune learns from labels; leave out --supervision pseudo and presets that set it"
+            )
+        if self.model == "small":
+            raise ValueError(
+                "--supervision pseudo needs a model that knows texts: from scratch it cannot say which prompt fits a face. "
+                "Pass --model with an earlier run (--model runs/first) or a pretrained CLIP (openai/clip-vit-base-patch32)"
+            )
+        if not self.prompt_bank:
+            raise ValueError("prompt_bank is empty; name the expressions that the scans may show")
+        if self.contrastive_form == "sigmoid":
+            raise ValueError("--supervision pseudo gives soft assignments, which need --contrastive_form infonce")
+        if not 0 <= self.confidence <= 1:
+            raise ValueError(f"confidence must be in [0, 1], got {self.confidence}")
+
+    def save(self, path: Path) -> None:
+        recipe = {name: value for name, value in dataclasses.asdict(self).items() if name != "resume"}
+        path.write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def parse_config(argv: list[str] | None = None) -> TrainConfig:
+    """Read flags and an optional `--config FILE.json`.
+
+    Raises:
+        ValueError: if the file is no JSON object, has an unknown key (the nearest known one is named), or no data set is given.
+    """
+    parser = HfArgumentParser(
+        TrainConfig,
+        prog="train.py",
+        description="Train MVFER on rendered views and captions, without labels, or fine-tune it on labels.",
+        epilog="Example: accelerate launch train.py --dataset data/anny --output_dir runs/first\n"
+        "Labels: accelerate launch train.py --stage finetune --model runs/first --dataset data/anny --output_dir runs/tuned\n"
+        "Again, and on: accelerate launch train.py --config runs/first/train_config.json --resume last",
+    )
+    parser.add_argument("--config", help="A train_config.json; flags win over it.")
+    known, _ = parser.parse_known_args(argv)
+    recipe = _read_recipe(Path(known.config)) if known.config else {}
+    recipe = PRESETS.get(str(recipe.get("preset")), {}) | recipe | PRESETS.get(known.preset, {})
+    parser.set_defaults(**recipe)
+    if parser.parse_known_args(argv)[0].supervision == "pseudo":
+        parser.set_defaults(**(PSEUDO | recipe))
+    namespace = parser.parse_args(argv)
+    del namespace.config
+    config = TrainConfig(**vars(namespace))
+    if not config.dataset:
+        raise ValueError(
+            "no data set given; build one (python -m dataset_scripts.build_anny --out data/anny) and pass --dataset data/anny"
+        )
+    return config
+
+
+def _read_recipe(path: Path) -> dict:
+    try:
+        recipe = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{path}: not a readable JSON file ({error}); pass a train_config.json of an earlier run"
+        ) from error
+    if not isinstance(recipe, dict):
+        raise ValueError(f"{path}: expected a JSON object of settings, got {type(recipe).__name__}")
+    names = [f.name for f in dataclasses.fields(TrainConfig)]
+    for key in recipe.keys() - set(names):
+        near = difflib.get_close_matches(key, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "see train.py --help for the known ones"
+        raise ValueError(f"{path}: unknown key {key!r}; {hint}")
+    for f in dataclasses.fields(TrainConfig):
+        value, expected = recipe.get(f.name), float if f.name == "learning_rate" else f.type
+        if (
+            f.name in recipe
+            and expected in (int, float, str)
+            and not isinstance(value, (int, float) if expected is float else expected)
+        ):
+            raise ValueError(f"{path}: {f.name} should be {expected.__name__}, got {value!r}")
+    return recipe

@@ -1,0 +1,134 @@
+"""Fine-tuning anew in every fold of a protocol: `mvfer evaluate --protocol NAME --finetune lora`.
+
+In go a model's folder and, per fold, training, validation and test rows; out come the expressions that the fold's own classifier
+gives the test rows. The step is chosen on the validation subjects, as `train.py --stage finetune` does; the model that all folds
+start from is read from its folder each time and never written.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from datasets import DatasetDict
+from tqdm.auto import tqdm
+
+from mvfer.data.schema import dataset_info
+from mvfer.data.splits import check_disjoint
+from mvfer.evaluation.classifiers import FineTuned
+from mvfer.evaluation.embeddings import embed_split
+from mvfer.training.checkpoints import TrainState
+from mvfer.training.config import TrainConfig
+from mvfer.training.finetuning import FineTuning
+from mvfer.training.learner import Learner, fastest_precision, training_views
+from processing import MVFERProcessor
+
+SCORINGS = 10  # on the validation subjects, per fold
+
+
+class FoldTuner:
+    """Fine-tunes one model on one data set, fold after fold.
+
+    Args:
+        model, dataset_dir (`str`): folder of the starting model, or its repository; folder of the built data set.
+        method (`str`): probe, lora or full, as `train.py --method`.
+        steps, seed (`int`), learning_rate (`float`, *optional*; default as in `train.py`): of every fold's training.
+    Raises:
+        ValueError: for settings without meaning, or a model that was not trained on such views.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        dataset_dir: str,
+        *,
+        method: str,
+        steps: int,
+        seed: int = 0,
+        learning_rate: float | None = None,
+        batch_size: int = 64,
+        progress: bool = True,
+    ):
+        start = MVFERProcessor.from_pretrained(model).image_processor
+        self.config = TrainConfig(
+            stage="finetune",
+            model=str(model),
+            dataset=[str(dataset_dir)],
+            method=method,
+            steps=steps,
+            seed=seed,
+            learning_rate=learning_rate,
+            frames=start.frames,
+            num_frames=start.num_frames,
+            eval_every=max(1, steps // SCORINGS),
+            mixed_precision=fastest_precision(),
+            num_workers=0,
+        )
+        self.info = dataset_info(dataset_dir)
+        self.batch_size, self.progress = batch_size, progress
+
+    @property
+    def settings(self) -> dict:
+        """What was done in every fold, for the results."""
+        return {name: getattr(self.config, name) for name in ("method", "steps", "learning_rate", "seed")}
+
+    def __call__(self, folds: Sequence[Mapping]) -> list[dict]:
+        """Train in every fold on its own, and predict.
+
+        Args:
+            folds: per fold, train, validation and test rows (`datasets.Dataset`).
+        Returns:
+            per fold `{"guesses": names of expressions, one per test row, "best_step", "validation_accuracy"}`.
+        Raises:
+            ValueError: if a subject is on two sides of a fold, or training or validation rows have no labels to learn from.
+        """
+        accelerator = Accelerator(mixed_precision=self.config.mixed_precision)
+        found = []
+        with tqdm(
+            total=len(folds) * self.config.steps,
+            desc="fine-tune",
+            unit="step",
+            disable=None if self.progress else True,
+        ) as bar:
+            for number, rows in enumerate(folds):
+                bar.set_postfix_str(f"fold {number + 1}/{len(folds)}")
+                found.append(self._fold(rows, accelerator, bar))
+                accelerator.free_memory()
+        return found
+
+    def _fold(self, rows: Mapping, accelerator: Accelerator, bar: tqdm) -> dict:
+        check_disjoint({name: set(part["subject"]) for name, part in rows.items()})
+        config = self.config
+        set_seed(config.seed)
+        task = FineTuning(config, [DatasetDict(rows)], [self.info])
+        learner = Learner(task, config, accelerator)
+        batches = learner.batches(training_views(task, config))
+        state, best_weights = TrainState(), {}
+
+        def validate() -> None:
+            nonlocal best_weights
+            if state.record(learner.score()):
+                best_weights = learner.average.copy()
+
+        validate()
+        while state.step < config.steps:
+            outputs, _ = learner.step(batches)
+            state.step += 1
+            if not torch.isfinite(outputs.loss):
+                raise ValueError(
+                    f"the loss is {outputs.loss.item()} at step {state.step} of a fold; lower --learning_rate"
+                )
+            if state.step % config.eval_every == 0 or state.step == config.steps:
+                validate()
+            bar.update()
+        classifier = task.finished(learner.bare_model, best_weights)
+        return {
+            "guesses": self._predict(classifier, task.processor, rows["test"]),
+            "best_step": state.best_step,
+            "validation_accuracy": state.best_score,
+        }
+
+    def _predict(self, classifier, processor, rows) -> list[str]:
+        features = embed_split(classifier, processor.image_processor, rows, batch_size=self.batch_size, progress=False)
+        head = FineTuned.build(classifier, [rows])
+        return [head.names[guess] for guess in head.predict(features.image_embeds)]

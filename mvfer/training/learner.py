@@ -1,0 +1,207 @@
+"""One optimizer step, and all that it needs: what every loop over steps shares.
+
+In go a task, the recipe and an `Accelerator`; out come, step by step, the model's losses, and on request the validation score of
+the averaged weights. `train.py` loops over it with a log and checkpoints, `mvfer.training.folds` in memory, once per fold.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import parse_flag_from_env
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mvfer.data.batching import Augmentation, ViewDataset
+from mvfer.data.free_views import FreeViews
+from mvfer.training.batches import batches_of
+from mvfer.training.config import TrainConfig
+from mvfer.training.device_views import Drafts, rendered_batches
+from mvfer.training.muon import SharedMuon
+from mvfer.training.task import Task
+from processing.rendering_mvfer import RenderSettings
+
+FEW_TOKENS = 64  # per view
+
+
+class Learner:
+    """A task's model on its device, with optimizers, schedules and moving average.
+
+    Attributes:
+        model: the task's, wrapped by the accelerator.
+        average (`MovingAverage`): whose weights are scored and kept.
+        schedules: of the optimizers' rates, to be checkpointed with `average`.
+    """
+
+    def __init__(self, task: Task, config: TrainConfig, accelerator: Accelerator):
+        self.task, self.config, self.accelerator = task, config, accelerator
+        if accelerator.device.type == "cpu" and task.model.vision_model.embeddings.num_positions <= FEW_TOKENS:
+            task.model.set_attn_implementation(
+                "eager"
+            )  # on a CPU, for 17 tokens, sdpa costs a quarter of the step more
+        optimizers, self.schedules = optimizers_and_schedules(task.model, config)
+        self.model, *self.optimizers = accelerator.prepare(task.model, *optimizers)
+        self.average = MovingAverage(self.bare_model, config.ema_decay)
+
+    @property
+    def bare_model(self) -> torch.nn.Module:
+        """The model without what the accelerator put around it."""
+        return self.accelerator.unwrap_model(self.model)
+
+    def batches(self, views: ViewDataset, *, start: int = 0) -> Iterator[dict[str, Tensor]]:
+        """Endless batches of this rank, from the one with index `start` (counted over all epochs)."""
+        config, world = self.config, self.accelerator.num_processes
+        here = renders_here(config, self.accelerator.device)
+        batches = batches_of(
+            [subject for split in self.task.train_splits for subject in split["subject"]],
+            self.task.batch_size(world),
+            described=self.task.described,
+            seed=config.seed,
+            scans_per_subject=config.scans_per_subject,
+            rank=self.accelerator.process_index,
+            world=world,
+            start=start,
+        )
+        loader = iter(
+            DataLoader(
+                self.task.samples(Drafts(views) if here else views),
+                batch_sampler=batches,
+                collate_fn=list if here else self.task.collate,
+                num_workers=config.num_workers,
+                prefetch_factor=4 if config.num_workers else None,
+            )
+        )
+        return rendered_batches(loader, views, self.task.collate, self.accelerator.device) if here else loader
+
+    def step(self, batches: Iterator[dict[str, Tensor]]):
+        """Take one optimizer step.
+
+        Returns:
+            the model's outputs for the last batch, and the gradient's norm before it was clipped.
+        """
+        accelerator = self.accelerator
+        train_mode(self.model)
+        for _ in range(self.config.gradient_accumulation):
+            batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in next(batches).items()}
+            batch = self.task.lesson(batch)
+            with accelerator.accumulate(self.model):
+                outputs = self.model(**batch, **self.task.forward_options)
+                accelerator.backward(outputs.loss)
+                if accelerator.sync_gradients:
+                    norm = accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+                for optimizer in self.optimizers:
+                    optimizer.step()
+                    optimizer.zero_grad()
+        for schedule in self.schedules:
+            schedule.step()
+        self.average.update(self.bare_model)
+        return outputs, norm
+
+    @torch.no_grad()
+    def score(self) -> float:
+        """The validation score with the averaged weights; the model's own are put back."""
+        model = self.bare_model
+        current = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        model.load_state_dict(self.average.shadow)
+        model.eval()
+        found = self.task.score(model)
+        model.load_state_dict(current)
+        return found
+
+
+def training_views(task: Task, config: TrainConfig, *, world: int = 1) -> ViewDataset:
+    """The task's training scans, augmented as the recipe says, or rendered anew."""
+    render, free_views = task.infos[0]["render_settings"], None
+    if config.render_on_the_fly:
+        settings = RenderSettings.from_dict(render | {"backend": "auto"})
+        free_views = FreeViews(settings, tuple(config.view_range_deg))
+    rows = sum(len(split) for split in task.train_splits)
+    return ViewDataset(
+        task.train_splits,
+        augmentation=Augmentation(
+            view_dropout=task.view_dropout, occlusion=config.occlusion, drop_phrases=config.drop_phrases
+        ),
+        seed=config.seed,
+        channels=render["channels"],
+        num_frames=config.num_frames,
+        frames=config.frames,
+        ramp_epochs=config.ramp * config.steps * config.gradient_accumulation * task.batch_size(world) * world / rows,
+        free_views=free_views,
+    )
+
+
+def renders_here(config: TrainConfig, device: torch.device) -> bool:
+    """Whether this process renders whole batches on its GPU; otherwise loader processes render, if anybody does."""
+    return config.render_on_the_fly and device.type == "cuda"
+
+
+def optimizers_and_schedules(model: torch.nn.Module, config: TrainConfig) -> tuple[list, list]:
+    """AdamW, with decay on matrices only; from scratch, Muon (Jordan et al. 2024) for the matrices of stem and transformers.
+
+    Linear warm-up, then a cosine to zero.
+    """
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    inner = (".layers.", ".stages.")
+    hidden = [p for name, p in named if config.model == "small" and p.ndim == 2 and any(part in name for part in inner)]
+    ours = {id(p) for p in hidden}
+    decayed = [p for _, p in named if p.ndim >= 2 and id(p) not in ours]
+    plain = [p for _, p in named if p.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    optimizers = [torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))]
+    if hidden:
+        optimizers.append(SharedMuon(hidden, lr=30 * config.learning_rate, weight_decay=0.0))
+    warmup = max(1, round(config.warmup * config.steps))
+
+    def rate(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, config.steps - warmup))))
+
+    return optimizers, [torch.optim.lr_scheduler.LambdaLR(optimizer, rate) for optimizer in optimizers]
+
+
+def fastest_precision() -> str:
+    """ "bf16" where the device that Accelerate will take has instructions for it, else "no"."""
+    if torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU"):
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
+    able = torch.cpu.get_capabilities()
+    return "bf16" if able.get("amx_bf16") or able.get("avx512_bf16") else "no"
+
+
+class MovingAverage:
+    """Exponential moving average of the weights, with a warm-up so that the random start is soon forgotten."""
+
+    def __init__(self, model: torch.nn.Module, decay: float):
+        self.decay, self.updates = decay, 0
+        self.shadow = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: torch.nn.Module) -> None:
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                self.shadow[name].lerp_(value, 1 - decay)
+            else:
+                self.shadow[name].copy_(value)
+
+    def copy(self) -> dict:
+        return {name: value.clone() for name, value in self.shadow.items()}
+
+    def state_dict(self) -> dict:
+        return {"updates": self.updates, "shadow": self.shadow}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.updates = state["updates"]
+        for name, value in state["shadow"].items():
+            self.shadow[name].copy_(value)
+
+
+def train_mode(model: torch.nn.Module) -> None:
+    """Training mode, but for frozen modules: their batch statistics stay those that they were trained with."""
+    model.train()
+    for module in model.modules():
+        own = list(module.parameters(recurse=False))
+        if own and not any(p.requires_grad for p in own):
+            module.eval()

@@ -1,0 +1,163 @@
+"""Pretraining as a task of `train.py`: captions and views in, a vision-language model out. No emotion label is trained on.
+
+Without captions (`--supervision pseudo`) a teacher assigns prompts to the scans of every batch.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer
+
+from modeling_mvfer import MVFERConfig, MVFERModel
+from mvfer.data.batching import Collator
+from mvfer.data.tokenizer import build_tokenizer
+from mvfer.evaluation.evaluate import evaluate_run
+from mvfer.evaluation.zero_shot import zero_shot_score
+from mvfer.training.checkpoints import TrainState
+from mvfer.training.config import TrainConfig
+from mvfer.training.task import Task
+from mvfer.training.teacher import Teacher, prompt_bank
+from processing import MVFERImageProcessor, MVFERProcessor
+from processing.prompts_mvfer import EXPRESSIONS, LANGUAGES, prompts_for
+
+
+class Pretraining(Task):
+    """Vision-language pretraining, watched by zero-shot accuracy on the validation subjects."""
+
+    score_name = "validation_zero_shot"
+    forward_options = {"return_loss": True}
+
+    def __init__(self, config: TrainConfig, splits: list, infos: list[dict]):
+        super().__init__(config, splits, infos)
+        self.processor = build_processor(config, splits, infos)
+        self.model = build_model(config, self.processor, infos)
+        if config.supervision == "captions" and (kinds := prompt_kinds([split["train"] for split in splits])):
+            self.model.config.prompt_kinds = kinds
+        self.train_splits = [split["train"] for split in splits]
+        if config.learns_from_captions:
+            self.described = [bool(captions) for split in self.train_splits for captions in split["captions"]]
+        self.teacher = None
+        self.is_taught = config.supervision == "pseudo"
+        if self.is_taught:
+            self.view_dropout = 0.0  # a teacher sees all views, and leaves some out itself
+        tokenizer = None if self.is_taught else self.processor.tokenizer
+        self.collator = Collator(tokenizer, self.processor.image_processor, phrases=config.phrase_weight > 0)
+
+    def collate(self, samples: list[dict]) -> dict[str, torch.Tensor]:
+        return self.collator(samples)
+
+    def score(self, model: MVFERModel) -> float:
+        scores = [zero_shot_score(model, self.processor, split["validation"]) for split in self.splits]
+        return sum(scores) / len(scores)
+
+    def start(self, accelerator, model: MVFERModel, average: dict[str, torch.Tensor]) -> None:
+        if not self.is_taught:
+            return
+        self.teacher = Teacher(
+            accelerator,
+            model,
+            average,
+            self.processor.tokenizer,
+            prompt_bank(self.config.prompt_bank),
+            confidence=self.config.confidence,
+            view_dropout=self.config.view_dropout,
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+        )
+        accelerator.register_for_checkpointing(self.teacher)
+
+    def lesson(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return self.teacher(batch) if self.teacher else batch
+
+    def report(self) -> dict[str, float]:
+        return self.teacher.report() if self.teacher else {}
+
+    def export(self, model: MVFERModel, weights: dict, state: TrainState, command: str) -> None:
+        config = self.config
+        model.load_state_dict(weights)
+        options = {"also": self.others, "seed": config.seed, "seen": self.seen, "command": command}
+        results = evaluate_run(model.eval(), self.processor, config.dataset[0], **options)
+        results["data"]["caption_source"] = results["supervision"]
+        results["supervision"] = sorted(learnt_from(config, results["supervision"]))
+        self.save(model, results, state, preset=config.preset, supervision=config.supervision)
+
+
+def build_processor(config: TrainConfig, splits: list, infos: list[dict]) -> MVFERProcessor:
+    """The tokenizer of the model (from scratch: learnt from captions and prompts) and the renderer of the data."""
+    render = infos[0]["render_settings"]
+    for folder, info in zip(config.dataset, infos, strict=True):
+        for key in ("size_px", "channels", "view_angles_deg"):
+            if info["render_settings"][key] != render[key]:
+                raise ValueError(
+                    f"{folder}: {key} is {info['render_settings'][key]}, but {render[key]} in {config.dataset[0]}; build alike"
+                )
+    magnifications = {info.get("build", {}).get("magnification", 1.0) for info in infos}
+    if len(magnifications) > 1:
+        raise ValueError(f"the data sets were built with different --magnification, {magnifications}; build alike")
+    sequences = {"num_frames": config.num_frames, "frames": config.frames, "magnification": magnifications.pop()}
+    if config.model != "small":
+        # The data's views are resized to what the pretrained tower takes.
+        size_px = MVFERConfig.from_pretrained(config.model).vision_config.image_size
+        image_processor = MVFERImageProcessor.from_render_settings(render | {"size_px": size_px}, **sequences)
+        return MVFERProcessor(image_processor=image_processor, tokenizer=AutoTokenizer.from_pretrained(config.model))
+    image_processor = MVFERImageProcessor.from_render_settings(render, **sequences)
+    captions = sorted({caption for split in splits for row in split["train"]["captions"] for caption in row})
+    bank = [prompts_for(EXPRESSIONS, language=language) for language in LANGUAGES]
+    prompts = [prompt for language in bank for prompts in language.values() for prompt in prompts]
+    return MVFERProcessor(image_processor=image_processor, tokenizer=build_tokenizer(captions + prompts))
+
+
+def build_model(config: TrainConfig, processor: MVFERProcessor, infos: list[dict]) -> MVFERModel:
+    """A small model from scratch, or any CLIP with new, neutral parts; objective settings come from the recipe."""
+    objective = {
+        name: getattr(config, name)
+        for name in (
+            "fusion",
+            "frame_fusion",
+            "temporal_layers",
+            "contrastive_form",
+            "contrastive_weight",
+            "view_contrastive_weight",
+            "phrase_weight",
+            "cross_view_weight",
+            "cross_view_form",
+            "cross_modal_weight",
+            "cross_modal_form",
+            "margin_contrast_weight",
+            "triplet_weight",
+            "consistency_weight",
+        )
+    }
+    wordings = {info.get("build", {}).get("captions_per_row") for info in infos}
+    if config.supervision == "captions":  # else the model knows the wordings that it knew at the start
+        objective["prompt_wordings"] = 1 if wordings == {1} else None
+    if config.fusion == "text":
+        objective["fusion_prompt_ids"] = processor.tokenizer(prompt_bank([*EXPRESSIONS]), truncation=True)["input_ids"]
+    objective["view_angles_deg"] = infos[0]["render_settings"]["view_angles_deg"]
+    if config.model == "small":
+        tokenizer, size = processor.tokenizer, infos[0]["render_settings"]["size_px"]
+        special = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
+        return MVFERModel(MVFERConfig.small(vocab_size=len(tokenizer), image_size=size, **special, **objective))
+    model = MVFERModel.from_pretrained(config.model, dtype=torch.float32, **objective)
+    if config.frozen_towers:
+        for part in (model.vision_model, model.visual_projection, model.text_model, model.text_projection):
+            part.requires_grad_(False)
+    return model
+
+
+def prompt_kinds(rows: list) -> list[str] | None:
+    """The prompts that a model understands once it has learnt from these rows, if labels were made into texts; else `None`."""
+    sources = {source for split in rows for source in split["caption_source"]}
+    if "label_prompts" not in sources:
+        return None
+    return ["actions", "names"] if "captions" in sources else ["names"]
+
+
+def learnt_from(config: TrainConfig, caption_sources: list[str]) -> set[str]:
+    """Every kind of text that the weights have seen: this run's, and that of the earlier run it started from."""
+    ours = {"pseudo"} if config.supervision == "pseudo" else set(caption_sources)
+    earlier = Path(config.model) / "results.json"
+    if not earlier.is_file():  # a pretrained model, whose texts were its authors'
+        return ours
+    return ours | set(json.loads(earlier.read_text(encoding="utf-8")).get("supervision", ()))
