@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.arms import parser, run_arms, write_report
 from benchmarks.sequences import ARMS, spotted_apex, tables
-from dataset_scripts.recipes import MICRO
+from dataset_scripts.synthetic.recipes import MICRO
 from modeling_mvfer.zeroshot_mvfer import class_embeddings
 from mvfer.data.schema import load_splits
 from mvfer.evaluation.embeddings import embed_split

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset_scripts.building import Shard
-from dataset_scripts.synthesis import BuildSettings, HeadModel, Source, Synthesizer
+from dataset_scripts.common.building import Shard
+from dataset_scripts.synthetic.synthesis import BuildSettings, HeadModel, Source, Synthesizer
 from mvfer.data.schema import (
     INFO_FILE,
     dataset_info,

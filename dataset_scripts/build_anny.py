@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from pyarrow.csv import ParseOptions, ReadOptions, read_csv
 
-from dataset_scripts.head_sets import arguments, run
-from dataset_scripts.recipes import SHAPES
-from dataset_scripts.synthesis import HeadModel, Source
+from dataset_scripts.synthetic.head_sets import arguments, run
+from dataset_scripts.synthetic.recipes import SHAPES
+from dataset_scripts.synthetic.synthesis import HeadModel, Source
 
 # The face's own local shape changes, with the largest amount that leaves a plausible adult; pairs lack "l-" and "r-".
 _PAIRED_CHANGES = {

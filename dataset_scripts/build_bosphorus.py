@@ -10,9 +10,9 @@ import re
 import sys
 from pathlib import Path
 
-from dataset_scripts.facs import parse_units
-from dataset_scripts.scan_sets import LICENSED, Found, ScanSet, main
-from dataset_scripts.scans import Scan
+from dataset_scripts.recorded.facs import parse_units
+from dataset_scripts.recorded.scan_sets import LICENSED, Found, ScanSet, main
+from dataset_scripts.recorded.scans import Scan
 
 KINDS = ("N", "E", "LFAU", "UFAU", "CAU", "O", "YR", "PR", "CR")
 EXPRESSION_CODES = {

@@ -10,8 +10,8 @@ import re
 import sys
 from pathlib import Path
 
-from dataset_scripts.scan_sets import LICENSED, SEXES, Found, ScanSet, main
-from dataset_scripts.scans import Scan
+from dataset_scripts.recorded.scan_sets import LICENSED, SEXES, Found, ScanSet, main
+from dataset_scripts.recorded.scans import Scan
 
 CODES = {"AN": "anger", "DI": "disgust", "FE": "fear", "HA": "happiness", "SA": "sadness", "SU": "surprise"}
 CODES["NE"] = "neutral"

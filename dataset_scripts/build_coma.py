@@ -10,9 +10,9 @@ import re
 import sys
 from pathlib import Path
 
-from dataset_scripts.frames import sequence_frames, timed
-from dataset_scripts.scan_sets import LICENSED, Found, ScanSet, main
-from dataset_scripts.scans import Scan
+from dataset_scripts.recorded.frames import sequence_frames, timed
+from dataset_scripts.recorded.scan_sets import LICENSED, Found, ScanSet, main
+from dataset_scripts.recorded.scans import Scan
 
 FPS = 60.0
 ACTIONS = {

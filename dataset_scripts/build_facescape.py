@@ -9,8 +9,8 @@ import re
 import sys
 from pathlib import Path
 
-from dataset_scripts.scan_sets import LICENSED, Found, ScanSet, main
-from dataset_scripts.scans import Scan
+from dataset_scripts.recorded.scan_sets import LICENSED, Found, ScanSet, main
+from dataset_scripts.recorded.scans import Scan
 
 ACTIONS = {  # of the units that FACS has for what was asked; the jaw's and the mouth's side ways have none
     "neutral": {},

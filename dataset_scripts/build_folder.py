@@ -18,10 +18,10 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from dataset_scripts.facs import parse_units
-from dataset_scripts.scan_sets import Found, ScanSet, main
-from dataset_scripts.scans import PHOTO_SUFFIXES, Scan
-from dataset_scripts.tables import need_columns, read_table
+from dataset_scripts.recorded.facs import parse_units
+from dataset_scripts.recorded.scan_sets import Found, ScanSet, main
+from dataset_scripts.recorded.scans import PHOTO_SUFFIXES, Scan
+from dataset_scripts.recorded.tables import need_columns, read_table
 from mvfer.data.schema import SPLITS
 from processing.meshes_mvfer import MESH_SUFFIXES
 from processing.prompts_mvfer import find_expression

@@ -10,11 +10,11 @@ import re
 import sys
 from pathlib import Path
 
-from dataset_scripts.facs import parse_units
-from dataset_scripts.frames import numbered_frames, timed
-from dataset_scripts.scan_sets import LICENSED, Found, ScanSet, main
-from dataset_scripts.scans import Scan
-from dataset_scripts.tables import need_columns, read_table
+from dataset_scripts.recorded.facs import parse_units
+from dataset_scripts.recorded.frames import numbered_frames, timed
+from dataset_scripts.recorded.scan_sets import LICENSED, Found, ScanSet, main
+from dataset_scripts.recorded.scans import Scan
+from dataset_scripts.recorded.tables import need_columns, read_table
 
 COLUMNS = ("sub_ID", "fold_name", "Emotion", "Onset", "Apex", "Offset", "AUs")
 

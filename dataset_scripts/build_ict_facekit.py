@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dataset_scripts.head_sets import arguments, run
-from dataset_scripts.recipes import SHAPES
-from dataset_scripts.synthesis import HeadModel, Source
+from dataset_scripts.synthetic.head_sets import arguments, run
+from dataset_scripts.synthetic.recipes import SHAPES
+from dataset_scripts.synthetic.synthesis import HeadModel, Source
 
 # Polygon ranges of the README that a camera outside can see: face, head and neck, mouth socket; teeth; eyeballs. Left
 # out: eye sockets, gums and tongue, and the thin shells around the eyes (lacrimal fluid, blend, occlusion, eyelashes).

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataset_scripts.building import SAME_BUILD, finish, is_empty_split
+from dataset_scripts.common.building import SAME_BUILD, finish, is_empty_split
 from mvfer.data import schema
 
 

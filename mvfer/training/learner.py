@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader
 
 from mvfer.data.batching import Augmentation, ViewDataset
 from mvfer.data.free_views import FreeViews
-from mvfer.training.batches import batches_of
 from mvfer.training.config import TrainConfig
 from mvfer.training.device_views import Drafts, rendered_batches
 from mvfer.training.muon import SharedMuon
+from mvfer.training.sampler import batches_of
 from mvfer.training.task import Task
 from processing.rendering_mvfer import RenderSettings
 

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import planted
 from benchmarks.planted_sets import Studio
 from dataset_scripts import build_ict_facekit
-from dataset_scripts.synthesis import BuildSettings, build_heads
+from dataset_scripts.synthetic.synthesis import BuildSettings, build_heads
 from mvfer.data.schema import dataset_info, load_splits, view_arrays
 from processing.rendering_mvfer import RenderSettings
 from tests.data.conftest import face_folder  # noqa: F401

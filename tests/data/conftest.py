@@ -7,9 +7,11 @@ import importlib
 import numpy as np
 import pytest
 
-from dataset_scripts import build_ict_facekit, building, scan_sets
-from dataset_scripts.recipes import SHAPES
-from dataset_scripts.synthesis import BuildSettings, build_heads
+from dataset_scripts import build_ict_facekit
+from dataset_scripts.common import building
+from dataset_scripts.recorded import scan_sets
+from dataset_scripts.synthetic.recipes import SHAPES
+from dataset_scripts.synthetic.synthesis import BuildSettings, build_heads
 from processing.rendering_mvfer import RenderSettings
 
 GRID = 33

@@ -8,7 +8,8 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from dataset_scripts import building, scan_sets, scans
+from dataset_scripts.common import building
+from dataset_scripts.recorded import scan_sets, scans
 from mvfer.data import schema
 from tests.fuzz_build import RUNS, accounts, write_tree
 

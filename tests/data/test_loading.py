@@ -7,7 +7,8 @@ import pytest
 from datasets import load_dataset
 from datasets.distributed import split_dataset_by_node
 
-from dataset_scripts import scan_sets, synthesis
+from dataset_scripts.recorded import scan_sets
+from dataset_scripts.synthetic import synthesis
 from dataset_scripts.validate import validate
 from mvfer.data import schema
 

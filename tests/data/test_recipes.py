@@ -3,8 +3,15 @@
 import numpy as np
 import pytest
 
-from dataset_scripts.captions import captions_for
-from dataset_scripts.recipes import RECIPES, SHAPES, SYNTHESIZED, sample_combination, sample_expression, shape_weights
+from dataset_scripts.common.captions import captions_for
+from dataset_scripts.synthetic.recipes import (
+    RECIPES,
+    SHAPES,
+    SYNTHESIZED,
+    sample_combination,
+    sample_expression,
+    shape_weights,
+)
 from processing.prompts_mvfer import ACTION_BANK, EXPRESSIONS, describe_actions, named_emotion, swap_sides
 
 

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from dataset_scripts import scan_sets
-from dataset_scripts.facs import describable, parse_units
 from dataset_scripts.merge import main as merge_main
-from dataset_scripts.pseudonyms import Pseudonyms
+from dataset_scripts.recorded import scan_sets
+from dataset_scripts.recorded.facs import describable, parse_units
+from dataset_scripts.recorded.pseudonyms import Pseudonyms
 from dataset_scripts.validate import validate
 from mvfer.data import schema
 from mvfer.data.protocols import PROTOCOLS, Protocol, folds, load_fold

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from dataset_scripts import build_anny, build_ict_facekit, recipes, synthesis
-from dataset_scripts.captions import captions_for
+from dataset_scripts import build_anny, build_ict_facekit
+from dataset_scripts.common.captions import captions_for
 from dataset_scripts.merge import merge
-from dataset_scripts.recipes import shape_weights
-from dataset_scripts.variation import GeometryVariation
+from dataset_scripts.synthetic import recipes, synthesis
+from dataset_scripts.synthetic.recipes import shape_weights
+from dataset_scripts.synthetic.variation import GeometryVariation
 from mvfer.data import schema
 from mvfer.data.geometry import merge_neighbors
 from processing.framing_mvfer import frame_face

@@ -13,7 +13,7 @@ def good(face_folder, tmp_path_factory):
     import functools
 
     from dataset_scripts import build_ict_facekit
-    from dataset_scripts.synthesis import BuildSettings, build_heads
+    from dataset_scripts.synthetic.synthesis import BuildSettings, build_heads
     from processing.rendering_mvfer import RenderSettings
 
     folder = tmp_path_factory.mktemp("good")

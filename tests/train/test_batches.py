@@ -1,7 +1,8 @@
 from itertools import islice
 
 import pytest
-from mvfer.training.batches import EpochBatches, batches_of
+
+from mvfer.training.sampler import EpochBatches, batches_of
 
 
 def take(count, **settings):

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataset_scripts import card
-from dataset_scripts.building import build, cut
-from dataset_scripts.captions import ACTIVE, captions_for
-from dataset_scripts.recipes import (
+from dataset_scripts.common import card
+from dataset_scripts.common.building import build, cut
+from dataset_scripts.common.captions import ACTIVE, captions_for
+from dataset_scripts.synthetic.recipes import (
     MICRO,
     micro_curve,
     sample_combination,
@@ -26,7 +26,7 @@ from dataset_scripts.recipes import (
     sample_micro,
     shape_weights,
 )
-from dataset_scripts.variation import GeometryVariation, reframe
+from dataset_scripts.synthetic.variation import GeometryVariation, reframe
 from mvfer.data import schema
 from mvfer.data.geometry import rotation
 from mvfer.data.packed_geometry import pack_mesh

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from dataset_scripts.captions import captions_for
-from dataset_scripts.facs import describable
+from dataset_scripts.common.captions import captions_for
+from dataset_scripts.recorded.facs import describable
 from mvfer.data import schema
 from mvfer.data.packed_geometry import pack_mesh
 from processing.framing_mvfer import frame_face

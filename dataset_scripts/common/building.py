@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import torch
 from tqdm import tqdm
 
-from dataset_scripts import card
+from dataset_scripts.common import card
 from mvfer.data import schema
 
 SAME_BUILD = ("name", "version", "source_version", "renderer", "build", "shards")  # of `dataset_info`, decide the bytes

@@ -3,8 +3,8 @@
 import argparse
 from collections.abc import Callable, Sequence
 
-from dataset_scripts.flags import HelpFormatter, add_build_flags, parallel_options, render_settings, settings_of
-from dataset_scripts.synthesis import KINDS, BuildSettings, HeadModel, Source, build_heads
+from dataset_scripts.common.flags import HelpFormatter, add_build_flags, parallel_options, render_settings, settings_of
+from dataset_scripts.synthetic.synthesis import KINDS, BuildSettings, HeadModel, Source, build_heads
 from processing.prompts_mvfer import EXPRESSIONS
 
 FRAMES_AND_FPS = {"micro": (32, 60.0)}  # other kinds: those of `BuildSettings`

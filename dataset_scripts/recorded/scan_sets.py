@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dataset_scripts import card
-from dataset_scripts.building import Shard, build, cut
-from dataset_scripts.flags import HelpFormatter, add_build_flags, parallel_options, render_settings, settings_of
-from dataset_scripts.pseudonyms import DEFAULT_KEY_FILE, Pseudonyms, write_mapping
-from dataset_scripts.scans import RGB, PseudonymousScan, Scan, ScanRenderer, ScanSettings, without_paths
+from dataset_scripts.common import card
+from dataset_scripts.common.building import Shard, build, cut
+from dataset_scripts.common.flags import HelpFormatter, add_build_flags, parallel_options, render_settings, settings_of
+from dataset_scripts.recorded.pseudonyms import DEFAULT_KEY_FILE, Pseudonyms, write_mapping
+from dataset_scripts.recorded.scans import RGB, PseudonymousScan, Scan, ScanRenderer, ScanSettings, without_paths
 from mvfer.data import schema
 from mvfer.data.splits import check_disjoint, split_subjects
 from processing.channels_mvfer import COLOR_CHANNELS
