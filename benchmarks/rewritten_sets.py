@@ -9,7 +9,7 @@ from mvfer.data.schema import INFO_FILE, dataset_info, load_splits, shard_path, 
 
 
 def rewrite_set(source: Path, folder: Path, change: Callable[[Dataset], Iterable[Mapping]], **info) -> Path:
-    """Write a set with changed rows, without the geometry that the source may keep; a finished one is left as it is.
+    """Write a set with changed rows; a finished one is left as it is.
 
     Args:
         change: takes a split, its pictures not decoded; gives the rows to write.
@@ -19,8 +19,6 @@ def rewrite_set(source: Path, folder: Path, change: Callable[[Dataset], Iterable
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     for name, split in load_splits(source, decode=False).items():
-        kept = [column for column in ("geometry", "light_deg") if column in split.column_names]
-        write_shard(shard_path(folder, name, 0, 1), change(split.remove_columns(kept)))
-    told = {key: value for key, value in dataset_info(source).items() if key != "geometry"}
-    write_json(folder / INFO_FILE, told | info)  # last: it says that the set is whole
+        write_shard(shard_path(folder, name, 0, 1), change(split))
+    write_json(folder / INFO_FILE, dataset_info(source) | info)  # last: it says that the set is whole
     return folder

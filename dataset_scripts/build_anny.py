@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from pyarrow.csv import ParseOptions, ReadOptions, read_csv
 
-from dataset_scripts.synthetic.head_sets import arguments, run
+from dataset_scripts.synthetic import head_sets
 from dataset_scripts.synthetic.recipes import SHAPES
 from dataset_scripts.synthetic.synthesis import HeadModel, Source
 
@@ -163,13 +163,8 @@ def source() -> Source:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    flags = arguments(__doc__.splitlines()[0], (350, 40, 60)).parse_args(argv)
-    try:
-        run(flags, load_head, source())
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    flags = head_sets.arguments(__doc__.splitlines()[0], (350, 40, 60)).parse_args(argv)
+    return head_sets.main(flags, load_head, source)
 
 
 if __name__ == "__main__":

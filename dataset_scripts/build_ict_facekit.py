@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dataset_scripts.synthetic.head_sets import arguments, run
+from dataset_scripts.synthetic import head_sets
 from dataset_scripts.synthetic.recipes import SHAPES
 from dataset_scripts.synthetic.synthesis import HeadModel, Source
 
@@ -138,15 +138,10 @@ def source(folder: str) -> Source:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    flags = arguments(__doc__.splitlines()[0], (700, 50, 100))
+    flags = head_sets.arguments(__doc__.splitlines()[0], (700, 50, 100))
     flags.add_argument("--source", required=True, help="ICT-FaceKit's FaceXModel folder")
     flags = flags.parse_args(argv)
-    try:
-        run(flags, functools.partial(load_head, flags.source), source(flags.source))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return head_sets.main(flags, functools.partial(load_head, flags.source), functools.partial(source, flags.source))
 
 
 if __name__ == "__main__":

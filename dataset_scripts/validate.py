@@ -18,7 +18,6 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from mvfer.data.duplicates import same_scans, thumbnail
-from mvfer.data.packed_geometry import unpack_mesh
 from mvfer.data.schema import CAPTION_SOURCES, REJECTED_FILE, dataset_info, load_splits, view_arrays
 from processing.prompts_mvfer import EXPRESSIONS, named_emotion
 
@@ -56,14 +55,12 @@ def validate(folder: str | Path) -> Report:
     thumbnails: dict[str, dict[str, np.ndarray]] = {}
     ids: Counter = Counter()
     for name, split in splits.items():
-        columns = split.remove_columns([c for c in ("views", "geometry") if c in split.column_names]).to_dict()
+        columns = split.remove_columns("views").to_dict()
         ids.update(columns["id"])
         for subject in set(columns["subject"]):
             subjects[subject].add(name)
         _check_columns(name, columns, report)
         thumbnails[name] = _check_views(name, split, info, report)
-        if "geometry" in split.column_names:
-            _check_geometry(name, split, report)
     _list(
         report.failures,
         "subjects in more than one split",
@@ -150,19 +147,6 @@ def _check_views(name: str, split: Dataset, info: dict, report: Report) -> dict[
     _list(report.failures, f"{name}: views of the wrong number or size", wrong)
     _list(report.failures, f"{name}: views that show nothing", empty)
     return thumbnails
-
-
-def _check_geometry(name: str, split: Dataset, report: Report) -> None:
-    """Every frame has a mesh that can be unpacked."""
-    damaged = []
-    for row in split.select_columns(["id", "geometry", "frame_times_s"]):
-        try:
-            meshes = [unpack_mesh(mesh) for mesh in row["geometry"] or ()]
-            sound = len(meshes) == len(row["frame_times_s"]) and all(f.max() < len(v) for v, f in meshes)
-        except ValueError:
-            sound = False
-        damaged += [] if sound else [row["id"]]
-    _list(report.failures, f"{name}: rows without sound geometry", damaged)
 
 
 def contact_sheet(split: Dataset, *, people: int = 8, columns: int = 8) -> Image.Image:

@@ -77,7 +77,6 @@ def render_scan(
     texture=None,
     vertex_colors=None,
     frame: FaceFrame | None = None,
-    view_angles_deg=None,
     light_deg=None,
 ) -> np.ndarray:
     """Frame, render and compose a scan, or a sequence of scans with the same faces.
@@ -88,7 +87,6 @@ def render_scan(
         settings: `RenderSettings()` if absent.
         uvs, uv_faces, texture, vertex_colors: as in `render_views`; used when a colour channel is asked for.
         frame: how to frame; by default `frame_face` of the first frame, used for all frames.
-        view_angles_deg (`(V, 2)` or `(F, V, 2)`): other cameras than the settings', the same or each frame's own.
         light_deg: (yaw, pitch) of the key light, to vary it in training.
     Returns:
         `numpy.ndarray` of shape `(F, V, H, W, 3)`, uint8, background 0; F is 1 for a single scan.
@@ -105,15 +103,13 @@ def render_scan(
     colors = {}
     if set(settings.channels) & set(COLOR_CHANNELS):
         colors = dict(uvs=uvs, uv_faces=uv_faces, texture=texture, vertex_colors=vertex_colors)
-    angles = settings.view_angles_deg if view_angles_deg is None else view_angles_deg
     images = []
     step = 1 if vertices.device.type == "cpu" else CUDA_CHUNK
-    for start in range(0, len(vertices), step):
-        part = vertices[start : start + step]
+    for part in vertices.split(step):
         buffers = render_views(
             frame.apply(part),
             faces,
-            view_angles_deg=angles[start : start + step] if np.ndim(angles) == 3 else angles,
+            view_angles_deg=settings.view_angles_deg,
             size_px=settings.size_px,
             supersampling=settings.supersampling,
             backend=settings.backend,
@@ -174,7 +170,7 @@ def render_views(
     Args:
         vertices (`torch.Tensor` of shape `(F, N, 3)`, float): framed coordinates.
         faces (`torch.Tensor` of shape `(M, 3)`, int64): the same for all frames.
-        view_angles_deg (`(V, 2)` or `(F, V, 2)` numbers): cameras of all frames, or of each its own.
+        view_angles_deg (`(V, 2)` numbers): one camera each.
         uvs (`(U, 2)`), uv_faces (`(M, 3)`), texture (`(h, w, 3)` uint8): texture coordinates with the origin at the
             lower left, and the picture. Absent `uv_faces` means `faces`.
         vertex_colors (`(N, 3)` uint8): used when there is no texture.
@@ -190,11 +186,11 @@ def render_views(
     _check_geometry(vertices, faces)
     vertices = vertices.to(torch.float32)
     paint = _Paint.choose(uvs, uv_faces, texture, vertex_colors, vertices, faces)
-    cameras = _cameras(view_angles_deg, len(vertices)).to(vertices.device)  # (F, V, 4, 4)
+    cameras = world_to_camera(view_angles_deg).to(vertices.device)  # (V, 4, 4)
     rasterize = _rasterize
     if resolve_backend(backend, vertices.device.type) == "numba":
         from .rendering_numba_mvfer import rasterize_numba as rasterize
-    (F, V), size = cameras.shape[:2], size_px * supersampling
+    F, V, size = len(vertices), len(cameras), size_px * supersampling
     chunk = chunk or (1 if vertices.device.type == "cpu" else CUDA_CHUNK)
     points = vertices.transpose(1, 2).contiguous()  # (F, 3, N)
     normals = vertex_normals(vertices, faces).transpose(1, 2).contiguous()
@@ -202,7 +198,7 @@ def render_views(
     images = vertices.new_zeros(5 + 3 * bool(paint), F * V, size_px, size_px)
     for start in range(0, F * V, chunk):
         index = torch.arange(start, min(start + chunk, F * V), device=vertices.device)
-        frame, camera = index // V, cameras.flatten(0, 1)[index]
+        frame, camera = index // V, cameras[index % V]
         points_seen = _transform(camera, points[frame])
         normals_seen = _transform(camera, normals[frame], rotate_only=True)
         samples = rasterize(points_seen, normals_seen, corners, size, paint)
@@ -247,15 +243,6 @@ def resolve_backend(backend: str, device_type: str = "cpu") -> str:
     if backend == "numba":
         raise ValueError('backend "numba" is not installed; install it with: pip install "mvfer[fast]"')
     return "torch"
-
-
-def _cameras(view_angles_deg, num_frames: int) -> Tensor:
-    """World-to-camera matrices `(F, V, 4, 4)` of `(V, 2)` angles for all frames, or of `(F, V, 2)`."""
-    if np.ndim(view_angles_deg) != 3:
-        return world_to_camera(view_angles_deg).expand(num_frames, -1, -1, -1)
-    if len(view_angles_deg) != num_frames:
-        raise ValueError(f"view_angles_deg: got those of {len(view_angles_deg)} frames for {num_frames} frames")
-    return torch.stack([world_to_camera(angles) for angles in view_angles_deg])
 
 
 def _transform(cameras: Tensor, vectors: Tensor, *, rotate_only: bool = False) -> Tensor:

@@ -16,6 +16,14 @@ def test_render_writes_a_picture_and_names_the_views(face_obj, tmp_path, capsys)
     assert "right_40, front" in capsys.readouterr().out
 
 
+def test_an_axis_that_is_none_is_refused_with_the_axes_that_are(face_obj, capsys):
+    for command in (["render", face_obj], ["predict", face_obj, "--model", "runs/none"]):
+        with pytest.raises(SystemExit) as stopped:
+            main([*command, "--up_axis", "up"])
+        assert stopped.value.code == 2
+        assert "--up_axis: expected one of y, -y, z, -z, x, -x, got 'up'" in capsys.readouterr().err
+
+
 def test_predict_prints_one_row_per_input_in_order_also_for_bad_ones(small_run, face_obj, tmp_path, capsys):
     broken = tmp_path / "broken.obj"
     broken.write_text("v 0 0 0\n")

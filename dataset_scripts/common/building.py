@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import pyarrow.parquet as pq
 import torch
@@ -41,12 +41,7 @@ class Shard:
 
 
 class Worker(Protocol):
-    """Makes the rows of a shard. One lives in every process of a build.
-
-    `settings.keep_geometry` says whether its rows have `geometry` and `light_deg`.
-    """
-
-    settings: Any
+    """Makes the rows of a shard. One lives in every process of a build."""
 
     def shard_rows(self, shard: Shard, rejected: list[dict]) -> Iterable[dict]:
         """Yield rows; append `{"id", "reason"}` to `rejected` for what could not be made."""
@@ -72,8 +67,7 @@ def _start_worker(make_worker: Callable[[], Worker]) -> None:
 
 def _build_shard(shard: Shard, folder: Path) -> int:
     rejected: list[dict] = []
-    rows, geometry = _worker.shard_rows(shard, rejected), _worker.settings.keep_geometry
-    return schema.write_shard(shard.path(folder), rows, rejected, geometry=geometry)
+    return schema.write_shard(shard.path(folder), _worker.shard_rows(shard, rejected), rejected)
 
 
 def build(

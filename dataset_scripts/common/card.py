@@ -21,16 +21,11 @@ def describe_scans(scan_set, settings, options: dict, version: str) -> dict:
     """The same of a recorded set; `options` are the flags of this set alone, and which key the pseudonyms have."""
     info = _describe(f"mvfer-{scan_set.name}", scan_set, version, settings)
     info["build"]["options"] = options
-    if settings.keep_geometry:
-        may_share, sharing = False, f"{scan_set.sharing} It holds the scans themselves, which are not to be passed on."
-    else:
-        may_share, sharing = scan_set.may_share, scan_set.sharing
-    return info | {"synthetic": False, "may_share": may_share, "sharing": sharing}
+    return info | {"synthetic": False, "may_share": scan_set.may_share, "sharing": scan_set.sharing}
 
 
 def _describe(name: str, source, version: str, settings) -> dict:
     render = settings.render.to_dict()
-    geometry = {"geometry": True} if settings.keep_geometry else {}
     return {
         "name": name,
         "version": FORMAT_VERSION,
@@ -47,7 +42,7 @@ def _describe(name: str, source, version: str, settings) -> dict:
         "caption_source": "label_prompts" if getattr(settings, "label_prompts", False) else "captions",
         "seed": settings.seed,
         "build": settings.to_dict(),
-    } | geometry
+    }
 
 
 def write(info: dict) -> str:
@@ -62,7 +57,6 @@ def write(info: dict) -> str:
     angles = ", ".join(f"{yaw:g}/{pitch:g}" for yaw, pitch in info["view_angles_deg"])
     origin = "synthetic" if info["synthetic"] else "scans"
     intro, truth = (_synthetic if info["synthetic"] else _recorded)(info)
-    truth += _geometry(info) if info.get("geometry") else ""
     return f"""---
 pretty_name: {info["name"]}
 license: {info["license"]}
@@ -109,19 +103,6 @@ Licence: {info["license"]}. {info["sharing"]} {info["citation"]}
 An expression is what a face shows, not what a person feels. Inferring emotions of people at work or in education is
 prohibited in the EU (Regulation 2024/1689, Art. 5(1)(f)), except for medical or safety reasons.
 """
-
-
-def _geometry(info: dict) -> str:
-    whose = (
-        "Nobody's, as these people do not exist."
-        if info["synthetic"]
-        else "**A face's shape identifies a person, without a name and without colours, better than a few small views do: keep "
-        "this set as you keep the scans.**"
-    )
-    return f"""
-
-**Geometry is inside.** Beside the views, every row holds the scan's framed mesh (`geometry`, unpacked by
-`mvfer.data.packed_geometry.unpack_mesh`; no colours), so that the face can be rendered from any angle. {whose}"""
 
 
 def _synthetic(info: dict) -> tuple[str, str]:

@@ -37,11 +37,6 @@ def add_build_flags(
     add("--channels", nargs=3, metavar="CHANNEL", help=f"what the three channels show; default: {default_channels}")
     add("--view_angles_deg", type=float, nargs="+", metavar="YAW", help="yaw of every view; default: -30 0 30")
     add("--backend", choices=BACKENDS, default="auto", help="rasteriser; auto is numba where installed")
-    add(
-        "--keep_geometry",
-        action="store_true",
-        help="also write every scan's framed mesh into its row, for train.py --render_on_the_fly; it identifies people",
-    )
     add("--languages", nargs="+", default=list(languages), choices=("en", "ja"), help="of the captions")
     add("--captions_per_row", type=int, default=captions_per_row, help="per language")
     add("--seed", type=int, default=seed, help="of all that is drawn; the same seed gives the same bytes")

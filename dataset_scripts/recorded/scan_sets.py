@@ -196,8 +196,6 @@ def _settings(scans: Sequence[Scan], flags: argparse.Namespace) -> ScanSettings:
     """Settings of a build; without `--channels`, the first readable scan tells whether there are colours to show."""
     channels = flags.channels
     photos = not any(isinstance(scan.frames[0], Path) for scan in scans)
-    if flags.keep_geometry and any(not isinstance(scan.frames[0], Path) for scan in scans):
-        raise ValueError("photos have no geometry to keep; leave --keep_geometry out")
     if photos and (flags.geometry_only or flags.view_angles_deg or tuple(channels or RGB) != RGB):
         raise ValueError(
             "photos have colours only, and are as the cameras saw them: drop --geometry_only, --view_angles_deg, and "

@@ -18,7 +18,6 @@ from PIL import Image, ImageOps
 from dataset_scripts.common.captions import captions_for
 from dataset_scripts.recorded.facs import describable
 from mvfer.data import schema
-from mvfer.data.packed_geometry import pack_mesh
 from processing.framing_mvfer import frame_face
 from processing.meshes_mvfer import load_mesh
 from processing.prompts_mvfer import EXPRESSIONS, prompts_for
@@ -92,7 +91,6 @@ class ScanSettings:
     keep_demographics: bool = False
     languages: tuple[str, ...] = ("en",)
     captions_per_row: int = 4
-    keep_geometry: bool = False
     render: RenderSettings = RenderSettings()
 
     def __post_init__(self):
@@ -100,7 +98,6 @@ class ScanSettings:
             raise ValueError(
                 f"expected num_frames >= 0 and captions_per_row >= 1, got {self.num_frames}, {self.captions_per_row}"
             )
-        schema.check_geometry(self)
 
     def to_dict(self) -> dict:
         return schema.describe_settings(self)
@@ -124,33 +121,29 @@ class ScanRenderer:
     def shard_rows(self, shard, rejected: list[dict]) -> Iterator[dict]:
         """Rows; appends `{"id", "reason"}` of what could not be read, without the file's name, which names the person."""
         for item in shard.work:
-            geometry: list[dict] = []
             try:
-                views, angles = self._views(item, geometry)
+                views, angles = self._views(item)
             except ValueError as error:
                 rejected.append({"id": item.id, "reason": without_paths(str(error), item.scan.files)})
                 continue
-            kept = {"geometry": geometry} if self.settings.keep_geometry else {}
-            yield self._row(item, shard.split, views, angles) | kept
+            yield self._row(item, shard.split, views, angles)
 
-    def _views(self, item: PseudonymousScan, geometry: list[dict]) -> tuple[list[list[dict]], Sequence]:
-        """PNGs, frames x views, and the angles of the views; packed meshes are added to `geometry`, if it is kept."""
+    def _views(self, item: PseudonymousScan) -> tuple[list[list[dict]], Sequence]:
+        """PNGs, frames x views, and the angles of the views."""
         scan, render = item.scan, self.settings.render
         if not isinstance(scan.frames[0], Path):
             if render.channels != RGB:
                 raise ValueError(f"a photo, which has colours only; this set shows {', '.join(render.channels)}")
             photos = (np.stack([read_photo(path, render.size_px) for path in frame]) for frame in scan.frames)
             return self._encoded(photos, item.id), scan.view_angles_deg
-        return self._encoded(self._rendered(scan, geometry), item.id), render.view_angles_deg
+        return self._encoded(self._rendered(scan), item.id), render.view_angles_deg
 
-    def _rendered(self, scan: Scan, geometry: list[dict]) -> Iterator[np.ndarray]:
+    def _rendered(self, scan: Scan) -> Iterator[np.ndarray]:
         settings, frame = self.settings, None
         for path in scan.frames:
             mesh = load_mesh(path, up_axis=settings.up_axis, geometry_only=settings.geometry_only)
             try:
                 frame = frame or frame_face(mesh.vertices, mesh.faces)
-                if settings.keep_geometry:
-                    geometry.append(pack_mesh(frame.apply(mesh.vertices), mesh.faces))
                 yield render_scan(
                     mesh.vertices,
                     mesh.faces,

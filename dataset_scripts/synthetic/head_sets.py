@@ -1,6 +1,7 @@
 """The command line that the builders of synthetic data share. In: its flags, and a head. Out: a build (`building`)."""
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 
 from dataset_scripts.common.flags import HelpFormatter, add_build_flags, parallel_options, render_settings, settings_of
@@ -72,6 +73,16 @@ def arguments(description: str, subjects: Sequence[int]) -> argparse.ArgumentPar
         seed=default.seed,
     )
     return flags
+
+
+def main(flags: argparse.Namespace, load: Callable[[], HeadModel], source: Callable[[], Source]) -> int:
+    """Build with parsed flags; the exit status. `source` is asked here, as it too may refuse what it finds."""
+    try:
+        run(flags, load, source())
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def run(flags: argparse.Namespace, load: Callable[[], HeadModel], source: Source) -> dict:

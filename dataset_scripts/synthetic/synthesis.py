@@ -29,7 +29,6 @@ from dataset_scripts.synthetic.recipes import (
 from dataset_scripts.synthetic.variation import GeometryVariation, reframe
 from mvfer.data import schema
 from mvfer.data.geometry import rotation
-from mvfer.data.packed_geometry import pack_mesh
 from processing.framing_mvfer import FRAMED, FaceFrame, frame_face
 from processing.magnification_mvfer import check_magnification, magnify
 from processing.prompts_mvfer import BASIC_EXPRESSIONS, EXPRESSIONS
@@ -89,7 +88,6 @@ class BuildSettings:
     num_frames: int = 16
     fps: float = 10.0
     magnification: float = 1.0
-    keep_geometry: bool = False
     render: RenderSettings = RenderSettings()
 
     def __post_init__(self):
@@ -109,7 +107,6 @@ class BuildSettings:
                 f"random_per_subject >= 0 and fps > 0, got {counts}, {self.random_per_subject}, {self.fps}"
             )
         check_magnification(self.magnification)
-        schema.check_geometry(self)
         if self.magnification != 1 and self.kind == "3d":
             raise ValueError(
                 "a single scan has no movement to magnify; drop --magnification, or build --kind 4d or micro"
@@ -147,11 +144,10 @@ class Synthesizer:
                 try:
                     vertices, faces, light_deg = self._framed(item, identity, rough)
                     views = render_scan(vertices, faces, self.settings.render, frame=FRAMED, light_deg=light_deg)
-                    kept = self._kept(vertices, faces, light_deg) if self.settings.keep_geometry else {}
                 except ValueError as error:
                     rejected.append({"id": item["id"], "reason": str(error)})
                     continue
-                yield self._row(item, views) | kept | {"subject": subject, "split": shard.split} | columns
+                yield self._row(item, views) | {"subject": subject, "split": shard.split} | columns
 
     def _items(self, subject: str, split: str, rng: np.random.Generator):
         """What a subject does: dicts with id, expression (or None), units, intensity, and a seed for the rendering."""
@@ -221,11 +217,6 @@ class Synthesizer:
         vertices = reframe(frame.apply(vertices), rng)
         light_deg = (float(rng.uniform(-60, 60)), float(rng.uniform(10, 65))) if rng.random() < 0.7 else None
         return vertices, faces, light_deg
-
-    def _kept(self, vertices: Tensor, faces: Tensor, light_deg: tuple | None) -> dict:
-        """The columns of a set that keeps its geometry."""
-        meshes = [pack_mesh(frame, faces) for frame in vertices.numpy()]
-        return {"geometry": meshes, "light_deg": light_deg and list(light_deg)}
 
     def example_scans(self, number: int) -> Iterator[tuple[str, np.ndarray]]:
         """Every first scan of an expression of a test subject: its row's id, and vertices `(N, 3)` at the apex."""

@@ -4,7 +4,6 @@ In go folders of runs and data sets; out come files, lines of text and the exit 
 """
 
 import argparse
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from mvfer.cli.predict import open_model
 from mvfer.data.protocols import PROTOCOLS
-from mvfer.data.schema import dataset_info, load_splits
+from mvfer.data.schema import dataset_info, load_splits, write_json
 from mvfer.evaluation.audits.leakage import load_subjects_seen, subject_keys
 from mvfer.evaluation.classification import evaluate_classifier
 from mvfer.evaluation.classifiers import classifier_of
@@ -43,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     results = found[0] if len(found) == 1 else found[0] | {"over_runs": over_runs(args.model, found)}
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "results.json").write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(out / "results.json", results)
     page = _protocol_page(results, out) if args.protocol else _page(results, out)
     (out / "index.html").write_text(page, encoding="utf-8")
     for line in remarks(results):

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import trimesh
 
-from mvfer.cli.predict import UP_AXES, labels_of, open_model
+from mvfer.cli.predict import labels_of, open_model, up_axis
 from mvfer.evaluation.zero_shot import embed_classes
 from mvfer.reports.pictures import displayable
 from mvfer.studies.explain import attribute_views, colors_of, explanation_picture, heat_of, heat_on_vertices, log_odds
@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--model", required=True, metavar="DIR", help="folder of a run, or a repository on the Hub")
     flags.add_argument("--label", help="what to explain (default: what the model predicts)")
     flags.add_argument("--labels", nargs="+", help="what it could have been (default: as in mvfer predict)")
-    flags.add_argument("--up_axis", choices=UP_AXES, help="default: the model's setting")
+    flags.add_argument("--up_axis", type=up_axis, help="default: the model's setting")
     flags.add_argument("--out", default="explained.glb", metavar="MESH", help=".ply or .glb (default: explained.glb)")
     flags.add_argument("--picture", metavar="PNG", help="default: beside --out")
     return flags

@@ -1,12 +1,12 @@
 """The command `mvfer poc`. In: a model, a data set with labels, prices. Out: `poc.json`, and two pages, `poc.html`."""
 
 import argparse
-import json
 import shlex
 import sys
 from pathlib import Path
 
 from mvfer.cli.predict import open_model
+from mvfer.data.schema import write_json
 from mvfer.studies.benefit import Prices
 from mvfer.studies.poc import Plan, proof_of_concept
 from mvfer.studies.poc_report import poc_page
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     found["command"] = "mvfer poc " + shlex.join(sys.argv[2:] if argv is None else argv)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "poc.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(out / "poc.json", found)
     (out / "poc.html").write_text(poc_page(found), encoding="utf-8")
     print(f"{found['recommendation']['verdict']}: {found['recommendation']['reason']}")
     print(f"wrote poc.json and poc.html to {out}")

@@ -8,7 +8,6 @@ import json
 import sys
 from pathlib import Path
 
-UP_AXES = ("y", "z", "-y", "-z", "x", "-x")
 EPILOG = """examples:
   mvfer predict face.obj --model runs/first --labels happiness disgust --picture views.png
   mvfer predict scans/*.obj --model runs/first --json > predictions.jsonl
@@ -160,5 +159,14 @@ def add_model_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument(
         "--language", default="en", choices=["en", "ja"], help="of the prompts: English or Japanese (default: en)"
     )
-    flags.add_argument("--up_axis", choices=UP_AXES, help="the files' upward axis (default: the model's setting)")
+    flags.add_argument("--up_axis", type=up_axis, help="the files' upward axis (default: the model's setting)")
     flags.add_argument("--json", action="store_true", help="one JSON object per line, for machines")
+
+
+def up_axis(name: str) -> str:
+    """The type of `--up_axis`; `processing` is imported here, so that --help need not load it."""
+    from processing.meshes_mvfer import UP_AXES
+
+    if name not in UP_AXES:
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(UP_AXES)}, got {name!r}")
+    return name

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mvfer.cli.predict import UP_AXES
+from mvfer.cli.predict import up_axis
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,5 +39,5 @@ def parser() -> argparse.ArgumentParser:
     add("--size_px", type=int, default=224, help="size of a view (default: 224)")
     add("--channels", nargs="+", default=["clay"], metavar="NAME", help="one or three of clay, curvature, clay_curvature, depth, "
         "normal_x, ..., red, green, blue (default: clay)")  # fmt: skip
-    add("--up_axis", default="y", choices=UP_AXES, help="the file's upward axis (default: y)")
+    add("--up_axis", default="y", type=up_axis, help="the file's upward axis (default: y)")
     return flags

@@ -1,13 +1,13 @@
 """The command `mvfer study`: tests beside `mvfer evaluate`. In: a model and a data set. Out: `<study>.json` and a few lines."""
 
 import argparse
-import json
 import shlex
 import sys
 from importlib import import_module
 from pathlib import Path
 
 from mvfer.cli.predict import open_model
+from mvfer.data.schema import write_json
 from mvfer.evaluation.results import environment
 
 STUDIES = {  # modules of `mvfer.studies`, each with `evaluate_NAME` and `report`
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     results |= {"data": Path(args.dataset).name, "command": command, "environment": environment()}
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f"{args.study}.json"
-    path.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(path, results)
     print(study.report(results, args.out))
     print(f"\nwrote {path}")
     return 0

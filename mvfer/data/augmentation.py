@@ -13,7 +13,6 @@ import numpy as np
 from processing.prompts_mvfer import swap_sides
 
 BRIGHTNESS_CHANNELS = frozenset({"clay", "clay_curvature", "red", "green", "blue", "gray"})
-SEPARATORS = {", ": ", ", "、": "、"}
 
 
 @dataclass(frozen=True)
@@ -86,35 +85,25 @@ def mirror_views(
     return flipped, angles
 
 
-def choose_views(num_views: int, rng: np.random.Generator, *, dropout: float) -> np.ndarray:
-    """View dropout: a mask `(V,)`, true for the views that stay; never all false."""
-    kept = rng.random(num_views) >= dropout
-    if not kept.any():
-        kept[rng.integers(num_views)] = True
-    return kept
-
-
 def augment_views(
-    views: np.ndarray,
-    rng: np.random.Generator,
-    augmentation: Augmentation,
-    *,
-    channels: tuple[str, ...],
-    kept: np.ndarray,
-) -> np.ndarray:
-    """Brightness, noise, shift and occlusion. Frames of one sequence are changed alike.
+    views: np.ndarray, rng: np.random.Generator, augmentation: Augmentation, *, channels: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """View dropout, then brightness, noise, shift and occlusion of what stays. Frames of one sequence are changed alike.
 
     Args:
         views (`(T, V, H, W, 3)` uint8): not changed in place.
-        kept (`(V,)` bool): which views stay, see `choose_views`.
     Returns:
-        The varied views, those left out black.
+        The varied views, those left out black, and a mask `(V,)`, true for the views that stay (never all false).
     """
+    V = views.shape[1]
+    kept = rng.random(V) >= augmentation.view_dropout
+    if not kept.any():
+        kept[rng.integers(V)] = True
     if kept.all():
-        return _vary(views.copy(), rng, augmentation, channels)
+        return _vary(views.copy(), rng, augmentation, channels), kept
     varied = np.zeros_like(views)
     varied[:, kept] = _vary(views[:, kept], rng, augmentation, channels)
-    return varied
+    return varied, kept
 
 
 def _vary(views: np.ndarray, rng: np.random.Generator, augmentation: Augmentation, channels) -> np.ndarray:

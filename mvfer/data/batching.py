@@ -1,6 +1,6 @@
 """From stored views and captions to training batches. In: rows of a data set. Out: what `MVFERModel.forward` takes.
 
-`ViewDataset` decodes views once (or renders new ones), chooses a caption and augments; a sample is a function of (seed,
+`ViewDataset` decodes views once, chooses a caption and augments; a sample is a function of (seed,
 epoch, row) and of nothing else, so a resumed run sees what an unbroken one would. `Collator` pads, normalises and makes
 captions unique: many scans share a caption, so targets are multi-positive.
 """
@@ -20,13 +20,11 @@ from torch.utils.data import Dataset
 from mvfer.data.augmentation import (
     Augmentation,
     augment_views,
-    choose_views,
     drop_phrases,
     mirror_texts,
     mirror_views,
     split_phrases,
 )
-from mvfer.data.free_views import FreeViews
 from processing.prompts_mvfer import ACTION_PHRASES, RELAXED_PHRASES
 from processing.rank_pooling_mvfer import rank_pool
 from processing.view_batches_mvfer import FRAMES, pad_views, sample_frames
@@ -40,7 +38,6 @@ _UNIT_OF_PHRASE = {
     for phrase in phrases
 }
 MEMORY_BUDGET_BYTES = 4 * 2**30
-_OF_DRAFTS = {"epoch", "row", "rng", "frames", "is_mirrored", "geometry", "light_deg"}
 
 
 class ViewDataset(Dataset):
@@ -57,17 +54,14 @@ class ViewDataset(Dataset):
         frames: "sequence", or "rank_pooled": a sequence becomes one dynamic image per view (`rank_pooling_mvfer`), as a
             scan; its brightness is not varied, as its grey means motion.
         memory_budget_bytes: splits whose views fit are decoded once and kept; larger ones are decoded row by row.
-        free_views: if given, the stored views stay unread: every time a row is asked for, others are rendered, from cameras
-            at random angles.
 
     `dataset[row]` and `dataset[epoch, row]` give a dict: `views` uint8 `(V, H, W, 3)`, or `(T, V, H, W, 3)` if any row
     of the splits is a sequence (and not pooled); `view_mask (V,)`; `view_angles_deg (V, 2)`; `frame_times_s (T,)` for sequences;
     `captions`: the chosen one (none if the row has none); `known_captions`: all that are true of the row.
 
     Raises:
-        ValueError: if there are no rows, a column is missing, a picture or a row's geometry cannot be read, the numbers of
-            frames and views are not those of `frame_times_s` (one frame if absent) and `view_angles_deg`, or no row is a
-            sequence to be pooled.
+        ValueError: if there are no rows, a column is missing, a picture cannot be read, the numbers of frames and views are
+            not those of `frame_times_s` (one frame if absent) and `view_angles_deg`, or no row is a sequence to be pooled.
     """
 
     def __init__(
@@ -81,7 +75,6 @@ class ViewDataset(Dataset):
         num_frames: int = 8,
         frames: str = "sequence",
         memory_budget_bytes: int = MEMORY_BUDGET_BYTES,
-        free_views: FreeViews | None = None,
     ):
         splits = list(splits) if isinstance(splits, (list, tuple)) else [splits]
         if not splits or not all(len(split) for split in splits):
@@ -92,11 +85,10 @@ class ViewDataset(Dataset):
             raise ValueError(f"frames: expected one of {', '.join(FRAMES)}, got {frames!r}")
         for split in splits:
             missing = {"views", "view_angles_deg", "captions"} - set(split.column_names)
-            missing |= {"geometry", "light_deg"} - set(split.column_names) if free_views else set()
             if missing:
                 raise ValueError(f"the split lacks the columns {sorted(missing)}; it has {split.column_names}")
         self.augmentation, self.seed, self.channels, self.num_frames = augmentation, seed, tuple(channels), num_frames
-        self.ramp_epochs, self.free_views = ramp_epochs, free_views
+        self.ramp_epochs = ramp_epochs
         self.splits = [split.with_format("arrow") for split in splits]
         self.rows = [(s, row) for s, split in enumerate(splits) for row in range(len(split))]
         self._texts = [captions or [] for split in splits for captions in split["captions"]]
@@ -108,9 +100,6 @@ class ViewDataset(Dataset):
         if self.rank_pooled and max(lengths) == 1:
             raise ValueError('frames="rank_pooled" reads motion, but every row is a single scan; build with --kind 4d')
         self._views: list[np.ndarray] | None = None
-        if free_views:
-            self.num_views = free_views.num_views
-            return
         first = self._decode(0)
         self.num_views = first.shape[1]
         if first[:1].nbytes * sum(lengths) <= memory_budget_bytes:
@@ -120,64 +109,29 @@ class ViewDataset(Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int | tuple[int, int]) -> dict:
-        draft = self.draft(index)
-        if self.free_views:
-            seen = draft["view_mask"]  # what is left out need not be rendered
-            drawn = self.free_views.render(draft["geometry"], draft["view_angles_deg"][seen], draft["light_deg"])
-            views = np.zeros((len(drawn), len(seen), *drawn.shape[2:]), dtype=np.uint8)
-            views[:, seen] = drawn
-            return self.complete(draft, views)
-        views = self._decode(draft["row"]) if self._views is None else self._views[draft["row"]]
-        return self.complete(draft, views[draft["frames"]])
-
-    def draft(self, index: int | tuple[int, int]) -> dict:
-        """All of a sample but its views. What `complete` needs beside: `epoch`, `row`, the state of the random stream, which
-        `frames`, whether it `is_mirrored`; and with free views their `geometry`, one mesh per frame, and `light_deg`."""
         epoch, row = index if isinstance(index, tuple) else (0, index)
         rng = np.random.default_rng((self.seed, epoch, row))
+        views = self._decode(row) if self._views is None else self._views[row]  # (T, V, H, W, 3)
         angles, known, times = self._angles[row], self._texts[row], self._times[row]
         times = np.asarray(times or [0.0], dtype=np.float32)
         frames = sample_frames(times, self.num_frames, rng=rng if self.augmentation else None)
-        draft = {"epoch": epoch, "row": row, "rng": rng, "frames": frames, "is_mirrored": False}
-        if self.free_views:
-            angles = self.free_views.draw(rng)
-            draft |= self._geometry(row, frames)
+        views, varied_channels = views[frames], self.channels
+        if self.rank_pooled:
+            views, varied_channels = rank_pool(views)[None], ()
         mask = np.ones(len(angles), dtype=bool)
         chosen = known[:1]
         if self.augmentation:
             if self.augmentation.mirror and rng.random() < 0.5:
-                draft["is_mirrored"], known = True, mirror_texts(known)
+                views, angles = mirror_views(views, angles, channels=self.channels)
+                known = mirror_texts(known)
             if known:
                 text = known[rng.integers(len(known))]
                 chosen = [drop_phrases(text, rng, chance=self.augmentation.drop_phrases)]
-            mask = choose_views(len(angles), rng, dropout=self.augmentation.view_dropout)
-        draft |= {"view_mask": mask, "view_angles_deg": angles, "captions": chosen, "known_captions": known}
-        return draft | ({"frame_times_s": times[frames]} if self.has_sequences else {})
-
-    def complete(self, draft: dict, views: np.ndarray) -> dict:
-        """The sample of a draft and of its frames' views `(T, V, H, W, 3)` uint8; further keys of the draft are handed on."""
-        sample = {name: value for name, value in draft.items() if name not in _OF_DRAFTS}
-        varied_channels = self.channels
-        if self.rank_pooled:
-            views, varied_channels = rank_pool(views)[None], ()
-        if draft["is_mirrored"]:
-            views, sample["view_angles_deg"] = mirror_views(views, draft["view_angles_deg"], channels=self.channels)
-        if self.augmentation:
-            strength, kept = self._strength(draft["epoch"]), draft["view_mask"]
-            views = augment_views(views, draft["rng"], strength, channels=varied_channels, kept=kept)
-        return sample | {"views": views if self.has_sequences else views[0]}
-
-    def _geometry(self, index: int, frames: np.ndarray) -> dict:
-        """The packed meshes of some frames of a row, and the light that it was rendered in."""
-        split, row = self.rows[index]
-        kept = self.splits[split][row]
-        meshes, light_deg = kept["geometry"][0].as_py(), kept["light_deg"][0].as_py()
-        expected = len(self._times[index] or [0.0])
-        if not meshes or len(meshes) != expected:
-            raise ValueError(
-                f"split {split}, row {row}: expected the geometry of {expected} frames, got {len(meshes or [])}; build it again"
-            )
-        return {"geometry": [meshes[frame] for frame in frames], "light_deg": tuple(light_deg) if light_deg else None}
+            views, mask = augment_views(views, rng, self._strength(epoch), channels=varied_channels)
+        sample = {"view_mask": mask, "view_angles_deg": angles, "captions": chosen, "known_captions": known}
+        if self.has_sequences:
+            return sample | {"views": views, "frame_times_s": times[frames]}
+        return sample | {"views": views[0]}
 
     def _strength(self, epoch: int) -> Augmentation:
         share = min(1.0, epoch / self.ramp_epochs) if self.ramp_epochs else 1.0

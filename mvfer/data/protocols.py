@@ -1,6 +1,6 @@
 """The field's protocols, as data: who is tested, on which rows, in which folds, and where that is written.
 
-In: a built data set and the name of a protocol. Out: folds of subjects that never overlap, and the splits of one fold. Within
+In: a protocol and what is known of a built set's rows. Out: folds of subjects that never overlap, and which rows count. Within
 a fold, a tenth of the training subjects is set aside for validation: nothing is chosen on test subjects. The full texts of the
 papers were not at hand: `source` is where a protocol comes from, `reading` how we understand it, after later papers' accounts.
 Check the paper before you quote its protocol.
@@ -9,11 +9,7 @@ Check the paper before you quote its protocol.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from datasets import DatasetDict, concatenate_datasets
-
-from mvfer.data.schema import load_splits
 from mvfer.data.splits import check_disjoint
 from processing.prompts_mvfer import EXPRESSIONS
 
@@ -159,31 +155,6 @@ def protocols_of(data_set: str) -> list[str]:
         known = sorted({protocol.data_set for protocol in PROTOCOLS.values()})
         raise ValueError(f"no protocol tests {data_set!r}; there are protocols for {', '.join(known)}")
     return found
-
-
-def load_fold(folder: str | Path, name: str, fold: int = 0, *, seed: int = 0) -> DatasetDict:
-    """The splits of one fold of a named protocol, made of all rows of a built set.
-
-    Raises:
-        ValueError: for an unknown protocol or fold, or if the set has too few subjects.
-    """
-    if name not in PROTOCOLS:
-        raise ValueError(f"unknown protocol {name!r}; known are {', '.join(PROTOCOLS)}")
-    protocol, splits = PROTOCOLS[name], load_splits(folder)
-    rows = concatenate_datasets(list(splits.values()))
-    columns = [rows[column] for column in ("subject", "expression", "intensity")]
-    keys = [
-        dict(zip(("subject", "expression", "intensity"), values, strict=True)) for values in zip(*columns, strict=True)
-    ]
-    people = folds(protocol, keys, seed=seed)
-    if not 0 <= fold < len(people):
-        raise ValueError(f"{name} has folds 0 to {len(people) - 1}, got {fold}")
-    place = {subject: split for split, names in people[fold].items() for subject in names}
-    chosen: dict[str, list[int]] = {split: [] for split in people[fold]}
-    for number, row in enumerate(keys):
-        if row["subject"] in place and keeps(protocol, row):
-            chosen[place[row["subject"]]].append(number)
-    return DatasetDict({split: rows.select(numbers) for split, numbers in chosen.items() if numbers})
 
 
 def _shuffled(subjects: Sequence[str], seed: int) -> list[str]:

@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 from datasets import ClassLabel, DatasetDict, Features, Image, List, Value
 from PIL import Image as PilImage
 
-from processing.channels_mvfer import COLOR_CHANNELS
 from processing.prompts_mvfer import EXPRESSIONS
 
 SPLITS = ("train", "validation", "test")
@@ -27,24 +26,15 @@ CAPTION_SOURCES = ("captions", "label_prompts", "none")
 INFO_FILE = "dataset_info.json"
 REJECTED_FILE = "rejected.jsonl"
 ADDED = ("apex_time_s",)  # columns that sets of format 1.0 lack; they are null there
+REMOVED = ("geometry", "light_deg")  # columns that only sets of before 0.2 may have; they are not read
 ROWS_PER_GROUP = 100  # small row groups: the Hub's viewer shows pages without reading a whole shard
 BYTES_PER_GROUP = 32 * 2**20
 _REJECTED_KEY = b"mvfer_rejected"
 _PICTURES = "views.list.element.list.element.bytes"  # PNGs: neither compressed again nor looked through for repetitions
-_VERTICES = "geometry.list.element.vertices"  # packed: the same
-_FACES = "geometry.list.element.faces"  # packed, and mostly the same in all rows: written once per group of rows
 
 
-def features(*, geometry: bool = False) -> Features:
-    """The columns of every data set; what a set does not know is null (or empty, or -1 for `expression`).
-
-    Sets with `geometry` have two more: per frame the framed mesh, as `mvfer.data.packed_geometry` packs it, and the (yaw,
-    pitch) of the key light where it varies.
-    """
-    kept = {
-        "geometry": List({"vertices": Value("binary"), "faces": Value("binary")}),
-        "light_deg": List(Value("float32")),
-    }
+def features() -> Features:
+    """The columns of every data set; what a set does not know is null (or empty, or -1 for `expression`)."""
     return Features(
         {
             "id": Value("string"),
@@ -66,30 +56,12 @@ def features(*, geometry: bool = False) -> Features:
             "pose": Value("string"),
             "occlusion": Value("string"),
         }
-        | (kept if geometry else {})
     )
 
 
 def describe_settings(settings) -> dict:
-    """The dataclass of a build's settings as JSON would give it back; sets without geometry do not mention it."""
-    values = dataclasses.asdict(settings) | {"render": settings.render.to_dict()}
-    if not settings.keep_geometry:
-        del values["keep_geometry"]
-    return json.loads(json.dumps(values))
-
-
-def check_geometry(settings) -> None:
-    """Refuse settings that would keep geometry beside views that cannot be rendered from it.
-
-    Raises:
-        ValueError: if the views show colours, which are not kept.
-    """
-    colors = [name for name in settings.render.channels if name in COLOR_CHANNELS]
-    if settings.keep_geometry and colors:
-        raise ValueError(
-            f"--keep_geometry keeps shapes without colours, but the views would show {', '.join(colors)}; "
-            "pass --channels clay curvature depth (for recorded scans, or --geometry_only), or leave --keep_geometry out"
-        )
+    """The dataclass of a build's settings as JSON would give it back."""
+    return json.loads(json.dumps(dataclasses.asdict(settings) | {"render": settings.render.to_dict()}))
 
 
 def as_dict(action_units: Iterable[Mapping]) -> dict[str, float]:
@@ -140,9 +112,7 @@ def shard_path(folder: str | os.PathLike, split: str, index: int, count: int) ->
     return Path(folder) / f"{split}-{index:05d}-of-{count:05d}.parquet"
 
 
-def write_shard(
-    path: Path, rows: Iterable[Mapping], rejected: Sequence[Mapping] = (), *, geometry: bool = False
-) -> int:
+def write_shard(path: Path, rows: Iterable[Mapping], rejected: Sequence[Mapping] = ()) -> int:
     """Write rows as one Parquet file, whole or not at all. Missing columns become null; unknown ones raise.
 
     Rows are written in groups as they come, so a shard of long sequences never lies in memory as a whole.
@@ -152,11 +122,10 @@ def write_shard(
         rows: dicts with the columns of `features()`; `views` as `encode_views` gives them, `action_units` as a list.
         rejected: `{"id", "reason"}` of the items that could not be read, kept in the file's metadata; looked at after the
             last row, so whoever makes the rows may add to it.
-        geometry: write the columns of sets that keep the scans' geometry.
     Returns:
         `int`: how many rows were written.
     """
-    schema = features(geometry=geometry).arrow_schema
+    schema = features().arrow_schema
     options = _column_options(schema)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     count = 0
@@ -175,13 +144,13 @@ def write_shard(
 
 
 def _column_options(schema: pa.Schema) -> dict:
-    """Compression and dictionaries for all columns but the packed ones; pictures would cost four times their size in memory."""
+    """Compression and dictionaries for all columns but the pictures, which would cost four times their size in memory."""
     empty = io.BytesIO()
     pq.write_table(schema.empty_table(), empty)
     columns = pq.ParquetFile(empty).schema
     names = [columns.column(i).path for i in range(len(columns.names))]
-    compression = {name: "none" if name in (_PICTURES, _VERTICES, _FACES) else "snappy" for name in names}
-    return {"compression": compression, "use_dictionary": [n for n in names if n not in (_PICTURES, _VERTICES)]}
+    compression = {name: "none" if name == _PICTURES else "snappy" for name in names}
+    return {"compression": compression, "use_dictionary": [name for name in names if name != _PICTURES]}
 
 
 def _groups(rows: Iterable[Mapping], names: Sequence[str]) -> Iterator[list[Mapping]]:
@@ -193,7 +162,6 @@ def _groups(rows: Iterable[Mapping], names: Sequence[str]) -> Iterator[list[Mapp
             raise ValueError(f"row {row.get('id')!r}: unknown columns {unknown}; known are {list(names)}")
         group.append(row)
         size += sum(len(view["bytes"]) for frame in row["views"] for view in frame)
-        size += sum(len(mesh["vertices"]) for mesh in row.get("geometry") or ())
         if len(group) == ROWS_PER_GROUP or size >= BYTES_PER_GROUP:
             yield group
             group, size = [], 0
@@ -271,34 +239,29 @@ def load_splits(folder: str | os.PathLike, *, decode: bool = True) -> DatasetDic
         ValueError: if the folder is missing or incomplete, a shard has the wrong columns or cannot be read, or a split is empty.
     """
     shards = find_shards(folder)
-    expected = features(geometry=_holds_geometry(next(iter(shards.values()))[0]))
+    expected, columns = features(), None
     for paths in shards.values():
         for path in paths:
             try:
                 schema = pq.read_schema(path)
             except (pa.ArrowInvalid, OSError) as error:
                 raise ValueError(f"{path} cannot be read ({error}); delete it and run the build again") from error
-            names = [name for name in expected if name in schema.names or name not in ADDED]
-            if schema.names != names or schema.types != [expected.arrow_schema.field(name).type for name in names]:
+            found = {field.name: field.type for field in schema if field.name not in REMOVED}
+            wanted = [field for field in expected.arrow_schema if field.name in found or field.name not in ADDED]
+            if list(found.items()) != [(field.name, field.type) for field in wanted]:
                 raise ValueError(
                     f"{path}: expected the columns {list(expected)}, got {schema.names}; build the data set anew"
                 )
+            if len(found) < len(schema):
+                columns = list(expected)
     filled = {split: [path for path in paths if pq.read_metadata(path).num_rows] for split, paths in shards.items()}
     for split, paths in filled.items():
         if not paths:
             raise ValueError(f"{folder}: split {split!r} is empty; build the data set with subjects in every split")
     files = {split: [str(path) for path in paths] for split, paths in filled.items()}
     with _quiet():
-        splits = datasets.load_dataset("parquet", data_files=files, features=expected)
+        splits = datasets.load_dataset("parquet", data_files=files, features=expected, columns=columns)
         return splits if decode else splits.cast_column("views", List(List(Image(decode=False))))
-
-
-def _holds_geometry(path: Path) -> bool:
-    """Whether a shard has a column of geometry; what cannot be read has none."""
-    try:
-        return "geometry" in pq.read_schema(path).names
-    except (pa.ArrowInvalid, OSError):
-        return False
 
 
 class _quiet:

@@ -33,11 +33,6 @@ class LearningCurve:
         """Mean error at every size, `(P,)`."""
         return np.array([wrong.sum(1).mean() for wrong in self.wrong]) / self.scans.sum()
 
-    def up_to(self, subjects: int) -> "LearningCurve":
-        """The part of the curve that needs at most so many subjects."""
-        kept = [p for p, size in enumerate(self.sizes) if size <= subjects]
-        return LearningCurve(self.sizes[kept], [self.wrong[p] for p in kept], self.scans)
-
 
 def measure_learning_curve(
     train: tuple[np.ndarray, np.ndarray, Sequence[str]],

@@ -17,8 +17,7 @@ def check_data(config: TrainConfig, data_sets: list) -> None:
     Args:
         data_sets: one `DatasetDict` per folder of `config.dataset`, in that order.
     Raises:
-        ValueError: if a split is missing or empty, training rows have no captions, or no geometry to render, or validation has
-            fewer than two classes.
+        ValueError: if a split is missing or empty, training rows have no captions, or validation has fewer than two classes.
     """
     for folder, splits in zip(config.dataset, data_sets, strict=True):
         for split in ("train", "validation", "test"):
@@ -26,11 +25,6 @@ def check_data(config: TrainConfig, data_sets: list) -> None:
                 raise ValueError(
                     f"{folder}: split {split!r} is missing or empty; build the data set with more subjects"
                 )
-        if config.render_on_the_fly and "geometry" not in splits["train"].column_names:
-            raise ValueError(
-                f"{folder}: holds views only, no geometry that --render_on_the_fly could render; build it with --keep_geometry, "
-                "or leave --render_on_the_fly out"
-            )
         silent = sum(not captions for captions in splits["train"]["captions"])
         if config.learns_from_captions and silent == len(splits["train"]):
             raise ValueError(

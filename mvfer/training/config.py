@@ -17,6 +17,10 @@ from transformers import HfArgumentParser
 from mvfer.training.presets import PRESETS, PSEUDO
 from processing.prompts_mvfer import BASIC_EXPRESSIONS
 
+_FLY = "on-the-fly rendering was removed in 0.2: take the key out, and training reads the stored views"
+# Settings that a recipe of an earlier version may still have: name -> the values that change nothing, what to say of others.
+REMOVED = {"render_on_the_fly": ([False], _FLY), "view_range_deg": ([[60.0, 15.0]], _FLY)}
+
 
 def _help(text: str, default):
     if isinstance(default, list):
@@ -116,12 +120,6 @@ class TrainConfig:
         "equal steps it costs accuracy, of single views too.",
         0.0,
     )
-    render_on_the_fly: bool = _help(
-        "Render every scan anew in every epoch, from cameras at random angles, instead of reading the stored views (on the GPU "
-        "if training is). The data must be built with --keep_geometry. Validation and tests keep the stored views.",
-        False,
-    )
-    view_range_deg: list[float] = _help("render_on_the_fly: largest yaw and pitch, to both sides.", [60.0, 15.0])
     occlusion: float = _help("Chance that half of a view, or a rectangle of it, is blanked.", 0.3)
     ramp: float = _help("Fraction of the run in which occlusion rises from zero.", 0.5)
     drop_phrases: float = _help("Chance that an action is left out of a caption.", 0.1)
@@ -265,6 +263,10 @@ def _read_recipe(path: Path) -> dict:
         ) from error
     if not isinstance(recipe, dict):
         raise ValueError(f"{path}: expected a JSON object of settings, got {type(recipe).__name__}")
+    for key in recipe.keys() & REMOVED.keys():
+        harmless, remedy = REMOVED[key]
+        if (value := recipe.pop(key)) not in harmless:
+            raise ValueError(f"{path}: {key} is {value!r}; {remedy}")
     names = [f.name for f in dataclasses.fields(TrainConfig)]
     for key in recipe.keys() - set(names):
         near = difflib.get_close_matches(key, names, n=1)

@@ -14,13 +14,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mvfer.data.batching import Augmentation, ViewDataset
-from mvfer.data.free_views import FreeViews
 from mvfer.training.config import TrainConfig
-from mvfer.training.device_views import Drafts, rendered_batches
 from mvfer.training.muon import SharedMuon
 from mvfer.training.sampler import batches_of
 from mvfer.training.task import Task
-from processing.rendering_mvfer import RenderSettings
 
 FEW_TOKENS = 64  # per view
 
@@ -52,7 +49,6 @@ class Learner:
     def batches(self, views: ViewDataset, *, start: int = 0) -> Iterator[dict[str, Tensor]]:
         """Endless batches of this rank, from the one with index `start` (counted over all epochs)."""
         config, world = self.config, self.accelerator.num_processes
-        here = renders_here(config, self.accelerator.device)
         batches = batches_of(
             [subject for split in self.task.train_splits for subject in split["subject"]],
             self.task.batch_size(world),
@@ -63,16 +59,15 @@ class Learner:
             world=world,
             start=start,
         )
-        loader = iter(
+        return iter(
             DataLoader(
-                self.task.samples(Drafts(views) if here else views),
+                self.task.samples(views),
                 batch_sampler=batches,
-                collate_fn=list if here else self.task.collate,
+                collate_fn=self.task.collate,
                 num_workers=config.num_workers,
                 prefetch_factor=4 if config.num_workers else None,
             )
         )
-        return rendered_batches(loader, views, self.task.collate, self.accelerator.device) if here else loader
 
     def step(self, batches: Iterator[dict[str, Tensor]]):
         """Take one optimizer step.
@@ -111,11 +106,7 @@ class Learner:
 
 
 def training_views(task: Task, config: TrainConfig, *, world: int = 1) -> ViewDataset:
-    """The task's training scans, augmented as the recipe says, or rendered anew."""
-    render, free_views = task.infos[0]["render_settings"], None
-    if config.render_on_the_fly:
-        settings = RenderSettings.from_dict(render | {"backend": "auto"})
-        free_views = FreeViews(settings, tuple(config.view_range_deg))
+    """The task's training scans, augmented as the recipe says."""
     rows = sum(len(split) for split in task.train_splits)
     return ViewDataset(
         task.train_splits,
@@ -123,17 +114,11 @@ def training_views(task: Task, config: TrainConfig, *, world: int = 1) -> ViewDa
             view_dropout=task.view_dropout, occlusion=config.occlusion, drop_phrases=config.drop_phrases
         ),
         seed=config.seed,
-        channels=render["channels"],
+        channels=task.infos[0]["render_settings"]["channels"],
         num_frames=config.num_frames,
         frames=config.frames,
         ramp_epochs=config.ramp * config.steps * config.gradient_accumulation * task.batch_size(world) * world / rows,
-        free_views=free_views,
     )
-
-
-def renders_here(config: TrainConfig, device: torch.device) -> bool:
-    """Whether this process renders whole batches on its GPU; otherwise loader processes render, if anybody does."""
-    return config.render_on_the_fly and device.type == "cuda"
 
 
 def optimizers_and_schedules(model: torch.nn.Module, config: TrainConfig) -> tuple[list, list]:

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from dataset_scripts.merge import main as merge_main
@@ -11,7 +10,7 @@ from dataset_scripts.recorded.facs import describable, parse_units
 from dataset_scripts.recorded.pseudonyms import Pseudonyms
 from dataset_scripts.validate import validate
 from mvfer.data import schema
-from mvfer.data.protocols import PROTOCOLS, Protocol, folds, load_fold
+from mvfer.data.protocols import PROTOCOLS, Protocol, folds, keeps
 from processing.meshes_mvfer import load_mesh
 from processing.prompts_mvfer import EXPRESSIONS
 
@@ -288,14 +287,13 @@ def test_folds_of_a_protocol_never_share_people_and_test_everybody_once():
         folds(PROTOCOLS["bu3dfe-subset1"], rows[: 6 * 59])
 
 
-def test_a_fold_holds_the_protocols_rows_alone(build, tmp_path, monkeypatch):
-    out = build("bu3dfe", bu3dfe(tmp_path / "BU_3DFE", levels=(1, 3, 4)))
+def test_rows_of_other_expressions_and_weaker_ones_are_no_part_of_a_protocol():
     protocol = Protocol(
         "mvfer-bu3dfe", 4, "a test", "four folds", expressions=("anger", "happiness"), min_intensity=0.75
     )
-    monkeypatch.setitem(PROTOCOLS, "tiny", protocol)
-    splits = load_fold(out, "tiny", 2)
-    assert {name: len(split) for name, split in splits.items()} == {"train": 8, "validation": 4, "test": 4}
-    assert np.min(splits["train"]["intensity"]) >= 0.75
-    with pytest.raises(ValueError, match="folds 0 to 3"):
-        load_fold(out, "tiny", 4)
+    anger, fear = EXPRESSIONS.index("anger"), EXPRESSIONS.index("fear")
+    rows = [(anger, 0.75), (anger, 0.5), (anger, None), (fear, 1.0), (-1, 1.0)]
+    kept = [keeps(protocol, {"expression": expression, "intensity": intensity}) for expression, intensity in rows]
+    assert kept == [True, False, True, False, False]
+    people = [{"subject": f"s{i % 8}", "expression": e, "intensity": x} for i, (e, x) in enumerate(8 * rows)]
+    assert [len(fold["test"]) for fold in folds(protocol, people)] == [2, 2, 2, 2]

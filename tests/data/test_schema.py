@@ -1,6 +1,8 @@
 """Rows written are rows read; folders that are not as they should be are refused with a reason."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
 
@@ -80,17 +82,12 @@ def test_missing_folders_shards_and_columns_are_told_apart(tmp_path):
 
 
 def test_a_shard_of_another_kind_names_the_columns(tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "train-00000-of-00001.parquet")
     with pytest.raises(ValueError, match="expected the columns.*got \\['text'\\]"):
         schema.load_splits(tmp_path)
 
 
 def test_a_set_of_before_a_column_was_added_still_opens_with_nothing_in_it(tmp_path):
-    import pyarrow.parquet as pq
-
     path = schema.shard_path(tmp_path, "train", 0, 1)
     schema.write_shard(path, [make_row(apex_time_s=0.5)])
     assert schema.load_splits(tmp_path)["train"]["apex_time_s"][0] == 0.5
@@ -99,6 +96,23 @@ def test_a_set_of_before_a_column_was_added_still_opens_with_nothing_in_it(tmp_p
     pq.write_table(pq.read_table(path).drop_columns(["apex_time_s"]), older / path.name)
     row = schema.load_splits(older)["train"][0]
     assert row["apex_time_s"] is None and row["id"] == "a"
+
+
+def test_a_set_of_before_0_2_with_geometry_opens_without_it(tmp_path):
+    path, kept = schema.shard_path(tmp_path / "plain", "train", 0, 1), tmp_path / "kept"
+    path.parent.mkdir()
+    kept.mkdir()
+    schema.write_shard(path, [make_row(), make_row("bc")])
+    mesh = pa.struct([("vertices", pa.binary()), ("faces", pa.binary())])
+    geometry = pa.array([[{"vertices": b"v", "faces": b"f"}]] * 2, pa.list_(mesh))
+    light = pa.array([[40.0, 20.0], None], pa.list_(pa.float32()))
+    table = pq.read_table(path).append_column("geometry", geometry).append_column("light_deg", light)
+    pq.write_table(table, kept / path.name)
+    opened, plain = (schema.load_splits(folder, decode=False)["train"] for folder in (kept, path.parent))
+    assert opened.features == plain.features and opened.to_list() == plain.to_list()
+    pq.write_table(table.append_column("colour", pa.array(["red", "blue"])), kept / path.name)
+    with pytest.raises(ValueError, match="expected the columns.*'colour'"):
+        schema.load_splits(kept)
 
 
 def test_splits_are_disjoint_complete_and_do_not_depend_on_the_order():

@@ -215,8 +215,7 @@ def test_noise_has_the_stated_size_and_spares_the_background():
     views = np.full((1, 2, 64, 64, 3), 128, dtype=np.uint8)
     views[:, 1] = 0
     options = Augmentation(**{**vars(NOTHING), "noise": 0.02})
-    shown = {"channels": ("clay", "curvature", "depth"), "kept": np.ones(2, dtype=bool)}
-    noisy = augment_views(views, np.random.default_rng(0), options, **shown)
+    noisy, _ = augment_views(views, np.random.default_rng(0), options, channels=("clay", "curvature", "depth"))
     assert abs(noisy[:, 0].std() - 0.02 * 255) < 0.4
     assert noisy[:, 1].max() == 0
 

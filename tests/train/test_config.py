@@ -70,6 +70,21 @@ def test_an_unknown_key_fails_and_names_the_nearest(tmp_path):
         parse_config(["--config", str(recipe)])
 
 
+def test_a_recipe_of_an_earlier_version_is_read_without_what_was_removed(tmp_path):
+    recipe = tmp_path / "recipe.json"
+    old = {"dataset": ["a"], "steps": 7, "render_on_the_fly": False, "view_range_deg": [60.0, 15.0]}
+    recipe.write_text(json.dumps(old))
+    assert parse_config(["--config", str(recipe)]) == parse_config(["--dataset", "a", "--steps", "7"])
+    recipe.write_text(json.dumps(old | {"render_on_the_fly": True}))
+    with pytest.raises(
+        ValueError, match="recipe.json: render_on_the_fly is True; on-the-fly rendering was removed in 0.2"
+    ):
+        parse_config(["--config", str(recipe)])
+    recipe.write_text(json.dumps(old | {"view_range_deg": [20, 5]}))
+    with pytest.raises(ValueError, match=r"recipe.json: view_range_deg is \[20, 5\]; .* take the key out"):
+        parse_config(["--config", str(recipe)])
+
+
 @pytest.mark.parametrize("text", ["", "[1]", '{"steps": "many"}', "<html>"])
 def test_a_broken_recipe_is_named(tmp_path, text):
     recipe = tmp_path / "recipe.json"

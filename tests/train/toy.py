@@ -4,11 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mvfer.data.packed_geometry import pack_mesh
 from mvfer.data.schema import INFO_FILE, as_list, encode_views, shard_path, write_json, write_shard
-from processing.framing_mvfer import frame_face
 from processing.prompts_mvfer import EXPRESSIONS, describe_actions
-from tests.tiny import bumpy_face
 
 ACTIONS = {"happiness": ("6", "12"), "sadness": ("1", "15"), "surprise": ("2", "27")}
 PATCHES = {
@@ -25,13 +22,9 @@ def write_toy_data(
     background=(20, 60),
     frames: int = 1,
     apex_frame: int | None = None,
-    geometry: bool = False,
     **info,
 ) -> Path:
-    """Write 3 rows per subject: 24 training, 9 validation, 9 test rows by default; of several frames, the first is dark.
-
-    With geometry, every action raises its own part of a face.
-    """
+    """Write 3 rows per subject: 24 training, 9 validation, 9 test rows by default; of several frames, the first is dark."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     person = 0
@@ -45,8 +38,7 @@ def write_toy_data(
                     row, column = (place * size_px // 3 for place in PATCHES[unit])
                     views[-(frames - 1) :, :, row : row + size_px // 4, column : column + size_px // 4] = 220
                 rows.append(
-                    ({"geometry": [_face(units)] * frames} if geometry else {})
-                    | {
+                    {
                         "id": name,
                         "subject": f"toy-{person:03d}",
                         "expression": EXPRESSIONS.index(expression),
@@ -61,24 +53,13 @@ def write_toy_data(
                     }
                 )
             person += 1
-        write_shard(shard_path(folder, split, 0, 1), rows, geometry=geometry)
+        write_shard(shard_path(folder, split, 0, 1), rows)
     settings = {
         "view_angles_deg": ANGLES,
         "size_px": size_px,
         "supersampling": 1,
         "channels": ["clay", "curvature", "depth"],
     }
-    info |= {"geometry": True} if geometry else {}
     info = {"name": "toy", "source": "made up", "license": "cc0-1.0", "render_settings": settings} | info
     write_json(folder / INFO_FILE, info)
     return folder
-
-
-def _face(units) -> dict[str, bytes]:
-    vertices, faces = bumpy_face()
-    vertices = frame_face(vertices, faces).apply(vertices)
-    for unit in units:
-        row, column = PATCHES[unit]
-        place = np.array([0.6 * column - 0.6, 0.4 - 0.8 * row])
-        vertices[:, 2] += 0.3 * np.exp(-((vertices[:, :2] - place) ** 2).sum(1) / 0.02)
-    return pack_mesh(vertices, faces)
