@@ -14,6 +14,7 @@ from mvfer.cli.predict import open_model
 from mvfer.data.protocols import PROTOCOLS
 from mvfer.data.schema import dataset_info, load_splits, write_json
 from mvfer.evaluation.audits.leakage import load_subjects_seen, subject_keys
+from mvfer.evaluation.audits.registry import AUDITS
 from mvfer.evaluation.classification import evaluate_classifier
 from mvfer.evaluation.classifiers import classifier_of
 from mvfer.evaluation.evaluate import TARGET_ACCURACY, evaluate_run
@@ -124,7 +125,7 @@ def evaluate_model(folder: str, args: argparse.Namespace, command: str) -> dict:
         "split": args.split,
         "also": {Path(other).name: other for other in args.also},
         "target_accuracy": args.target_accuracy,
-        "robustness": args.robustness,
+        "audits": [name for name, audit in AUDITS.items() if audit.on_request and getattr(args, name, False)],
         "meshes": args.meshes,
     }
     if hasattr(model, "head"):
@@ -137,9 +138,7 @@ def evaluate_model(folder: str, args: argparse.Namespace, command: str) -> dict:
     elif args.protocol:
         return _evaluate_folds(folder, model, processor, args, **prompts, **shared)
     else:
-        results = evaluate_run(
-            model, processor, args.dataset, prompt_audit=args.prompt_audit, **tests, **prompts, **shared
-        )
+        results = evaluate_run(model, processor, args.dataset, **tests, **prompts, **shared)
     for name in FACES:
         (Path(args.out) / name).unlink(missing_ok=True)  # of an earlier report
     if not args.no_faces:

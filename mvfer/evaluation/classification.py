@@ -4,88 +4,28 @@ In go an `MVFERForFaceClassification`, its processor and data set folders; out c
 laid out as that of `evaluate_run`, with `classification` in the place of `zero_shot`.
 """
 
-from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from mvfer.data.schema import dataset_info
-from mvfer.evaluation.audits.decisions import calibrate
-from mvfer.evaluation.audits.leakage import find_leaks
-from mvfer.evaluation.classifiers import FineTuned, check_single_label, labels_of_head
+from mvfer.evaluation.classifiers import FineTuned
 from mvfer.evaluation.embeddings import embed_split
-from mvfer.evaluation.evaluate import (
-    TARGET_ACCURACY,
-    audit,
-    circumstances,
-    corrupt,
-    embed_splits,
-    open_splits,
-    score_answers,
-    score_views,
-    tested_meshes,
-    transfer_leaks,
-)
+from mvfer.evaluation.evaluate import evaluate, open_splits, score_fused
 
 
-def evaluate_classifier(
-    model,
-    processor,
-    dataset_dir: str | Path,
-    *,
-    split: str = "test",
-    seed: int = 0,
-    also: Mapping[str, str | Path] | None = None,
-    target_accuracy: float = TARGET_ACCURACY,
-    seen: Mapping[str, Sequence[str]] | None = None,
-    robustness: bool = False,
-    meshes: str | Path | None = None,
-    batch_size: int = 64,
-    command: str = "",
-    progress: bool = True,
-) -> dict:
-    """Scores on one data set, from all views, every single one and covered ones, with what lets them be trusted; and transfer.
+def evaluate_classifier(model, processor, dataset_dir: str | Path, **options) -> dict:
+    """Test a fine-tuned classifier as `evaluate` says.
 
     Args:
         model (`MVFERForFaceClassification`), processor (`MVFERProcessor`): what to test.
-        others: as for `evaluate_run`. The temperature is fitted on scans of classes that the model knows.
+        others: of `evaluate`.
     Returns:
-        `dict`, ready for JSON. Scores are `{"mean", "low", "high"}` (95 %, subjects resampled). Keys as of `evaluate_run`,
-        without knn, linear_probe and what is of prompts.
+        `dict`: as of `evaluate` with `classification` scores.
     Raises:
-        ValueError: if a split is missing or empty, the tested one has no rows with a label of the model, the views' channels
-            are not those that the model's processor renders, or the model is a multi-label one.
+        ValueError: as `evaluate`, if the tested split has no rows with a label of the model, or the model is a multi-label one.
     """
-    check_single_label(model)
-    splits, options = open_splits(dataset_dir, split, processor), {"batch_size": batch_size, "progress": progress}
-    files = tested_meshes(meshes, splits[split])
-    embedded = embed_splits(model, processor, splits, split, seed=seed, **options)
-    test, classifier = embedded[split], FineTuned.build(model, splits.values())
-    known = {name: classifier.known(classifier.answers(one, one.image_embeds)) for name, one in embedded.items()}
-    if not len(known[split].labels):
-        raise ValueError(
-            f"{dataset_dir}: split {split!r} shows none of the expressions that the model knows: {labels_of_head(model)}"
-        )
-    results = {
-        **score_views("classification", classifier, test, seed=seed),
-        "calibration": calibrate(known["validation"], known[split], target_accuracy=target_accuracy, seed=seed),
-        **audit(classifier, splits[split], test, seed=seed),
-        "leakage": find_leaks(dataset_info(dataset_dir), embedded, split, seen),
-        **corrupt(
-            model, processor, splits[split], test, classifier, views=robustness, files=files, seed=seed, **options
-        ),
-        "transfer": {},
-    }
-    for name, folder in (also or {}).items():
-        scored = test_fused(model, processor, folder, split=split, seed=seed, **options)
-        results["transfer"][name] = {"classification": scored}
-        there = open_splits(folder, split, processor)[split]
-        results["leakage"]["found"] += transfer_leaks(name, folder, there, seen)
-    return results | {
-        "chance": 1 / model.config.num_labels,
-        "supervision": ["labels"],
-        **circumstances(dataset_dir, splits, split, seed=seed, command=command),
-    }
+    return evaluate(model, processor, dataset_dir, partial(FineTuned.build, model), **options)
 
 
 def test_fused(model, processor, dataset_dir: str | Path, *, split: str = "test", seed: int = 0, **options) -> dict:
@@ -99,8 +39,7 @@ def test_fused(model, processor, dataset_dir: str | Path, *, split: str = "test"
     splits = open_splits(dataset_dir, split, processor)
     classifier = FineTuned.build(model, splits.values())
     features = embed_split(model, processor.image_processor, splits[split], **options)
-    answers = classifier.answers(features, features.image_embeds)
-    return score_answers(answers, classifier.names, seed=seed) | {"labels": classifier.names}
+    return score_fused(classifier, features, seed=seed)
 
 
 def classifier_score(model, processor, split) -> float:

@@ -80,7 +80,12 @@ class FineTuned(SplitClassifier):
         model (`MVFERForFaceClassification`).
     """
 
+    kind = "classification"
     model: torch.nn.Module
+
+    @property
+    def chance(self) -> float:
+        return 1 / len(labels_of_head(self.model))
 
     @classmethod
     def build(cls, model, splits: Iterable) -> "FineTuned":
@@ -100,8 +105,13 @@ class FineTuned(SplitClassifier):
         known = self.model.head(embeds).float().cpu().numpy()
         return np.pad(known, ((0, 0), (0, len(self.names) - known.shape[1])), constant_values=NEVER)
 
+    def cannot_score(self, rows) -> str | None:
+        known = labels_of_head(self.model)
+        if set(present_classes(rows)) & set(known):
+            return None
+        return f"none of the expressions that the model knows: {known}"
+
     def known(self, answers: Answers) -> Answers:
-        """Only the scans of classes that the head knows: of others no probability of being right can be asked."""
         count = self.model.config.num_labels
         kept = np.flatnonzero(answers.labels < count)
         subjects = [answers.subjects[row] for row in kept]

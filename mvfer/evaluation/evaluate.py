@@ -4,7 +4,8 @@ In go a model, its processor and data set folders; out comes one dictionary, wri
 number of the model card with its interval, seed, data, text supervision, prompts, command and environment.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +13,14 @@ import numpy as np
 from modeling_mvfer.zeroshot_mvfer import prompts_key
 from mvfer.data.schema import dataset_info, load_splits
 from mvfer.evaluation.audits.decisions import calibrate
-from mvfer.evaluation.audits.drift import describe, observe
-from mvfer.evaluation.audits.fairness import ATTRIBUTES, fairness_audit
 from mvfer.evaluation.audits.leakage import MOST_ROWS, find_leaks, seen_subjects
-from mvfer.evaluation.audits.prompts import audit_prompts
-from mvfer.evaluation.audits.robustness import choose_rows, find_meshes, mesh_robustness, view_robustness
-from mvfer.evaluation.audits.weights import mean_weights
-from mvfer.evaluation.classifiers import worst_mistakes
+from mvfer.evaluation.audits.registry import Tested, check_audits, run_audits, tested_meshes
 from mvfer.evaluation.embeddings import SplitFeatures, embed_split
 from mvfer.evaluation.knn import fit_knn
 from mvfer.evaluation.metrics import score
 from mvfer.evaluation.probes import fit_linear_probe
 from mvfer.evaluation.results import SCHEMA_VERSION, brief, environment
-from mvfer.evaluation.zero_shot import Answers, SplitClassifier, ZeroShot, match_statistics
+from mvfer.evaluation.zero_shot import Answers, SplitClassifier, ZeroShot, class_prompts, match_statistics
 
 TARGET_ACCURACY = 0.95  # of the answers, when the model may abstain
 
@@ -34,94 +30,106 @@ def evaluate_run(
     processor,
     dataset_dir: str | Path,
     *,
-    split: str = "test",
-    seed: int = 0,
-    also: Mapping[str, str | Path] | None = None,
     prompt_kinds: Sequence[str] | None = None,
     language: str = "en",
-    target_accuracy: float = TARGET_ACCURACY,
-    seen: Mapping[str, Sequence[str]] | None = None,
-    prompt_audit: bool = False,
-    robustness: bool = False,
-    meshes: str | Path | None = None,
-    batch_size: int = 64,
-    command: str = "",
-    progress: bool = True,
+    **options,
 ) -> dict:
     """Zero-shot, nearest-neighbour and linear-probe scores on one data set, with what lets them be trusted; and transfer.
 
     Args:
         model (`MVFERModel`), processor (`MVFERProcessor`): what to test.
+        prompt_kinds: which prompts describe a class, as in `prompts_for`; "actions" never names an emotion. By default those
+            that the model's configuration names.
+        others: of `evaluate`.
+    Returns:
+        `dict`: as of `evaluate` with `zero_shot` scores; knn and linear_probe (`None` if the training rows are unlabelled); and
+        prompts, prompt_kinds, language.
+    Raises:
+        ValueError: as `evaluate`, or if the tested split shows fewer than two expressions.
+    """
+    build = partial(ZeroShot.build, model, processor.tokenizer, kinds=prompt_kinds, language=language)
+    results = evaluate(model, processor, dataset_dir, build, **options)
+    names = results["confusion_matrix"]["labels"]
+    prompts = class_prompts(model.config, names, kinds=prompt_kinds, language=language)
+    results["calibration"]["prompts_key"] = prompts_key(prompts)
+    return results | {
+        "prompt_kinds": list(prompt_kinds or model.config.prompt_kinds),
+        "language": language,
+        "prompts": {label: list(texts) for label, texts in prompts.items()},
+    }
+
+
+def evaluate(
+    model,
+    processor,
+    dataset_dir: str | Path,
+    build: Callable[[Iterable], SplitClassifier],
+    *,
+    split: str = "test",
+    seed: int = 0,
+    also: Mapping[str, str | Path] | None = None,
+    audits: Collection[str] = (),
+    meshes: str | Path | None = None,
+    target_accuracy: float = TARGET_ACCURACY,
+    seen: Mapping[str, Sequence[str]] | None = None,
+    batch_size: int = 64,
+    command: str = "",
+    progress: bool = True,
+) -> dict:
+    """Scores on one data set, from all views, every single one and covered ones, with what lets them be trusted; and transfer.
+
+    Args:
+        model (`MVFERModel` or `MVFERForFaceClassification`), processor (`MVFERProcessor`): what to test.
         dataset_dir: a folder of a `build_*` script; its training and validation rows fit k-NN, probe and calibration only.
+        build: from splits (`datasets.Dataset`) to the model's classifier of their data set.
         split (`str`, defaults to "test"): the rows that are scored.
         seed (`int`): of the resamples, the covered halves and the corruptions.
         also (mapping of name to folder, *optional*): data sets of another origin; only their `split` is used.
-        prompt_kinds: which prompts describe a class, as in `prompts_for`; "actions" never names an emotion. By default those
-            that the model's configuration names.
-        target_accuracy (`float`): of the answers, where the threshold of abstention is chosen.
+        audits: names of those `AUDITS` that are made on request only.
+        meshes (*optional*): a folder of mesh files named by tested rows' ids: also make the audits that need them.
+        target_accuracy (`float`): of the answers, where the threshold of abstention is chosen. It and the temperature are
+            fitted on scans of classes that the model knows.
         seen (mapping, *optional*): from `load_subjects_seen`: whom the model was trained and chosen on.
-        prompt_audit, robustness (`bool`): also audit the prompts; also corrupt the views, of up to 300 scans.
-        meshes (*optional*): a folder of mesh files named by tested rows' ids: also corrupt these scans before rendering.
         command (`str`): how these numbers were made, written beside them.
     Returns:
-        `dict`, ready for JSON. Scores are `{"mean", "low", "high"}` (95 %, subjects resampled). Keys: schema_version; zero_shot,
-        knn and linear_probe (`None` if the training rows are unlabelled), zero_shot_by_view, zero_shot_half_occluded
-        (every view has its own half covered), zero_shot_same_half_occluded, confusion_matrix, calibration, fairness,
-        leakage (checked and found, in sentences), drift_baseline, weights (of views and frames), mistakes (of which it was
-        surest: rows of the tested split), transfer; if asked for prompt_audit, robustness, mesh_robustness; and what made
-        them: data, supervision, prompts, seed, command, environment.
+        `dict`, ready for JSON. Scores are `{"mean", "low", "high"}` (95 %, subjects resampled). Keys: schema_version; under
+        the classifier's kind, `zero_shot` or `classification`, the scores, those `_by_view`, `_half_occluded` (every view has
+        its own half covered), `_same_half_occluded`; confusion_matrix, calibration, leakage (checked and found, in sentences),
+        the findings of audits by name, transfer; and what made them: data, supervision, seed, command, environment.
     Raises:
-        ValueError: if a split is missing or empty, the tested one shows fewer than two expressions, or the views' channels
-            are not those that the model's processor renders.
+        ValueError: if a split is missing or empty, the tested one has no rows to tell apart by what the model knows, the views'
+            channels are not those that the model's processor renders, or an audit cannot be made.
     """
-    splits, info = open_splits(dataset_dir, split, processor), dataset_info(dataset_dir)
-    if len(splits[split].unique("expression")) - (-1 in splits[split].unique("expression")) < 2:
-        raise ValueError(
-            f"{dataset_dir}: split {split!r} shows one expression only; a test needs two or more to tell apart"
-        )
-    files = tested_meshes(meshes, splits[split])
-    options = {"batch_size": batch_size, "progress": progress}
+    splits, options = open_splits(dataset_dir, split, processor), {"batch_size": batch_size, "progress": progress}
+    classifier = build(splits.values())
+    if why := classifier.cannot_score(splits[split]):
+        raise ValueError(f"{dataset_dir}: split {split!r} shows {why}")
+    check_audits(audits, has_prompts=classifier.kind == "zero_shot", has_meshes=meshes is not None)
+    files = tested_meshes(meshes, splits[split], processor.image_processor)
     embedded = embed_splits(model, processor, splits, split, seed=seed, **options)
-    test, train, validation = embedded[split], embedded["train"], embedded["validation"]
-    zero_shot = ZeroShot.build(model, processor.tokenizer, splits.values(), kinds=prompt_kinds, language=language)
-    answers = zero_shot.answers(test, test.image_embeds)
-    classifiers = fit_classifiers(train, validation)
-    calibration = calibrate(
-        zero_shot.answers(validation, validation.image_embeds), answers, target_accuracy=target_accuracy, seed=seed
-    )
+    features, train, validation = embedded[split], embedded["train"], embedded["validation"]
+    tested = Tested(model, processor, classifier, splits[split], features, validation, files, seed, **options)
+    held_out = classifier.answers(validation, validation.image_embeds)
+    known = classifier.known(held_out), classifier.known(tested.answers)
+    fitted = fit_classifiers(train, validation) if classifier.kind == "zero_shot" else {}
     results = {
-        **score_views("zero_shot", zero_shot, test, seed=seed),
-        "knn": None,
-        "linear_probe": None,
-        "calibration": calibration | {"prompts_key": prompts_key(zero_shot.prompts)},
-        **audit(zero_shot, splits[split], test, seed=seed),
-        "leakage": find_leaks(info, embedded, split, seen),
+        **score_views(classifier, features, seed=seed),
+        **score_fitted(fitted, features, classifier, seed=seed),
+        "calibration": calibrate(*known, target_accuracy=target_accuracy, seed=seed),
+        **run_audits(tested, audits),
+        "leakage": find_leaks(dataset_info(dataset_dir), embedded, split, seen),
+        "transfer": {},
     }
-    for name, (classifier, setting) in classifiers.items():
-        results[name] = {
-            **brief(_score_classifier(classifier, test, zero_shot, zero_shot.every_name, seed)),
-            **setting,
-        }
-    if prompt_audit:
-        results["prompt_audit"] = audit_prompts(model, processor.tokenizer, zero_shot, validation, test, seed=seed)
-    results |= corrupt(
-        model, processor, splits[split], test, zero_shot, views=robustness, files=files, seed=seed, **options
-    )
-
-    probe = classifiers.get("linear_probe", (None,))[0]
-    results["transfer"] = {}
     for name, folder in (also or {}).items():
-        there = open_splits(folder, split, processor)
-        results["transfer"][name] = _transfer(
-            model, processor, there, split, train, probe, zero_shot.every_name, prompt_kinds, language, seed, options
-        )
-        results["leakage"]["found"] += transfer_leaks(name, folder, there[split], seen)
+        other = open_splits(folder, split, processor)
+        there = build(other.values())
+        scans = embed_split(model, processor.image_processor, other[split], **options)
+        results["transfer"][name] = score_transfer(there, scans, classifier, train, fitted, seed=seed)
+        results["leakage"]["found"] += transfer_leaks(name, folder, other[split], seen)
+    learnt_from = ["labels"] if classifier.kind == "classification" else sorted(set(splits["train"]["caption_source"]))
     return results | {
-        "chance": 1 / len(zero_shot.names),
-        "supervision": sorted(set(splits["train"]["caption_source"])),
-        "prompt_kinds": list(prompt_kinds or model.config.prompt_kinds),
-        "language": language,
-        "prompts": {label: list(texts) for label, texts in zero_shot.prompts.items()},
+        "chance": classifier.chance,
+        "supervision": learnt_from,
         **circumstances(dataset_dir, splits, split, seed=seed, command=command),
     }
 
@@ -138,13 +146,13 @@ def embed_splits(model, processor, splits, split: str, *, seed: int, **options) 
     }
 
 
-def score_views(test: str, classifier: SplitClassifier, features: SplitFeatures, *, seed: int) -> dict:
-    """Scores under the name of the test: from all views, from each alone, from covered ones; and the confusion matrix."""
+def score_views(classifier: SplitClassifier, features: SplitFeatures, *, seed: int) -> dict:
+    """Scores under the classifier's kind: from all views, from each alone, from covered ones; and the confusion matrix."""
 
     def scored(embeds: np.ndarray) -> dict:
         return score_answers(classifier.answers(features, embeds), classifier.names, seed=seed)
 
-    fused = scored(features.image_embeds)
+    test, fused = classifier.kind, scored(features.image_embeds)
     return {
         "schema_version": SCHEMA_VERSION,
         test: {key: value for key, value in fused.items() if key != "confusion_matrix"},
@@ -158,52 +166,6 @@ def score_views(test: str, classifier: SplitClassifier, features: SplitFeatures,
 def score_answers(answers: Answers, names: Sequence[str], *, seed: int) -> dict:
     """`score` of what a classifier of these names says."""
     return score(answers.labels, answers.guesses, answers.subjects, names, seed=seed, scores=answers.logits)
-
-
-def audit(classifier: SplitClassifier, rows, features: SplitFeatures, *, seed: int) -> dict:
-    """Of the tested rows (`datasets.Dataset`): who is classified worse, what later data are compared with, which views and
-    frames counted, and the mistakes of which the model was surest."""
-    answers = classifier.answers(features, features.image_embeds)
-    groups = {name: [rows[name][row] for row in answers.rows] for name in ATTRIBUTES}
-    return {
-        "fairness": fairness_audit(answers.guesses == answers.labels, answers.subjects, groups, seed=seed),
-        "drift_baseline": describe(**observe(features, classifier), seed=seed),
-        "weights": mean_weights(features, classifier.every_name, seed=seed),
-        "mistakes": worst_mistakes(answers),
-    }
-
-
-def tested_meshes(meshes: str | Path | None, rows) -> dict | None:
-    """The mesh files of the labelled rows, found before anything is computed; `None` if no folder is given."""
-    if meshes is None:
-        return None
-    return find_meshes(meshes, [name for name, label in zip(rows["id"], rows["expression"], strict=True) if label >= 0])
-
-
-def corrupt(
-    model,
-    processor,
-    rows,
-    features: SplitFeatures,
-    classifier: SplitClassifier,
-    *,
-    views: bool,
-    files: Mapping[str, Path] | None,
-    seed: int,
-    **options,
-) -> dict:
-    """The tests of robustness that were asked for: by corrupted views of the tested rows, by their corrupted meshes."""
-    found = {}
-    if views:
-        chosen = rows.select(choose_rows(features, seed=seed))
-        found["robustness"] = view_robustness(
-            model, processor.image_processor, chosen, classifier, seed=seed, **options
-        )
-    if files is not None:
-        found["mesh_robustness"] = mesh_robustness(
-            model, processor, files, features, classifier, seed=seed, progress=options["progress"]
-        )
-    return found
 
 
 def transfer_leaks(name: str, folder: str | Path, rows, seen: Mapping[str, Sequence[str]] | None) -> list[str]:
@@ -233,27 +195,59 @@ def fit_classifiers(train: SplitFeatures, validation: SplitFeatures) -> dict[str
     return {"knn": (knn, {"k": k}), "linear_probe": (probe, {"C": strength})}
 
 
-def _transfer(model, processor, splits, split, train, probe, probe_names, kinds, language, seed, options) -> dict:
-    """Scores on a data set of another origin: no row of it is trained on, and no label of it is used but to score."""
-    there = ZeroShot.build(model, processor.tokenizer, splits.values(), kinds=kinds, language=language)
-    features = embed_split(model, processor.image_processor, splits[split], **options)
-    found = {}
-    for name, embeds in (
-        ("zero_shot", features.image_embeds),
-        ("zero_shot_normalised", match_statistics(features.image_embeds, train.image_embeds)),
-    ):
-        found[name] = score_answers(there.answers(features, embeds), there.names, seed=seed)
-    found["linear_probe"] = _score_classifier(probe, features, there, probe_names, seed) if probe else None
+def score_fitted(
+    fitted: Mapping[str, tuple], features: SplitFeatures, classifier: SplitClassifier, *, seed: int
+) -> dict[str, dict | None]:
+    """Scores and settings of k-NN and probe under their names, `None` where there was nothing to fit; nothing for a head."""
+    if classifier.kind != "zero_shot":
+        return {}
+    found = dict.fromkeys(("knn", "linear_probe"))
+    for name, (one, setting) in fitted.items():
+        found[name] = brief(_score_probe(one, features, classifier, classifier.every_name, seed)) | setting
     return found
 
 
-def _score_classifier(
-    classifier, features: SplitFeatures, zero_shot: ZeroShot, known_names: Sequence[str], seed: int
+def score_transfer(
+    there: SplitClassifier,
+    scans: SplitFeatures,
+    classifier: SplitClassifier,
+    train: SplitFeatures,
+    fitted: Mapping[str, tuple],
+    *,
+    seed: int,
+) -> dict[str, dict | None]:
+    """Scores on a data set of another origin: no row of it is trained on, and no label of it is used but to score.
+
+    Args:
+        there, scans: the model's classifier of that data set, and its tested rows.
+        classifier, train, fitted: of the data set that was trained on; from `fit_classifiers`.
+    """
+    if there.kind == "classification":
+        return {"classification": score_fused(there, scans, seed=seed)}
+    found = {}
+    for name, embeds in (
+        ("zero_shot", scans.image_embeds),
+        ("zero_shot_normalised", match_statistics(scans.image_embeds, train.image_embeds)),
+    ):
+        found[name] = score_answers(there.answers(scans, embeds), there.names, seed=seed)
+    probe = fitted.get("linear_probe", (None,))[0]
+    found["linear_probe"] = _score_probe(probe, scans, there, classifier.every_name, seed) if probe else None
+    return found
+
+
+def score_fused(classifier: SplitClassifier, features: SplitFeatures, *, seed: int) -> dict:
+    """Scores from all views together, with `labels` and `confusion_matrix`."""
+    answers = classifier.answers(features, features.image_embeds)
+    return score_answers(answers, classifier.names, seed=seed) | {"labels": classifier.names}
+
+
+def _score_probe(
+    probe, features: SplitFeatures, classifier: SplitClassifier, known_names: Sequence[str], seed: int
 ) -> dict:
-    """Score a fitted classifier, whose classes are indices into `known_names`, among the names of the test and those it gives."""
-    answers = zero_shot.answers(features, features.image_embeds)
-    guessed = [known_names[index] for index in classifier.predict(features.image_embeds[answers.rows])]
-    names = list(dict.fromkeys([*zero_shot.names, *sorted(set(guessed))]))
+    """Score k-NN or probe, whose classes are indices into `known_names`, among the names of the test and those it gives."""
+    answers = classifier.answers(features, features.image_embeds)
+    guessed = [known_names[index] for index in probe.predict(features.image_embeds[answers.rows])]
+    names = list(dict.fromkeys([*classifier.names, *sorted(set(guessed))]))
     guesses = [names.index(name) for name in guessed]
     return score(answers.labels, guesses, answers.subjects, names, seed=seed)
 

@@ -6,12 +6,13 @@ In go embeddings of scans and of the class prompts; out come predicted classes. 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from modeling_mvfer.zeroshot_mvfer import class_embeddings, class_logits
-from mvfer.evaluation.embeddings import SplitFeatures, embed_split
+from mvfer.evaluation.embeddings import SplitFeatures, embed_split, evaluation_mode
 from processing.prompts_mvfer import prompts_for
 
 
@@ -27,12 +28,8 @@ def embed_classes(
     model, tokenizer, labels: Sequence[str], *, kinds: Sequence[str] | None = None, language: str = "en"
 ) -> dict[str, torch.Tensor]:
     """The prompt ensemble of each label, `(P_k, D)` each."""
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluation_mode(model):
         return class_embeddings(model, tokenizer, class_prompts(model.config, labels, kinds=kinds, language=language))
-    finally:
-        model.train(was_training)
 
 
 def predict(image_embeds: np.ndarray, class_embeds: Mapping[str, torch.Tensor], *, scale: float) -> np.ndarray:
@@ -82,11 +79,18 @@ class SplitClassifier(ABC):
     """A classifier for the scans of one data set.
 
     Attributes:
+        kind: the name of its scores in the results, "zero_shot" or "classification".
         names: the `K` classes that it tells apart; every_name: all that the data set's labels count.
+        chance: the accuracy of guessing.
     """
 
+    kind: ClassVar[str]
     names: list[str]
     every_name: list[str]
+
+    @property
+    def chance(self) -> float:
+        return 1 / len(self.names)
 
     @abstractmethod
     def logits(self, embeds: np.ndarray) -> np.ndarray:
@@ -95,6 +99,14 @@ class SplitClassifier(ABC):
     def classes_of(self, labels: np.ndarray) -> np.ndarray:
         """The data set's labels `(n,)`, none of them unknown, as positions in `names`."""
         return np.array([self.names.index(self.every_name[label]) for label in labels], dtype=int)
+
+    @abstractmethod
+    def cannot_score(self, rows) -> str | None:
+        """What rows (`datasets.Dataset`) show if it cannot be tested on them, else `None`."""
+
+    def known(self, answers: Answers) -> Answers:
+        """Only the scans of classes that it can name: of others no probability of being right can be asked."""
+        return answers
 
     def predict(self, embeds: np.ndarray) -> np.ndarray:
         """`(n, D)` to `(n,)`: positions in `names`."""
@@ -116,6 +128,7 @@ class ZeroShot(SplitClassifier):
         prompts (name to texts), embeds (name to `(P_k, D)`), scale (`float`).
     """
 
+    kind = "zero_shot"
     prompts: dict[str, list[str]]
     embeds: dict[str, torch.Tensor]
     scale: float
@@ -130,6 +143,10 @@ class ZeroShot(SplitClassifier):
         prompts = class_prompts(model.config, names, kinds=kinds, language=language)
         embeds = embed_classes(model, tokenizer, names, kinds=kinds, language=language)
         return cls(names, every_name, prompts, embeds, logit_scale(model))
+
+    def cannot_score(self, rows) -> str | None:
+        names = present_classes(rows)
+        return f"one expression only, {names}; a test needs two or more to tell apart" if len(names) < 2 else None
 
     def logits(self, embeds: np.ndarray) -> np.ndarray:
         return logits_of(embeds, self.embeds, scale=self.scale)

@@ -3,7 +3,7 @@
 import torch
 
 from modeling_mvfer.zeroshot_mvfer import class_scores
-from mvfer.data.batching import Collator, ViewDataset
+from mvfer.data.split_reader import SplitReader, frames_of
 from mvfer.evaluation.classifiers import Classifier
 from mvfer.evaluation.zero_shot import present_classes
 from mvfer.reports.pictures import Prediction, displayable
@@ -28,18 +28,12 @@ def predictions(model, processor, chosen, classifier: Classifier) -> list[Predic
     """
     names = chosen.features["expression"].names
     image_processor = processor.image_processor
-    scans = ViewDataset(chosen, num_frames=image_processor.num_frames, frames=image_processor.frames)
-    collate = Collator(None, image_processor, phrases=False)
     shown = []
-    for index, label in enumerate(chosen["expression"]):
-        scan = scans[index] | {"captions": [], "known_captions": []}
-        batch = {key: value.to(model.device) for key, value in collate([scan]).items()}
-        batch["pixel_values"] = batch["pixel_values"].to(model.dtype)
-        output = model.get_image_features(**batch)
+    for (index,), (scan,), inputs in SplitReader(model, image_processor, chosen, batch_size=1):
+        output = model.get_image_features(**inputs)
         embeds = torch.nn.functional.normalize(output.pooler_output.float(), dim=-1)
         scores, _ = class_scores(classifier.logits(embeds), model.config, calibrated=classifier.calibrated)
-        frames, weights = scan["views"], output.view_weights[0]  # weights (T, V)
-        frames = frames if frames.ndim == 5 else frames[None]
+        frames, weights = frames_of(scan), output.view_weights[0]  # weights (T, V)
         middle = len(frames) // 2
         shown.append(
             Prediction(
@@ -48,7 +42,7 @@ def predictions(model, processor, chosen, classifier: Classifier) -> list[Predic
                 view_names=[view_name(angles) for angles in scan["view_angles_deg"].tolist()],
                 probabilities=dict(zip(classifier.labels, scores[0].tolist(), strict=True)),
                 view_weights=weights[middle].tolist(),
-                true_label=names[label],
+                true_label=names[chosen["expression"][index]],
             )
         )
     return shown

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from modeling_mvfer.adaptive_views_mvfer import ViewStages, share_of_entropy
-from mvfer.data.batching import Collator, ViewDataset
+from mvfer.data.split_reader import SplitReader
 from mvfer.evaluation.audits.calibration import fit_temperature
 from mvfer.evaluation.classifiers import classifier_of
 from mvfer.evaluation.evaluate import open_splits
@@ -83,18 +82,11 @@ def staged_logits(model, processor, classify: Callable, split, answers: list[str
     """Logits after every further view, each view through the tower once. See `StagedLogits`."""
     labels = np.array(split["expression"])
     split = split.select(np.flatnonzero(labels >= 0))
-    image_processor = processor.image_processor
-    reading = {"num_frames": image_processor.num_frames, "frames": image_processor.frames}
-    views = ViewDataset(split, **reading, memory_budget_bytes=0)
-    collate = Collator(None, image_processor, phrases=False)
+    reader = SplitReader(model, processor.image_processor, split, batch_size=batch_size, progress="views")
     logits, counts = [], []
-    for start in tqdm(range(0, len(split), batch_size), desc="views", unit="batch", disable=None):
-        rows = range(start, min(start + batch_size, len(split)))
-        batch = collate([views[row] | {"captions": [], "known_captions": []} for row in rows])
-        batch = {name: value.to(model.device) for name, value in batch.items()}
-        batch["pixel_values"] = batch["pixel_values"].to(model.dtype)
-        stages, found = ViewStages(model, batch), []
-        for stage in range(views.num_views):
+    for rows, _, inputs in reader:
+        stages, found = ViewStages(model, inputs), []
+        for stage in range(reader.num_views):
             have = torch.nonzero(stages.num_views > stage).flatten()
             after = found[-1].clone() if found else torch.zeros(len(rows), len(answers), device=model.device)
             if len(have):

@@ -5,9 +5,9 @@ apex, neither of which was trained for it, and beside them that of always naming
 """
 
 import numpy as np
-import torch
 
-from mvfer.data.batching import Collator, ViewDataset
+from mvfer.data.split_reader import SplitReader
+from mvfer.evaluation.embeddings import evaluation_mode
 from mvfer.evaluation.metrics import bootstrap_mean
 
 
@@ -35,7 +35,6 @@ def nearest_frames(times_s: np.ndarray, frame_mask: np.ndarray, apex_times_s: np
     return np.where(frame_mask, np.abs(times_s - apex_times_s[:, None]), np.inf).argmin(1)
 
 
-@torch.no_grad()
 def apex_errors(model, image_processor, split, *, seed: int, num_frames: int = 300, batch_size: int = 16) -> dict:
     """How far spotted apexes are from the true ones, in frames.
 
@@ -55,26 +54,20 @@ def apex_errors(model, image_processor, split, *, seed: int, num_frames: int = 3
     if not rows:
         raise ValueError("expected rows with a known apex_time_s, got none; build a set with --kind 4d or micro")
     known = split.select(rows)
-    data, collate = ViewDataset(known, num_frames=num_frames, memory_budget_bytes=0), Collator(None, image_processor)
+    reader = SplitReader(model, image_processor, known, num_frames=num_frames, batch_size=batch_size)
     errors: dict[str, list[np.ndarray]] = {"frame_weights": [], "onset_distance": [], "middle_frame": []}
-    was_training = model.training
-    model.eval()
-    for start in range(0, len(known), batch_size):
-        index = range(start, min(start + batch_size, len(known)))
-        batch = collate([data[row] | {"captions": [], "known_captions": []} for row in index])
-        batch = {name: value.to(model.device) for name, value in batch.items()}
-        batch["pixel_values"] = batch["pixel_values"].to(model.dtype)
-        output = model.get_image_features(**batch)
-        mask, times = batch["frame_mask"].cpu().numpy(), batch["frame_times_s"].cpu().numpy()
-        true = nearest_frames(times, mask, np.array([known["apex_time_s"][row] for row in index]))
-        spotted = {
-            "frame_weights": apex_of_weights(output.frame_weights.float().cpu().numpy(), mask),
-            "onset_distance": apex_of_distances(output.frame_features.float().cpu().numpy(), mask),
-            "middle_frame": mask.sum(1) // 2,
-        }
-        for name, frames in spotted.items():
-            errors[name].append(np.abs(frames - true))
-    model.train(was_training)
+    with evaluation_mode(model):
+        for rows, _, inputs in reader:
+            output = model.get_image_features(**inputs)
+            mask, times = inputs["frame_mask"].cpu().numpy(), inputs["frame_times_s"].cpu().numpy()
+            true = nearest_frames(times, mask, np.array([known["apex_time_s"][row] for row in rows]))
+            spotted = {
+                "frame_weights": apex_of_weights(output.frame_weights.float().cpu().numpy(), mask),
+                "onset_distance": apex_of_distances(output.frame_features.float().cpu().numpy(), mask),
+                "middle_frame": mask.sum(1) // 2,
+            }
+            for name, frames in spotted.items():
+                errors[name].append(np.abs(frames - true))
     subjects = list(map(str, known["subject"]))
     scores = {name: bootstrap_mean(np.concatenate(values), subjects, seed=seed) for name, values in errors.items()}
     return scores | {"num_sequences": len(known)}

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from mvfer.data.schema import view_arrays
 from mvfer.evaluation.detection import area_and_equal_error, resampled
-from mvfer.evaluation.embeddings import embed_split
+from mvfer.evaluation.embeddings import embed_split, embed_views
 from mvfer.evaluation.evaluate import open_splits
 from mvfer.evaluation.probes import fit_linear_probe
 from mvfer.reports.pictures import displayable
@@ -40,12 +39,12 @@ def evaluate_presentation_attack(model, processor, dataset_dir: str | Path, *, s
         `dict`, ready for JSON: eer, auc, bpcer, apcer, apcer_flat, apcer_bent (each `{"mean", "low", "high"}`, subjects
         resampled), threshold, num_subjects per split.
     Raises:
-        ValueError: if a split is missing.
+        ValueError: if a split is missing, or the model reads dynamic images.
     """
     splits = open_splits(dataset_dir, "test", processor)
     settings = processor.image_processor.render_settings
     shown = {
-        name: present(model.eval(), processor, split, settings, seed=(seed, index))
+        name: present(model, processor, split, settings, seed=(seed, index))
         for index, (name, split) in enumerate(splits.items())
     }
     train, validation = shown["train"], shown["validation"]
@@ -73,17 +72,13 @@ def present(model, processor, split, settings: RenderSettings, *, seed) -> Prese
     _, first = np.unique(split["subject"], return_index=True)
     chosen = split.select(sorted(first.tolist())[:MOST_SUBJECTS])
     heads = embed_split(model, processor.image_processor, chosen, progress=False)
-    rng, embeds, kinds, subjects = (
-        np.random.default_rng(seed),
-        [heads.image_embeds],
-        ["head"] * len(chosen),
-        heads.subjects,
-    )
+    rng = np.random.default_rng(seed)
+    embeds, kinds, subjects = [heads.image_embeds], ["head"] * len(chosen), heads.subjects
     for row in chosen:
         front = int(np.linalg.norm(np.asarray(row["view_angles_deg"]), axis=1).argmin())
         photo = displayable(view_arrays(row)[0, front], processor.image_processor.channels)
-        views = np.stack([render_mesh(photo_mesh(photo, kind, rng), settings)[0] for kind in KINDS])  # (2, V, H, W, 3)
-        embeds.append(_embed(model, processor.image_processor.normalize_views(views), settings))
+        views = [render_mesh(photo_mesh(photo, kind, rng), settings)[0] for kind in KINDS]  # (V, H, W, 3) each
+        embeds.append(embed_views(model, processor.image_processor, views, [settings.view_angles_deg] * len(KINDS)))
         kinds, subjects = kinds + list(KINDS), [*subjects, *[str(row["subject"])] * len(KINDS)]
     return Presentations(np.concatenate(embeds), np.array(kinds), subjects)
 
@@ -91,13 +86,6 @@ def present(model, processor, split, settings: RenderSettings, *, seed) -> Prese
 def is_head(data: Presentations) -> np.ndarray:
     """`(n,)`: 1 for heads, 0 for photos."""
     return (data.kinds == "head").astype(int)
-
-
-@torch.no_grad()
-def _embed(model, pixels: torch.Tensor, settings: RenderSettings) -> np.ndarray:
-    angles = torch.tensor(settings.view_angles_deg, device=model.device)
-    features = model.get_image_features(pixels.to(model.device, model.dtype), view_angles_deg=angles).pooler_output
-    return torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
 
 
 def _share(chosen: np.ndarray, weights: np.ndarray) -> float:

@@ -138,7 +138,7 @@ def test_calibration_is_stored_and_used(run, toy, face_obj, tmp_path, capsys):
 
 
 def test_robustness_is_tested_on_request(classifier, small_processor, toy):
-    found = evaluate_classifier(classifier, small_processor, toy, robustness=True, progress=False)
+    found = evaluate_classifier(classifier, small_processor, toy, audits=["robustness"], progress=False)
     assert found["robustness"]["num_scans"] == 9 and found["robustness"]["corruptions"]
 
 

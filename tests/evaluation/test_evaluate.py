@@ -149,7 +149,7 @@ def test_views_from_other_angles_are_tested_all_the_same(small_model, small_proc
     other = toy
     for split in ("train", "validation", "test"):
         other = rewrite(other, tmp_path / split, split, one_view)
-    results = evaluate_run(small_model, small_processor, other, robustness=True, progress=False)
+    results = evaluate_run(small_model, small_processor, other, audits=["robustness"], progress=False)
     assert list(results["zero_shot_by_view"]) == ["left_45"] and results["robustness"]["view_subsets"] == {}
     assert results["zero_shot_by_view"]["left_45"]["accuracy"] == results["zero_shot"]["accuracy"]
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mvfer.data.schema import load_splits
-from mvfer.evaluation.embeddings import SIDES, cover_half, cover_halves, draw_sides, embed_split
+from mvfer.evaluation.embeddings import embed_split
 from mvfer.evaluation.zero_shot import present_classes, zero_shot_score
 from tests.train.toy import write_toy_data
 
@@ -36,29 +36,6 @@ def test_a_view_alone_is_the_model_given_only_that_view(small_model, small_proce
     assert list(features.by_view) == ["right_30", "front", "left_30"]
     left = np.stack([embed_by_hand(small_model, small_processor, row, slice(2, 3)) for row in split])
     np.testing.assert_allclose(features.by_view["left_30"], left, atol=1e-5)
-
-
-def test_the_covered_half_is_background_and_the_rest_is_untouched():
-    views = np.full((2, 3, 6, 6, 3), 200, np.uint8)  # (T, V, H, W, 3)
-    for side in SIDES:
-        covered = cover_half(views, side)
-        assert (covered == 0).mean() == 0.5 and (covered[covered > 0] == 200).all()
-    assert (cover_half(views, "left")[..., :3, :] == 0).all() and (cover_half(views, "top")[..., :3, :, :] == 0).all()
-    assert (views == 200).all()
-    with pytest.raises(ValueError, match="expected a side"):
-        cover_half(views, "middle")
-
-
-def test_sides_come_from_the_seed_and_are_balanced():
-    sides = draw_sides(2000, 2, seed=1)
-    assert sides == draw_sides(2000, 2, seed=1) != draw_sides(2000, 2, seed=2)
-    assert all(900 < sum(row.count(side) for row in sides) < 1100 for side in SIDES)
-
-
-def test_every_view_has_its_own_half_covered():
-    covered = cover_halves(np.full((2, 6, 6, 3), 200, np.uint8), ["left", "top"])  # (V, H, W, 3)
-    assert (covered[0, :, :3] == 0).all() and (covered[0, :, 3:] == 200).all()
-    assert (covered[1, :3] == 0).all() and (covered[1, 3:] == 200).all()
 
 
 def test_occlusion_changes_the_embeddings_and_batches_do_not(small_model, small_processor, split):

@@ -21,7 +21,7 @@ from .test_poc import Tags
 @pytest.fixture(scope="module")
 def results(small_model, small_processor, tmp_path_factory):
     data = write_toy_data(tmp_path_factory.mktemp("data") / "toy", subjects=(8, 6, 6))
-    options = {"robustness": True, "prompt_audit": True, "progress": False, "command": "mvfer evaluate <so>"}
+    options = {"audits": ["robustness", "prompt_audit"], "progress": False, "command": "mvfer evaluate <so>"}
     return evaluate_run(small_model, small_processor, data, **options)
 
 

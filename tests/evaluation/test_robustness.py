@@ -3,18 +3,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 
 from mvfer.cli.evaluate import main
-from mvfer.data.schema import load_splits
+from mvfer.data.schema import load_splits, view_arrays
 from mvfer.evaluation.audits.mesh_corruptions import MESH_CORRUPTIONS
 from mvfer.evaluation.audits.robustness import choose_rows, find_meshes, mesh_robustness, summarise, view_robustness
 from mvfer.evaluation.audits.view_corruptions import VIEW_CORRUPTIONS
-from mvfer.evaluation.embeddings import embed_split
+from mvfer.evaluation.embeddings import embed_changed, embed_split, embed_views
 from mvfer.evaluation.zero_shot import ZeroShot
 from processing import MVFERImageProcessor, MVFERProcessor
+from processing.rank_pooling_mvfer import rank_pool
 from tests.tiny import bumpy_face, write_obj
 from tests.train.toy import write_toy_data
+
+SIZE_32 = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +52,33 @@ def test_leaving_views_out_is_the_model_without_them(small_model, small_processo
     assert set(found["corruptions"]) == set(VIEW_CORRUPTIONS) - {"texture"}  # frame_drop is for sequences
     assert list(found["not_applicable"]) == ["texture"]
     assert found["clean"]["mean"] == pytest.approx((zero_shot.predict(features.image_embeds) == truth).mean())
+
+
+@pytest.mark.parametrize("settings", [{"frames": "rank_pooled"}, {"num_frames": 3}])
+def test_undisturbed_sequences_are_read_as_in_the_main_test(small_model, settings, tmp_path):
+    split = load_splits(write_toy_data(tmp_path / "film", frames=12))["test"]
+    image_processor = MVFERImageProcessor(**SIZE_32, **settings)
+    found = embed_changed(small_model, image_processor, split, {"clean": lambda sample, row: sample}, progress=False)
+    features = embed_split(small_model, image_processor, split, progress=False)
+    np.testing.assert_array_equal(found["clean"], features.image_embeds)
+    other = embed_split(small_model, MVFERImageProcessor(**SIZE_32), split, progress=False)
+    assert np.abs(features.image_embeds - other.image_embeds).max() > 1e-4  # the settings matter
+
+
+def test_frames_are_disturbed_before_they_become_a_dynamic_image(small_model, small_processor, tmp_path):
+    split = load_splits(write_toy_data(tmp_path / "film", frames=4))["test"]
+    image_processor = MVFERImageProcessor(**SIZE_32, frames="rank_pooled")
+    changes = {"last two": lambda sample, row: sample | {"views": sample["views"][2:]}}
+    found = embed_changed(small_model, image_processor, split, changes, progress=False)["last two"]
+    pooled = [rank_pool(view_arrays(row)[2:]) for row in split]  # (V, H, W, 3) each
+    pixels = image_processor.normalize_views(np.stack(pooled))
+    with torch.no_grad():
+        angles = torch.tensor(split[0]["view_angles_deg"])
+        expected = small_model.get_image_features(pixels, view_angles_deg=angles).pooler_output
+    np.testing.assert_allclose(found, torch.nn.functional.normalize(expected, dim=-1).numpy(), atol=1e-5)
+    zero_shot = ZeroShot.build(small_model, small_processor.tokenizer, [split])
+    curves = view_robustness(small_model, image_processor, split, zero_shot, seed=0, progress=False)["corruptions"]
+    assert len(curves["frame_drop"]["accuracy"]) == 5
 
 
 def test_rows_are_those_of_whole_subjects(small_model, small_processor, toy):
@@ -91,8 +122,7 @@ def test_all_audits_on_request(small_run, toy, tmp_path, capsys):
 
 def test_a_model_of_colours_is_tested_without_texture_and_needs_it(small_model, small_processor, toy, tmp_path):
     """On views that show colours, the curve of the texture; of meshes without colours, one clear error."""
-    settings = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
-    image_processor = MVFERImageProcessor(**settings, channels=["red", "green", "blue"])
+    image_processor = MVFERImageProcessor(**SIZE_32, channels=["red", "green", "blue"])
     split = load_splits(toy)["test"]
     zero_shot = ZeroShot.build(small_model, small_processor.tokenizer, [split])
     found = view_robustness(small_model, image_processor, split, zero_shot, seed=0, progress=False)
@@ -107,3 +137,10 @@ def test_a_model_of_colours_is_tested_without_texture_and_needs_it(small_model, 
     files = {split["id"][0]: tmp_path / "bright.ply"}
     found = mesh_robustness(small_model, processor, files, features, zero_shot, seed=0, progress=False)
     assert set(found["corruptions"]) == set(MESH_CORRUPTIONS) - {"light"} and "light" in found["not_applicable"]
+
+
+def test_a_model_of_dynamic_images_is_not_shown_single_scans(small_model):
+    image_processor = MVFERImageProcessor(**SIZE_32, frames="rank_pooled")
+    views = np.zeros((1, 32, 32, 3), np.uint8)
+    with pytest.raises(ValueError, match="reads motion, which a single scan lacks"):
+        embed_views(small_model, image_processor, [views], [[[0.0, 0.0]]])

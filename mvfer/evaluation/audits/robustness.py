@@ -9,15 +9,16 @@ relative to another model.
 
 import itertools
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
+from mvfer.data.split_reader import frames_of
 from mvfer.evaluation.audits.mesh_corruptions import MESH_CORRUPTIONS, MESH_NEEDS, framed_scene, render_scene
 from mvfer.evaluation.audits.view_corruptions import SEVERITIES, VIEW_CORRUPTIONS, applicable, drop_frames, inapplicable
-from mvfer.evaluation.embeddings import SplitFeatures, embed_changed, embed_views
+from mvfer.evaluation.embeddings import Change, SplitFeatures, embed_changed, embed_views
 from mvfer.evaluation.metrics import Interval, bootstrap_mean, bootstrap_weights
 from mvfer.evaluation.zero_shot import SplitClassifier
 from processing.cameras_mvfer import view_name
@@ -60,7 +61,7 @@ def view_robustness(
     """
     channels, ids = image_processor.channels, list(map(str, split["id"]))
     labels = classifier.classes_of(np.array(split["expression"]))
-    changes: dict[str, Callable[[dict, int], dict]] = {CLEAN: lambda sample, row: sample}
+    changes: dict[str, Change] = {CLEAN: lambda sample, row: sample}
     for name, severity in itertools.product(applicable(channels), SEVERITIES):
         changes[f"{name}:{severity}"] = _view_change(name, severity, ids, channels, seed)
     if any(times and len(times) > 1 for times in split["frame_times_s"]):
@@ -185,8 +186,7 @@ def _rng(seed: int, name: str, corruption: str) -> np.random.Generator:
 
 def _view_change(name: str, severity: int, ids: Sequence[str], channels: Sequence[str], seed: int):
     def change(sample: dict, row: int) -> dict:
-        views = sample["views"] if sample["views"].ndim == 5 else sample["views"][None]
-        changed = VIEW_CORRUPTIONS[name](views, severity, _rng(seed, ids[row], name), channels)
+        changed = VIEW_CORRUPTIONS[name](frames_of(sample), severity, _rng(seed, ids[row], name), channels)
         return sample | {"views": changed if sample["views"].ndim == 5 else changed[0]}
 
     return change

@@ -56,48 +56,55 @@ def evaluate_protocol(
     Raises:
         ValueError: for an unknown protocol, another data set than it is for, too few subjects, or nothing to fine-tune on.
     """
-    if name not in PROTOCOLS:
-        raise ValueError(f"unknown protocol {name!r}; known are {', '.join(PROTOCOLS)}")
-    protocol, info = PROTOCOLS[name], dataset_info(dataset_dir)
-    built = str(info.get("name"))
-    if built != protocol.data_set:
-        raise ValueError(f"{dataset_dir}: {name} tests {protocol.data_set}, this is {built}; name a folder of that set")
-    if fine_tune and (protocol.labels or protocol.folds == 1):
-        why = "rows have several labels" if protocol.labels else "it trains on no subject of this set"
-        raise ValueError(f"{name}: {why}, so there is no classifier to train in its folds; leave out --finetune")
-    check_channels(dataset_dir, processor)
+    protocol = _checked(name, dataset_dir, processor, fine_tunes=fine_tune is not None)
     tested = _tested_rows(protocol, dataset_dir, name)
     keys = _keys(tested)
     drawn = [folds(protocol, keys, seed=seed + repetition) for repetition in range(repetitions)]
-
     features = embed_split(model, processor.image_processor, tested, batch_size=batch_size, progress=progress)
     if protocol.labels:
         scores = score_labels_in_folds(features, tested["task"], protocol.labels, drawn[0], seed=seed)
     else:
         zero_shot = ZeroShot.build(model, processor.tokenizer, [tested], kinds=prompt_kinds, language=language)
-        if len(zero_shot.names) < 2:
-            raise ValueError(
-                f"{dataset_dir}: {name} finds one expression only, {zero_shot.names}; a test needs two or more"
-            )
+        if why := zero_shot.cannot_score(tested):
+            raise ValueError(f"{dataset_dir}: {name} finds {why}")
         runs = [[_fold(features, zero_shot, people) for people in repetition] for repetition in drawn]
         if fine_tune:
             _add_fine_tuned(runs, drawn, tested, zero_shot, fine_tune)
         scores = _scores(runs, zero_shot, seed)
-    people = sorted({subject for repetition in drawn for fold in repetition for subject in fold["test"]})
     return {
         "schema_version": SCHEMA_VERSION,
         "protocol": _described(name, protocol, drawn),
         **scores,
         "published": [asdict(figure) for figure in published_for(name)],
-        "leakage": {
-            "checked": ["subjects in two splits of a fold", *(["subjects the model has seen"] if seen else [])],
-            "found": seen_subjects(info, people, seen or {}),
-        },
+        "leakage": _leakage(drawn, dataset_info(dataset_dir), seen),
         "seed": seed,
         "data": {"name": Path(dataset_dir).name, "rows": {"tested": len(tested)}},
         "language": language,
         "command": command,
         "environment": environment(),
+    }
+
+
+def _checked(name: str, dataset_dir: str | Path, processor, *, fine_tunes: bool) -> Protocol:
+    """The protocol of this name, which fits the data set, which fits the model."""
+    if name not in PROTOCOLS:
+        raise ValueError(f"unknown protocol {name!r}; known are {', '.join(PROTOCOLS)}")
+    protocol, built = PROTOCOLS[name], str(dataset_info(dataset_dir).get("name"))
+    if built != protocol.data_set:
+        raise ValueError(f"{dataset_dir}: {name} tests {protocol.data_set}, this is {built}; name a folder of that set")
+    if fine_tunes and (protocol.labels or protocol.folds == 1):
+        why = "rows have several labels" if protocol.labels else "it trains on no subject of this set"
+        raise ValueError(f"{name}: {why}, so there is no classifier to train in its folds; leave out --finetune")
+    check_channels(dataset_dir, processor)
+    return protocol
+
+
+def _leakage(drawn: list, info: Mapping, seen: Mapping[str, Sequence[str]] | None) -> dict:
+    """Folds hold no subject twice by their making; whether the model has met a tested one is looked up."""
+    people = sorted({subject for repetition in drawn for fold in repetition for subject in fold["test"]})
+    return {
+        "checked": ["subjects in two splits of a fold", *(["subjects the model has seen"] if seen else [])],
+        "found": seen_subjects(info, people, seen or {}),
     }
 
 
