@@ -31,8 +31,6 @@ ARMS = {  # name: flags on top of vision-language contrast alone
     "+ cross-view + cross-modal": ["--cross_view_weight", "0.5", "--cross_modal_weight", "0.05"],
     "+ cross-view, mean fusion": ["--cross_view_weight", "0.5", "--cross_modal_weight", "0", "--fusion", "mean"],
     "+ cross-view, no view dropout": ["--cross_view_weight", "0.5", "--cross_modal_weight", "0", "--view_dropout", "0"],
-    "+ cross-view by VICReg": ["--cross_view_weight", "0.5", "--cross_view_form", "vicreg"],
-    "+ cross-view, all at once": ["--cross_view_weight", "0.5", "--cross_view_form", "all_views"],
     "sigmoid contrast": ["--cross_view_weight", "0", "--contrastive_form", "sigmoid"],
 }
 
@@ -45,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     settings = {"dataset": Path(args.dataset).name, "steps": args.steps, "seeds": args.seeds}
     settings["captioned"] = args.captioned
     if args.captioned < 1:
-        args.dataset = str(write_silent_set(Path(args.dataset), args.out / "few-captions", args.captioned))
+        args.dataset = str(write_uncaptioned_set(Path(args.dataset), args.out / "few-captions", args.captioned))
     folders = run_arms(args, {name: ARMS[name] for name in args.arms}, ["--view_dropout", "0.6"])
     scores = {name: [_read(folder) for folder in runs] for name, runs in folders.items()}
     for runs in scores.values():
@@ -56,17 +54,17 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def write_silent_set(source: Path, folder: Path, captioned: float) -> Path:
+def write_uncaptioned_set(source: Path, folder: Path, captioned: float) -> Path:
     """The set with captions for this share of the training people alone, drawn once for all arms and seeds."""
     people = sorted(set(load_splits(source)["train"]["subject"]))
     kept = set(np.random.default_rng(0).permutation(people)[: round(captioned * len(people))])
 
-    def silence(split) -> Iterator[dict]:
+    def without_captions(split) -> Iterator[dict]:
         for row in split:
-            speaks = row["split"] != "train" or row["subject"] in kept
-            yield row if speaks else row | {"captions": [], "caption_source": "none"}
+            keeps = row["split"] != "train" or row["subject"] in kept
+            yield row if keeps else row | {"captions": [], "caption_source": "none"}
 
-    return rewrite_set(source, folder, silence, name=folder.name)
+    return rewrite_set(source, folder, without_captions, name=folder.name)
 
 
 def _read(folder: Path) -> dict[str, float]:

@@ -22,6 +22,7 @@ from transformers import CLIPModel
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from modeling_mvfer import MVFERConfig, MVFERModel
+from mvfer.training.presets import small_config
 
 
 def main(argv: list[str] | None = None) -> dict:
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> dict:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
 
-    config = MVFERConfig.small() if args.tower == "small" else MVFERConfig()
+    config = small_config() if args.tower == "small" else MVFERConfig()
     ours = MVFERModel(config).to(args.device)
     plain = CLIPModel(config)
     plain.vision_model = MVFERModel(config).vision_model  # the same tower, stem included

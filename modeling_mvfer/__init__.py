@@ -12,8 +12,9 @@ from transformers import (
 
 from .classification_mvfer import MVFERClassifierOutput, MVFERForFaceClassification
 from .classification_pipeline_mvfer import MeshClassificationPipeline
-from .configuration_mvfer import MVFERConfig
+from .configuration_mvfer import Calibration, MVFERConfig
 from .modeling_mvfer import MVFERImageOutput, MVFERModel, MVFEROutput
+from .objective_config_mvfer import ObjectiveConfig
 from .pipeline_mvfer import ZeroShotMeshClassificationPipeline
 from .stream_mvfer import MVFERStream
 
@@ -26,6 +27,7 @@ AutoModelForZeroShotImageClassification.register(MVFERConfig, MVFERModel, exist_
 AutoModelForImageClassification.register(MVFERConfig, MVFERForFaceClassification, exist_ok=True)
 
 __all__ = [
+    "Calibration",
     "MVFERClassifierOutput",
     "MVFERConfig",
     "MVFERForFaceClassification",
@@ -34,5 +36,6 @@ __all__ = [
     "MVFEROutput",
     "MVFERStream",
     "MeshClassificationPipeline",
+    "ObjectiveConfig",
     "ZeroShotMeshClassificationPipeline",
 ]

@@ -124,7 +124,7 @@ class MVFERForFaceClassification(MVFERModel):
         config = copy.deepcopy(model.config)
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
-        config.score_temperature = config.abstain_below = config.calibrated_prompts = None
+        config.calibration = None
         for name, value in config_fields.items():
             setattr(config, name, value)
         classifier = cls(config).to(device=model.device, dtype=model.dtype)

@@ -27,8 +27,8 @@ class MeshClassificationPipeline(MeshPipeline):
             num_frames (`int`, *optional*): frames taken of a sequence; default the processor's.
             adaptive_views (`float` in 0..1, *optional*): entropy below which no further view is read, see
                 `adaptive_views_mvfer`; default all views. Not for multi-label models.
-            temperature (`float`, *optional*): what the logits are divided by; default the model's `config.score_temperature` if
-                it was calibrated, else 1. Nothing is said of abstaining at another.
+            temperature (`float`, *optional*): what the logits are divided by; default that of the model's `config.calibration`
+                if it has one, else 1. Nothing is said of abstaining at another.
             batch_size (`int`, *optional*): inputs of equal shape that go through the model together.
         Returns:
             `list[dict]` with "score", "label" and "abstain", best first; a list of these for a list. Scores sum to 1, except
@@ -52,7 +52,7 @@ class MeshClassificationPipeline(MeshPipeline):
 
     @property
     def _is_calibrated(self) -> bool:
-        return self.model.config.score_temperature is not None
+        return self.model.config.calibration is not None
 
     def _sanitize_parameters(self, num_frames=None, **options):
         check_adaptive(**options)

@@ -1,46 +1,77 @@
 """The configuration of MVFER: CLIP's, plus how views are read, fused and trained.
 
-In: a plain CLIP configuration, or nothing. Out: everything that changes the meaning of the weights (the stem, the
-fusion, the default cameras) and the weights of the objectives. What changes only a run lives in the training script.
+In: a plain CLIP configuration, one of ours, or nothing. Out: everything that changes the meaning of the weights (the stem, the
+fusion, the default cameras), the settings of the objective, and how scores are calibrated. What changes only a run lives in the
+training script.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
 
 from huggingface_hub.dataclasses import strict
 from transformers import CLIPConfig
+
+from .objective_config_mvfer import ObjectiveConfig
 
 DEFAULT_VIEW_ANGLES_DEG = ((-30.0, 0.0), (0.0, 0.0), (30.0, 0.0))
 CHOICES = {
     "vision_stem": ("patch", "convolution"),
     "fusion": ("attention", "mean", "max", "text"),
     "frame_fusion": ("attention", "mean", None),
-    "contrastive_form": ("infonce", "sigmoid"),
-    "cross_view_form": ("barlow", "vicreg", "all_views"),
-    "cross_modal_form": ("off_diagonal", "full"),
 }
-NOT_NEGATIVE = (
-    "contrastive_weight",
-    "view_contrastive_weight",
-    "phrase_weight",
-    "cross_view_weight",
-    "cross_view_lambda",
-    "cross_modal_weight",
-    "cross_modal_lambda",
-    "margin_contrast_weight",
-    "triplet_weight",
-    "consistency_weight",
-    "temporal_layers",
-)
 POSITIVE = (
     "initializer_range",
     "fusion_hidden_size",
     "fusion_frequencies",
     "temporal_heads",
     "frames_per_second",
-    "projector_size",
 )
+
+
+@dataclass
+class Calibration:
+    """How the logits of classes become scores that mean what they say.
+
+    Args:
+        temperature (`float`): divides the logits before the softmax.
+        abstain_below (`float`, *optional*): a best score below it is better left to people; `None` if no threshold is known.
+        prompts_key (`str`, *optional*): `zeroshot_mvfer.prompts_key` of the classes that both were found for; a classifier,
+            whose classes are its own, has none.
+    Raises:
+        ValueError: if temperature or threshold are out of range.
+    """
+
+    temperature: float
+    abstain_below: float | None = None
+    prompts_key: str | None = None
+
+    def __post_init__(self):
+        self.check()
+
+    def check(self) -> None:
+        """Raise a ValueError if temperature or threshold are out of range."""
+        if self.temperature is None or not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature must be a positive number, got {self.temperature!r}")
+        if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
+            raise ValueError(f"abstain_below must be a number in 0..1 or None, got {self.abstain_below!r}")
+
+
+PARTS = {"objective": ObjectiveConfig, "calibration": Calibration}
+EARLIER_KEYS = {  # keys of earlier versions' config.json: the part that they belong to now, and their name there
+    "score_temperature": ("calibration", "temperature"),
+    "abstain_below": ("calibration", "abstain_below"),
+    "calibrated_prompts": ("calibration", "prompts_key"),
+    **{f.name: ("objective", f.name) for f in fields(ObjectiveConfig)},
+}
+REMOVED_KEYS = {  # key: what it may still say, and what to do about anything else
+    "cross_view_form": (
+        "barlow",
+        'write "barlow", the only form left: it matters where training goes on, not for the weights',
+    ),
+}
 
 
 @strict
@@ -67,29 +98,20 @@ class MVFERConfig(CLIPConfig):
         temporal_heads (`int`, defaults to 4): attention heads of these; `projection_dim` must be a multiple.
         fusion_hidden_size (`int`, defaults to 128): width inside the fusion.
         fusion_frequencies (`int`, defaults to 4): Fourier frequencies per angle, and for time.
-        contrastive_form (`str`, defaults to `"infonce"`): `"infonce"` (multi-positive) or `"sigmoid"` (SigLIP).
-        contrastive_weight, view_contrastive_weight, phrase_weight, cross_view_weight, cross_modal_weight (`float`):
-            weights of the objectives; a term of weight zero is not computed.
-        margin_contrast_weight, triplet_weight, consistency_weight (`float`, default to 0): further terms between views.
-        cross_view_form (`str`, defaults to `"barlow"`): `"barlow"` over pairs of views, `"vicreg"` over pairs, or
-            `"all_views"`, each view against the mean of the others.
-        cross_view_lambda, cross_modal_lambda (`float`, defaults to 0.01): off-diagonal weight inside these terms.
-        cross_modal_form (`str`, defaults to `"off_diagonal"`): `"off_diagonal"` or `"full"`.
-        projector_size (`int`, defaults to 512): width of the cross-view projector.
+        objective ([`ObjectiveConfig`] or `dict`, *optional*): weights and forms of the losses; default its own defaults.
         prompt_kinds (`list[str]`, defaults to both): prompts that describe a class: `"actions"` of the face, `"names"` of the
             emotion, or both. A model that never read a name knows actions only.
         prompt_wordings (`int`, *optional*): how many wordings of the actions the model knows; default all of the bank.
         rows_per_class (`list[int]`, *optional*): of a classifier, rows of its head per label; default one each.
         class_weights (`list[float]`, *optional*): of a classifier, weights of its labels in the loss.
-        score_temperature (`float`, *optional*): divides the logits of classes before the softmax, so that scores mean what
-            they say; `None` if the model is not calibrated.
-        abstain_below (`float`, *optional*): a best score below it is better left to people; `None` if no threshold is known.
-        calibrated_prompts (`str`, *optional*): `zeroshot_mvfer.prompts_key` of the classes that both were found for; a
-            classifier, whose classes are its own, has none.
+        calibration ([`Calibration`] or `dict`, *optional*): how scores are made; `None` if the model is not calibrated.
         initializer_range (`float`, defaults to 0.02): standard deviation of the new linear layers.
     Raises:
-        ValueError: on unknown choices, negative weights, angles that are not (yaw, pitch), a stem that does not fit, or a
-            temperature or threshold out of range.
+        ValueError: on unknown choices, numbers out of range, angles that are not (yaw, pitch), a stem that does not fit, or a
+            form of a loss that is no more.
+
+    The fields of an objective and a calibration are also taken by themselves, flat, as earlier versions wrote them
+    (`cross_view_weight=0.5`); they are moved to where they belong.
     """
 
     model_type = "mvfer"
@@ -107,30 +129,20 @@ class MVFERConfig(CLIPConfig):
     temporal_heads: int = 4
     fusion_hidden_size: int = 128
     fusion_frequencies: int = 4
-    contrastive_form: str = "infonce"
-    contrastive_weight: float | int = 1.0
-    view_contrastive_weight: float | int = 1.0
-    phrase_weight: float | int = 1.0
-    cross_view_weight: float | int = 0.5
-    cross_view_form: str = "barlow"
-    cross_view_lambda: float | int = 0.01
-    cross_modal_weight: float | int = 0.0
-    cross_modal_lambda: float | int = 0.01
-    cross_modal_form: str = "off_diagonal"
-    margin_contrast_weight: float | int = 0.0
-    triplet_weight: float | int = 0.0
-    consistency_weight: float | int = 0.0
-    projector_size: int = 512
+    objective: ObjectiveConfig | dict | None = None
     prompt_kinds: list | tuple = ("actions", "names")
     prompt_wordings: int | None = None
     rows_per_class: list | tuple | None = None
     class_weights: list | tuple | None = None
-    score_temperature: float | int | None = None
-    abstain_below: float | int | None = None
-    calibrated_prompts: str | None = None
+    calibration: Calibration | dict | None = None
+
+    def __setattr__(self, name, value):  # a part may come as a dictionary, as config.json holds it
+        if name in PARTS and isinstance(value, Mapping):
+            value = _part(name, value)
+        super().__setattr__(name, value)
 
     def __post_init__(self, **kwargs):
-        super().__post_init__(**kwargs)
+        super().__post_init__(**self._take_earlier_keys(kwargs))
         if self.vision_stem == "convolution":
             self.stem_channels = [int(c) for c in (self.stem_channels or (24, 48, 96, 192))]
             self.stem_blocks = [int(n) for n in (self.stem_blocks or [0] + [1] * (len(self.stem_channels) - 1))]
@@ -142,11 +154,14 @@ class MVFERConfig(CLIPConfig):
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
-        for name in NOT_NEGATIVE + POSITIVE:
-            value, least = getattr(self, name), "zero or more" if name in NOT_NEGATIVE else "positive"
+        for name in ("temporal_layers", *POSITIVE):
+            value, least = getattr(self, name), "positive" if name in POSITIVE else "zero or more"
             number = isinstance(value, int | float) and 0 <= value < math.inf
             if not number or (value == 0 and name in POSITIVE):
                 raise ValueError(f"{name} must be a number, {least}, got {value!r}")
+        for part in (self.objective, self.calibration):
+            if part is not None:
+                part.check()
         for name, least in (("rows_per_class", 1), ("class_weights", 0)):
             values = getattr(self, name)
             if values is not None and not all(isinstance(v, int | float) and least <= v < math.inf for v in values):
@@ -159,10 +174,6 @@ class MVFERConfig(CLIPConfig):
         prompts = self.fusion_prompt_ids
         if self.fusion == "text" and not (prompts and all(len(ids) for ids in prompts)):
             raise ValueError(f"fusion 'text' needs fusion_prompt_ids, token ids of one prompt or more, got {prompts!r}")
-        if self.score_temperature is not None and not 0 < self.score_temperature < math.inf:
-            raise ValueError(f"score_temperature must be a positive number or None, got {self.score_temperature!r}")
-        if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
-            raise ValueError(f"abstain_below must be a number in 0..1 or None, got {self.abstain_below!r}")
         if self.vision_stem == "convolution":
             self._validate_stem()
 
@@ -196,66 +207,38 @@ class MVFERConfig(CLIPConfig):
         return config_dict, kwargs
 
     @classmethod
-    def small(
-        cls,
-        vocab_size: int = 512,
-        *,
-        image_size: int = 64,
-        bos_token_id: int = 0,
-        eos_token_id: int = 1,
-        pad_token_id: int = 2,
-        max_text_length: int = 64,
-        logit_scale_init: float = math.log(1 / 0.07),
-        **kwargs,
-    ) -> MVFERConfig:
-        """A model to train from scratch on a CPU: about 2.3 million parameters, 16 tokens per 64-pixel view.
+    def from_dict(cls, config_dict, **kwargs):
+        """As the parent's; `kwargs` may hold the flat keys of earlier versions too."""
+        flat = {key: kwargs.pop(key) for key in [*EARLIER_KEYS, *REMOVED_KEYS] if key in kwargs}
+        return super().from_dict(config_dict | flat, **kwargs)
 
-        Args:
-            vocab_size (`int`): words of the tokenizer.
-            image_size (`int`, defaults to 64): side of a view in pixels, a multiple of 16.
-            bos_token_id, eos_token_id, pad_token_id (`int`): of the tokenizer. CLIP pools its text at `eos_token_id`,
-                and treats the number 2 there in an old, different way; it is refused.
-            max_text_length (`int`, defaults to 64): tokens of the longest text.
-            logit_scale_init (`float`, defaults to log(1 / 0.07)): initial logarithm of the scale of the logits.
-            **kwargs: any other field of [`MVFERConfig`].
-        """
-        if eos_token_id == 2:
-            raise ValueError("eos_token_id 2 has a special meaning in CLIP's text tower; choose another number")
-        vision = {
-            "hidden_size": 192,
-            "intermediate_size": 768,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 3,
-            "image_size": image_size,
-            "patch_size": 16,
-            "hidden_act": "relu",
-            "projection_dim": 128,
-        }
-        text = {
-            "vocab_size": vocab_size,
-            "hidden_size": 96,
-            "intermediate_size": 384,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 3,
-            "max_position_embeddings": max_text_length,
-            "hidden_act": "relu",
-            "projection_dim": 128,
-            "bos_token_id": bos_token_id,
-            "eos_token_id": eos_token_id,
-            "pad_token_id": pad_token_id,
-        }
-        settings = {
-            "vision_config": vision,
-            "text_config": text,
-            "projection_dim": 128,
-            "logit_scale_init_value": logit_scale_init,
-            "vision_stem": "convolution",
-            "prompt_kinds": ["actions"],
-            **kwargs,
-        }
-        config = cls(**settings)
-        config._attn_implementation = config._attn_implementation or "eager"  # for 17 tokens on a CPU the fastest
-        return config
+    def to_dict(self) -> dict:
+        """Every field, as plain values that JSON knows."""
+        return {key: asdict(value) if is_dataclass(value) else value for key, value in super().to_dict().items()}
+
+    def _take_earlier_keys(self, given: dict) -> dict:
+        """Move keys of earlier versions into the parts that they belong to now; the rest is returned."""
+        moved = {name: {} for name in PARTS}
+        for key in EARLIER_KEYS.keys() & given:
+            name, field = EARLIER_KEYS[key]
+            moved[name][field] = given[key]
+        for key in REMOVED_KEYS.keys() & given:
+            off, remedy = REMOVED_KEYS[key]
+            if given[key] != off:
+                raise ValueError(f"{key}: {given[key]!r} is no more; {remedy}")
+        if self.objective is None or moved["objective"]:
+            self.objective = (asdict(self.objective) if self.objective else {}) | moved["objective"]
+        if any(value is not None for value in moved["calibration"].values()):
+            known = asdict(self.calibration) if self.calibration else {"temperature": None}
+            self.calibration = known | moved["calibration"]
+        return {key: value for key, value in given.items() if key not in EARLIER_KEYS and key not in REMOVED_KEYS}
+
+
+def _part(name: str, values: Mapping):
+    known = {f.name for f in fields(PARTS[name])}
+    if unknown := sorted(values.keys() - known):
+        raise ValueError(f"{name}: unknown {unknown}; known are {sorted(known)}. Was it saved by a newer version?")
+    return PARTS[name](**values)
 
 
 def _angle_pairs(angles) -> list[list[float]]:

@@ -71,8 +71,8 @@ def phrase_loss(image_embeds: Tensor, phrase_embeds: Tensor, targets: Tensor, sc
     """
     _check_targets(image_embeds, phrase_embeds, targets)
     losses = _pair_losses(scale * image_embeds @ phrase_embeds.T + bias, targets)
-    shown, hidden = targets.to(losses), (~targets).to(losses)
-    halves = [(losses * side).sum(0) / side.sum(0).clamp_min(1) for side in (shown, hidden)]
+    true, false = targets.to(losses), (~targets).to(losses)
+    halves = [(losses * side).sum(0) / side.sum(0).clamp_min(1) for side in (true, false)]
     return (halves[0] + halves[1]).sum() / (2 * max(targets.shape[1], 1))
 
 

@@ -1,7 +1,7 @@
 """Losses that make embeddings agree and their dimensions differ: between views, and between images and texts.
 
 In: projected views (B, V, P) of this rank with a mask, or embeddings of the global batch. Out: scalars to minimise,
-unweighted. Statistics span all ranks. The three cross-view forms take the same arguments.
+unweighted. Statistics span all ranks.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from itertools import combinations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .distributed_mvfer import all_reduce_sum
 from .normalization_mvfer import batch_statistics
@@ -33,7 +32,10 @@ def cross_view_loss(projections: Tensor, mask: Tensor, *, off_diagonal_weight: f
         Zbontar et al. 2021, "Barlow Twins", Alg. 1, arXiv:2103.03230, applied to all pairs of views.
         Differs: divided by P, so that the weight does not depend on the projector's width.
     """
-    _check_views(projections, mask)
+    if projections.ndim != 3 or mask.shape != projections.shape[:2]:
+        raise ValueError(
+            f"expected projections (B, V, P) and mask (B, V), got {tuple(projections.shape)}, {tuple(mask.shape)}"
+        )
     terms = []
     for first, second in combinations(range(projections.shape[1]), 2):
         both = mask[:, first] & mask[:, second]
@@ -42,83 +44,6 @@ def cross_view_loss(projections: Tensor, mask: Tensor, *, off_diagonal_weight: f
             correlation = _cross_correlation(projections[both, first], projections[both, second], count)
             terms.append(_barlow(correlation, off_diagonal_weight))
     return torch.stack(terms).mean() if terms else 0 * projections.sum()
-
-
-def all_views_loss(projections: Tensor, mask: Tensor, *, off_diagonal_weight: float = 0.01) -> Tensor:
-    """Pull the cross-correlation of every view and the mean of its sample's other views towards the identity.
-
-    V matrices instead of the V (V - 1) / 2 of `cross_view_loss`; for two views the same number.
-
-    Args:
-        projections, mask, off_diagonal_weight: as in `cross_view_loss`. A row counts where its sample has another view.
-    Returns:
-        `torch.Tensor` of shape `()`: mean over the views with two such rows or more, divided by P; without any, 0.
-    Raises:
-        ValueError: if the shapes do not fit.
-    Source:
-        One view against an average of the rest: Shidani et al. 2024, "Poly-View Contrastive Learning" (sufficient
-        statistics), arXiv:2403.05490. Differs: the pair is compared by Barlow Twins' loss instead of InfoNCE.
-    """
-    _check_views(projections, mask)
-    present = projections.masked_fill(~mask.unsqueeze(-1), 0)
-    total, number = present.sum(dim=1), mask.sum(dim=1)
-    terms = []
-    for view in range(projections.shape[1]):
-        rows = mask[:, view] & (number > 1)
-        count = all_reduce_sum(rows.sum())
-        if count >= 2:
-            rest = (total[rows] - present[rows, view]) / (number[rows] - 1).unsqueeze(-1)
-            terms.append(_barlow(_cross_correlation(present[rows, view], rest, count), off_diagonal_weight))
-    return torch.stack(terms).mean() if terms else 0 * projections.sum()
-
-
-def vicreg_loss(
-    projections: Tensor,
-    mask: Tensor,
-    *,
-    invariance_weight: float = 25.0,
-    variance_weight: float = 25.0,
-    covariance_weight: float = 1.0,
-) -> Tensor:
-    """Bring views of a face together, keep every dimension spread over the faces, and different dimensions unlike.
-
-    Args:
-        projections, mask: as in `cross_view_loss`.
-        invariance_weight, variance_weight, covariance_weight (`float`): the paper's.
-    Returns:
-        `torch.Tensor` of shape `()`: over all pairs of views the mean of the two-view loss, divided by `invariance_weight`;
-        without a pair that has two rows or more, 0.
-    Raises:
-        ValueError: if the shapes do not fit.
-    Source:
-        Bardes et al. 2022, "VICReg", eq. 1 to 6, arXiv:2105.04906, as in its authors' code (squared differences averaged
-        over dimensions; the mean of the two variance terms). Differs: averaged over pairs of views, each view's variance and
-        covariance over all rows that have it; and the division, so that the outer weight means about what it means for
-        the other forms.
-    """
-    _check_views(projections, mask)
-    distances = []
-    for first, second in combinations(range(projections.shape[1]), 2):
-        both = mask[:, first] & mask[:, second]
-        count = all_reduce_sum(both.sum())
-        if count >= 2:
-            difference = projections[both, first] - projections[both, second]
-            distances.append(all_reduce_sum(difference.square().sum()) / (count * projections.shape[-1]))
-    if not distances:
-        return 0 * projections.sum()
-    spreads, overlaps = [], []
-    for view in range(projections.shape[1]):
-        count = all_reduce_sum(mask[:, view].sum())
-        if count >= 2:
-            rows = projections[mask[:, view], view]
-            centred = rows - all_reduce_sum(rows.sum(dim=0)) / count
-            covariance = all_reduce_sum(centred.T @ centred) / (count - 1)  # (P, P)
-            variances = covariance.diagonal()
-            spreads.append(F.relu(1 - (variances + 1e-4).sqrt()).mean())
-            overlaps.append((covariance.square().sum() - variances.square().sum()) / len(variances))
-    variance, covariance = torch.stack(spreads).mean(), 2 * torch.stack(overlaps).mean()
-    total = invariance_weight * torch.stack(distances).mean()
-    return (total + variance_weight * variance + covariance_weight * covariance) / invariance_weight
 
 
 def cross_modal_loss(
@@ -171,13 +96,6 @@ class Projector(nn.Module):
         rows = (rows - mean) * torch.rsqrt(variance + EPSILON) * self.gain + self.bias
         rows = self.second(torch.relu(rows))
         return rows.new_zeros(*mask.shape, rows.shape[-1]).masked_scatter(mask.unsqueeze(-1), rows)
-
-
-def _check_views(projections: Tensor, mask: Tensor) -> None:
-    if projections.ndim != 3 or mask.shape != projections.shape[:2]:
-        raise ValueError(
-            f"expected projections (B, V, P) and mask (B, V), got {tuple(projections.shape)}, {tuple(mask.shape)}"
-        )
 
 
 def _cross_correlation(first: Tensor, second: Tensor, count: Tensor) -> Tensor:

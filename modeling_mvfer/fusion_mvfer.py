@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 
-class NeutralLinear(nn.Linear):
+class ZeroInitLinear(nn.Linear):
     """A linear layer without bias that starts at zero, so that what it adds is nothing at first."""
 
     def __init__(self, width: int, result: int):
@@ -23,48 +23,48 @@ class NeutralLinear(nn.Linear):
 
 
 class MaskedFusion(nn.Module):
-    """Gated attention over a set, with Fourier features of each element's place, neutral at the start.
+    """Gated attention over a set, with Fourier features of each element's position, neutral at the start.
 
     Args:
         width (`int`): D of the features.
-        places (`int`): numbers that say where an element is: 2 for (yaw, pitch), 1 for a time.
+        position_size (`int`): numbers that say where an element is: 2 for (yaw, pitch), 1 for a time.
         hidden_size (`int`): width of the attention's hidden layer.
         frequencies (`int`): Fourier frequencies per number.
     Source:
         Ilse et al. 2018, "Attention-based Deep Multiple Instance Learning", eq. 9, arXiv:1802.04712.
-        Differs: the place joins both gates, a residual path may change the values, and both last layers start at zero.
+        Differs: the position joins both gates, a residual path may change the values, and both last layers start at zero.
     """
 
-    def __init__(self, width: int, *, places: int, hidden_size: int, frequencies: int):
+    def __init__(self, width: int, *, position_size: int, hidden_size: int, frequencies: int):
         super().__init__()
-        self.places, self.frequencies = places, frequencies
+        self.frequencies = frequencies
         self.norm = nn.LayerNorm(width)
         self.content = nn.Linear(width, 3 * hidden_size)
-        self.place = nn.Linear(2 * frequencies * places, 3 * hidden_size, bias=False)
-        self.score = NeutralLinear(hidden_size, 1)
-        self.value = NeutralLinear(hidden_size, width)
+        self.place = nn.Linear(2 * frequencies * position_size, 3 * hidden_size, bias=False)
+        self.score = ZeroInitLinear(hidden_size, 1)
+        self.value = ZeroInitLinear(hidden_size, width)
 
-    def forward(self, features: Tensor, mask: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, mask: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Fuse a set.
 
         Args:
             features (`torch.Tensor` of shape `(..., S, D)`): what is masked must be finite, and is not used.
             mask (`torch.Tensor` of shape `(..., S)`): true where present.
-            places (`torch.Tensor` of shape `(..., S, places)`): radians (`place_angles`, `place_times`).
+            positions (`torch.Tensor` of shape `(..., S, position_size)`): radians (`angles_to_radians`, `times_to_phase`).
         Returns:
             fused `(..., D)` and weights `(..., S)`, which sum to 1; an empty set gives zeros for both.
         """
-        scores, values = self.score_and_value(features, places)
+        scores, values = self.score_and_value(features, positions)
         return masked_mean(values, mask, scores)
 
-    def score_and_value(self, features: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    def score_and_value(self, features: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """What each element weighs `(..., S)`, before the softmax, and what it contributes `(..., S, D)`."""
         dtype = self.norm.weight.dtype
-        waves = fourier_features(places, self.frequencies).to(dtype)
+        waves = fourier_features(positions, self.frequencies).to(dtype)
         hidden = self.content(self.norm(features.to(dtype))) + self.place(waves)
-        squash, gate, change = hidden.chunk(3, dim=-1)  # (..., S, hidden_size) each
-        scores = self.score(torch.tanh(squash) * torch.sigmoid(gate)).squeeze(-1)
-        return scores, features + self.value(torch.relu(change))
+        tanh_branch, gate, value_branch = hidden.chunk(3, dim=-1)  # (..., S, hidden_size) each
+        scores = self.score(torch.tanh(tanh_branch) * torch.sigmoid(gate)).squeeze(-1)
+        return scores, features + self.value(torch.relu(value_branch))
 
 
 class TextGuidedFusion(MaskedFusion):
@@ -79,19 +79,19 @@ class TextGuidedFusion(MaskedFusion):
         formula is our reading of its name and purpose, and the bank of prompts in place of a given text is ours.
     """
 
-    def __init__(self, width: int, *, places: int, hidden_size: int, frequencies: int):
-        super().__init__(width, places=places, hidden_size=hidden_size, frequencies=frequencies)
-        self.query = NeutralLinear(width, hidden_size)
+    def __init__(self, width: int, *, position_size: int, hidden_size: int, frequencies: int):
+        super().__init__(width, position_size=position_size, hidden_size=hidden_size, frequencies=frequencies)
+        self.query = ZeroInitLinear(width, hidden_size)
         self.key = nn.Linear(width, hidden_size)
 
-    def forward(self, features: Tensor, mask: Tensor, places: Tensor, prompts: Tensor, scale: Tensor):
+    def forward(self, features: Tensor, mask: Tensor, positions: Tensor, prompts: Tensor, scale: Tensor):
         """Fuse a set, as [`MaskedFusion`] does, in the light of prompts.
 
         Args:
             prompts (`torch.Tensor` of shape `(K, D)`): embeddings of texts, unit length.
             scale (`torch.Tensor` of shape `()`): factor of the cosines between views and prompts.
         """
-        scores, values = self.score_and_value(features, places)
+        scores, values = self.score_and_value(features, positions)
         dtype = self.norm.weight.dtype
         asked, keys = self.query(prompts.to(dtype)), self.key(self.norm(features.to(dtype)))
         scores = scores.unsqueeze(-2) + asked @ keys.mT / math.sqrt(keys.shape[-1])  # (..., K, S)
@@ -112,7 +112,7 @@ class MaxFusion(nn.Module):
         Differs: it pools embeddings, not feature maps inside a network.
     """
 
-    def forward(self, features: Tensor, mask: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, mask: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         precise = features.to(torch.promote_types(features.dtype, torch.float32))
         present = precise.masked_fill(~mask.unsqueeze(-1), torch.finfo(precise.dtype).min)
         largest = present.amax(dim=-2, keepdim=True) * mask.any(dim=-1)[..., None, None]
@@ -124,7 +124,7 @@ class MaxFusion(nn.Module):
 class MeanFusion(nn.Module):
     """The plain mean of what is present: the fusion to compare with. Same arguments and results as `MaskedFusion`."""
 
-    def forward(self, features: Tensor, mask: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, mask: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         return masked_mean(features, mask)
 
 
@@ -147,20 +147,20 @@ def masked_weights(mask: Tensor, scores: Tensor) -> Tensor:
     return precise.masked_fill(~mask, torch.finfo(precise.dtype).min).softmax(dim=-1) * mask
 
 
-def fourier_features(places: Tensor, frequencies: int) -> Tensor:
+def fourier_features(positions: Tensor, frequencies: int) -> Tensor:
     """Sines and cosines of 1, 2, 4, 8, ... times each number: `(..., P)` radians to `(..., 2 * P * frequencies)`."""
-    factors = 2 ** torch.arange(frequencies, device=places.device, dtype=places.dtype)
-    phases = (places.unsqueeze(-1) * factors).flatten(-2)
+    factors = 2 ** torch.arange(frequencies, device=positions.device, dtype=positions.dtype)
+    phases = (positions.unsqueeze(-1) * factors).flatten(-2)
     return torch.cat([phases.sin(), phases.cos()], dim=-1)
 
 
-def place_angles(angles_deg: Tensor) -> Tensor:
-    """Camera angles `(..., 2)` in degrees as places: radians, so that a full turn returns to the same place."""
+def angles_to_radians(angles_deg: Tensor) -> Tensor:
+    """Camera angles `(..., 2)` in degrees as positions: radians, so that a full turn returns to the same position."""
     return torch.deg2rad(angles_deg)
 
 
-def place_times(times_s: Tensor, mask: Tensor, *, period_s: float = 8.0) -> Tensor:
-    """Times `(..., S)` in seconds as places `(..., S, 1)`: the phase of a slow wave since the first present frame.
+def times_to_phase(times_s: Tensor, mask: Tensor, *, period_s: float = 8.0) -> Tensor:
+    """Times `(..., S)` in seconds as positions `(..., S, 1)`: the phase of a slow wave since the first present frame.
 
     Counting from the first *present* frame makes a masked frame equal to an absent one, and a clip's start irrelevant.
     """

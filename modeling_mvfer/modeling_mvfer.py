@@ -25,13 +25,13 @@ from .fusion_mvfer import (
     MaskedFusion,
     MaxFusion,
     MeanFusion,
-    NeutralLinear,
     TextGuidedFusion,
-    place_angles,
-    place_times,
+    ZeroInitLinear,
+    angles_to_radians,
     pool_frames,
+    times_to_phase,
 )
-from .objectives_mvfer import MVFERObjective
+from .objectives_mvfer import MVFERObjective, TextFeatures, ViewFeatures
 from .stem_mvfer import StemVisionModel
 from .temporal_mvfer import TemporalTransformer
 
@@ -85,7 +85,7 @@ class MVFERModel(CLIPModel):
             self.vision_model = StemVisionModel._from_config(
                 config.vision_config, channels=config.stem_channels, blocks=config.stem_blocks
             )
-        self.view_fusion = _fusion(config, config.fusion, places=2)
+        self.view_fusion = _fusion(config, config.fusion, position_size=2)
         self.temporal_transformer = None
         if config.temporal_layers:
             self.temporal_transformer = TemporalTransformer(
@@ -95,14 +95,14 @@ class MVFERModel(CLIPModel):
                 frequencies=config.fusion_frequencies,
             )
         kind = config.frame_fusion or ("mean" if config.fusion in ("mean", "max") else "attention")
-        self.frame_fusion = _fusion(config, kind, places=1)
-        self.objective = MVFERObjective(config)
+        self.frame_fusion = _fusion(config, kind, position_size=1)
+        self.objective = MVFERObjective(config.objective, config.projection_dim)
         self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module):
         super()._init_weights(module)
-        if isinstance(module, NeutralLinear):
+        if isinstance(module, ZeroInitLinear):
             init.zeros_(module.weight)
         elif isinstance(module, Projector):
             for linear in (module.first, module.second):
@@ -172,12 +172,12 @@ class MVFERModel(CLIPModel):
             [`MVFERImageOutput`] without the tower's own outputs.
         """
         present = view_mask.any(dim=2)
-        times = place_times(frame_times_s, present)
+        times = times_to_phase(frame_times_s, present)
         guide = self._fusion_prompts() if self.config.fusion == "text" else ()
-        places = place_angles(view_angles_deg).unsqueeze(1)
-        frames, view_weights = self.view_fusion(view_features, view_mask, places, *guide)
-        told = frames if self.temporal_transformer is None else self.temporal_transformer(frames, present, times)
-        fused, frame_weights = self.frame_fusion(told, present, times)
+        positions = angles_to_radians(view_angles_deg).unsqueeze(1)
+        frames, view_weights = self.view_fusion(view_features, view_mask, positions, *guide)
+        contextual = frames if self.temporal_transformer is None else self.temporal_transformer(frames, present, times)
+        fused, frame_weights = self.frame_fusion(contextual, present, times)
         return MVFERImageOutput(
             pooler_output=fused.to(view_features.dtype),
             view_features=view_features,
@@ -246,39 +246,16 @@ class MVFERModel(CLIPModel):
             input_ids, attention_mask=attention_mask, position_ids=position_ids, return_dict=True, **kwargs
         ).pooler_output
 
-        losses, device = None, pixel_values.device
-        with _full_precision(device):
+        with _full_precision(pixel_values.device):
             scale = _precise(self.logit_scale).exp()
             image_embeds = F.normalize(_precise(vision.pooler_output), dim=-1)
             text_embeds = F.normalize(_precise(text_features), dim=-1)
             logits_per_text = scale * text_embeds @ image_embeds.T
+        losses = None
         if return_loss:
-            if text_assignments is not None:
-                _check_shape("text_assignments", text_assignments, (len(image_embeds), len(text_embeds)))
-                text_assignments, text_targets = text_assignments.to(text_embeds), text_assignments > 0
-            text_targets = _targets(text_targets, len(image_embeds), len(text_embeds), "text_targets", device)
-            if text_assignments is None and not text_targets.any():
-                # nothing is described here, so these texts are nobody's negatives
-                text_features, text_keys, text_targets = text_features[:0], text_keys[:0], text_targets[:, :0]
-            phrases = {}
-            if self.config.phrase_weight > 0 and phrase_input_ids is not None:
-                phrases = self._phrases(phrase_input_ids, phrase_attention_mask, phrase_targets, len(image_embeds))
-            with _full_precision(device):
-                views = _precise(vision.view_features)
-                tracks, track_mask = pool_frames(views, vision.view_mask, vision.frame_weights)
-                losses = self.objective(
-                    image_features=_precise(vision.pooler_output),
-                    view_features=views,
-                    view_mask=vision.view_mask,
-                    track_features=tracks,
-                    track_mask=track_mask,
-                    scale=scale,
-                    text_features=_precise(text_features),
-                    text_keys=text_keys,
-                    text_targets=text_targets,
-                    text_assignments=text_assignments,
-                    **phrases,
-                )
+            texts = _captions(text_features, text_keys, text_targets, text_assignments, len(image_embeds))
+            phrases = self._phrases(phrase_input_ids, phrase_attention_mask, phrase_targets, len(image_embeds))
+            losses = self._loss(vision, texts, phrases, scale)
         return MVFEROutput(
             loss=losses.pop("loss") if losses else None,
             losses=losses,
@@ -301,15 +278,25 @@ class MVFERModel(CLIPModel):
         features = self.get_text_features(ids, attention_mask=present, return_dict=True).pooler_output
         return F.normalize(_precise(features), dim=-1), _precise(self.logit_scale).exp()
 
-    def _phrases(self, input_ids, attention_mask, targets, samples: int) -> dict[str, Tensor]:
+    def _loss(
+        self, vision: MVFERImageOutput, texts: TextFeatures, phrases: TextFeatures | None, scale: Tensor
+    ) -> dict[str, Tensor]:
+        with _full_precision(scale.device):
+            every_view = _precise(vision.view_features)
+            per_view_features, per_view_mask = pool_frames(every_view, vision.view_mask, vision.frame_weights)
+            views = ViewFeatures(
+                _precise(vision.pooler_output), every_view, vision.view_mask, per_view_features, per_view_mask
+            )
+            return self.objective(views, texts, phrases, scale=scale)
+
+    def _phrases(self, input_ids, attention_mask, targets, samples: int) -> TextFeatures | None:
+        if input_ids is None or self.config.objective.phrase_weight == 0:
+            return None
         if targets is None:
             raise ValueError("phrase_input_ids came without phrase_targets (B, P)")
         features = self.get_text_features(input_ids, attention_mask=attention_mask, return_dict=True).pooler_output
-        return {
-            "phrase_features": _precise(features),
-            "phrase_keys": self._text_keys(input_ids),
-            "phrase_targets": _targets(targets, samples, len(input_ids), "phrase_targets", input_ids.device),
-        }
+        targets = _targets(targets, samples, len(input_ids), "phrase_targets", input_ids.device)
+        return TextFeatures(_precise(features), self._text_keys(input_ids), targets)
 
     def _text_keys(self, input_ids: Tensor) -> Tensor:
         """Token ids up to the one where CLIP pools, -1 behind it: equal keys are equal texts, however padded."""
@@ -359,7 +346,7 @@ class MVFERModel(CLIPModel):
         return pixels, mask, angles.to(floating), times.to(floating)
 
 
-def _fusion(config: MVFERConfig, kind: str, *, places: int) -> torch.nn.Module:
+def _fusion(config: MVFERConfig, kind: str, *, position_size: int) -> torch.nn.Module:
     if kind == "max":
         return MaxFusion()
     if kind == "mean":
@@ -367,10 +354,21 @@ def _fusion(config: MVFERConfig, kind: str, *, places: int) -> torch.nn.Module:
     fusion = TextGuidedFusion if kind == "text" else MaskedFusion
     return fusion(
         config.projection_dim,
-        places=places,
+        position_size=position_size,
         hidden_size=config.fusion_hidden_size,
         frequencies=config.fusion_frequencies,
     )
+
+
+def _captions(features: Tensor, keys: Tensor, targets, assignments, samples: int) -> TextFeatures:
+    if assignments is not None:
+        _check_shape("text_assignments", assignments, (samples, len(features)))
+        return TextFeatures(_precise(features), keys, assignments.to(_precise(features)))
+    targets = _targets(targets, samples, len(features), "text_targets", features.device)
+    if not targets.any():
+        # nothing is described here, so these texts are excluded from the contrast
+        features, keys, targets = features[:0], keys[:0], targets[:, :0]
+    return TextFeatures(_precise(features), keys, targets)
 
 
 def _targets(targets: Tensor | None, samples: int, texts: int, name: str, device) -> Tensor:

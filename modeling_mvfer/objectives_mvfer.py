@@ -1,35 +1,71 @@
 """What training asks of the embeddings: the one place that weighs the losses and adds them.
 
 In: features of fused samples, of their single views and of texts, with masks and targets. Out: scalars to minimise. The
-losses are in `contrast_mvfer` (images and texts), `decorrelation_mvfer` (dimensions) and `metric_learning_mvfer` (views).
-With several processes every loss is that of the global batch (`distributed_mvfer`): images, captions and statistics of
-all ranks take part, and equal captions on different ranks are one caption. Samples without a text take part in the terms
-between views alone: which texts would fit them is not known, so they are nobody's negatives.
+losses are in `contrast_mvfer` (images and texts), `decorrelation_mvfer` (dimensions) and `metric_learning_mvfer` (views), their
+settings in `objective_config_mvfer`. With several processes every loss is that of the global batch (`distributed_mvfer`): images,
+captions and statistics of all ranks take part, and equal captions on different ranks are one caption. Samples without a text take
+part in the terms between views alone: which texts would fit them is not known, so they are excluded from the contrast.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .contrast_mvfer import assignment_loss, contrastive_loss, merge_texts, phrase_loss, sigmoid_loss
-from .decorrelation_mvfer import Projector, all_views_loss, cross_modal_loss, cross_view_loss, vicreg_loss
+from .decorrelation_mvfer import Projector, cross_modal_loss, cross_view_loss
 from .distributed_mvfer import gather_rows, max_over_ranks
 from .metric_learning_mvfer import consistency_loss, margin_contrast_loss, related_views, triplet_loss
+from .objective_config_mvfer import ObjectiveConfig
+
+
+@dataclass
+class ViewFeatures:
+    """This rank's samples; features need not be unit length.
+
+    fused (`(B, D)`): one feature per sample.
+    every_view (`(B, T, V, D)`), every_view_mask (`(B, T, V)`): every view of every frame.
+    per_view (`(B, V, D)`), per_view_mask (`(B, V)`): one feature per view, its frames pooled.
+    """
+
+    fused: Tensor
+    every_view: Tensor
+    every_view_mask: Tensor
+    per_view: Tensor
+    per_view_mask: Tensor
+
+
+@dataclass
+class TextFeatures:
+    """This rank's captions or phrases.
+
+    features (`(K, D)`): need not be unit length. keys (`(K, L)`): token ids, which tell equal texts.
+    targets (`(B, K)`): which text describes which sample (bool); or, floating, soft assignments that a teacher gave
+        (`assignment_loss`), and the texts are then the same prompts, in the same order, on all ranks.
+    """
+
+    features: Tensor
+    keys: Tensor
+    targets: Tensor
 
 
 class MVFERObjective(nn.Module):
     """All terms of training, weighed and added here and nowhere else; holds what only training needs.
 
-    The arguments of `forward` are this rank's; the result is the same on all ranks.
+    Args:
+        config ([`ObjectiveConfig`]): weights and forms.
+        width (`int`): D of the features.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: ObjectiveConfig, width: int):
         super().__init__()
         self.config = config
         if config.cross_view_weight > 0:
-            self.projector = Projector(config.projection_dim, config.projector_size)
+            self.projector = Projector(width, config.projector_size)
         for name, value in self.starting_values().items():
             setattr(self, name, nn.Parameter(torch.tensor(value)))
 
@@ -45,84 +81,48 @@ class MVFERObjective(nn.Module):
         return values
 
     def forward(
-        self,
-        *,
-        image_features: Tensor,
-        view_features: Tensor,
-        view_mask: Tensor,
-        track_features: Tensor,
-        track_mask: Tensor,
-        scale: Tensor,
-        text_features: Tensor,
-        text_keys: Tensor,
-        text_targets: Tensor,
-        text_assignments: Tensor | None = None,
-        phrase_features: Tensor | None = None,
-        phrase_keys: Tensor | None = None,
-        phrase_targets: Tensor | None = None,
+        self, views: ViewFeatures, texts: TextFeatures, phrases: TextFeatures | None = None, *, scale: Tensor
     ) -> dict[str, Tensor]:
-        """Compute every term with a weight above zero.
+        """Compute every term with a weight above zero; the arguments are this rank's, the result is the same on all ranks.
 
         Args:
-            image_features (`torch.Tensor` of shape `(B, D)`): fused samples; features need not be unit length.
-            view_features (`(B, T, V, D)`), view_mask (`(B, T, V)`): every view of every frame.
-            track_features (`(B, V, D)`), track_mask (`(B, V)`): one feature per view, its frames pooled.
-            scale (`()`): factor of the cosines.
-            text_features (`(K, D)`), text_keys (`(K, L)`): captions, and token ids that tell equal captions.
-            text_targets (`(B, K)`, bool): which caption describes which sample.
-            text_assignments (`(B, K)`): instead of targets, soft ones that a teacher gave (`assignment_loss`); the texts
-                are then the same prompts, in the same order, on all ranks.
-            phrase_features (`(P, D)`), phrase_keys (`(P, L)`), phrase_targets (`(B, P)`): the same of phrases.
+            views ([`ViewFeatures`]), texts, phrases ([`TextFeatures`]): phrases only where this rank lists any.
+            scale (`torch.Tensor` of shape `()`): factor of the cosines.
         Returns:
             `dict`: `"loss"`, and unweighted `"contrastive"`, `"view_contrastive"`, `"phrase"`, `"cross_view"`,
             `"cross_modal"`, `"margin_contrast"`, `"triplet"`, `"consistency"` where computed.
         Raises:
             ValueError: if assignments meet the sigmoid form, which has no soft targets.
         """
-        config, losses = self.config, {}
-        images = F.normalize(gather_rows(image_features), dim=-1)
-        tracks, present = F.normalize(gather_rows(track_features), dim=-1), gather_rows(track_mask)
-        if text_assignments is None:
-            texts, targets = merge_texts(text_features, text_keys, text_targets)
-        else:
-            texts, targets = text_features, gather_rows(text_assignments)
-        texts, described = F.normalize(texts, dim=-1), targets.any(dim=1)
-        told, fused, views, shown = targets[described], images[described], tracks[described], present[described]
+        config = self.config
+        images = F.normalize(gather_rows(views.fused), dim=-1)
+        all_views, all_present = F.normalize(gather_rows(views.per_view), dim=-1), gather_rows(views.per_view_mask)
+        text_embeds, targets = _join(texts)
+        described = targets.any(dim=1)
+        described_targets, fused = targets[described], images[described]
+        per_view, view_present = all_views[described], all_present[described]
 
-        if config.contrastive_weight > 0:
-            losses["contrastive"] = self._contrast(fused, texts, told, scale)
-        if config.view_contrastive_weight > 0:
-            losses["view_contrastive"] = _mean_over_views(
-                lambda rows, wanted: self._contrast(rows, texts, wanted, scale), views, shown, told
-            )
-        if config.phrase_weight > 0:
-            phrases = (phrase_features, phrase_keys, phrase_targets)
-            losses["phrase"] = self._phrases(fused, views, shown, described, *phrases, samples=len(image_features))
-        if config.cross_view_weight > 0:
-            projections = self.projector(view_features.flatten(0, 1), view_mask.flatten(0, 1))
-            losses["cross_view"] = self._cross_view(projections, view_mask.flatten(0, 1))
-        if config.cross_modal_weight > 0:
-            own = told.to(texts) @ texts / told.sum(dim=1, keepdim=True)
-            losses["cross_modal"] = cross_modal_loss(
-                fused, own, form=config.cross_modal_form, off_diagonal_weight=config.cross_modal_lambda
-            )
-        if config.margin_contrast_weight > 0 or config.triplet_weight > 0:
-            related, margin = related_views(told, shown), self.margin_logit.sigmoid()
-            if config.margin_contrast_weight > 0:
-                losses["margin_contrast"] = margin_contrast_loss(views[shown], related, margin)
-            if config.triplet_weight > 0:
-                losses["triplet"] = triplet_loss(views[shown], related, margin)
-        if config.consistency_weight > 0:
-            losses["consistency"] = consistency_loss(tracks, present)
-        weighted = [getattr(config, f"{name}_weight") * value for name, value in losses.items()]
+        def contrast(rows: Tensor, wanted: Tensor) -> Tensor:
+            return self._contrast(rows, text_embeds, wanted, scale)
+
+        @cache
+        def related_and_margin() -> tuple[Tensor, Tensor]:
+            return related_views(described_targets, view_present), self.margin_logit.sigmoid()
+
+        terms = {  # name: its loss; the weight of each is the setting `{name}_weight`
+            "contrastive": lambda: contrast(fused, described_targets),
+            "view_contrastive": lambda: _mean_over_views(contrast, per_view, view_present, described_targets),
+            "phrase": lambda: self._phrases(fused, per_view, view_present, described, phrases, len(views.fused)),
+            "cross_view": lambda: self._cross_view(views.every_view.flatten(0, 1), views.every_view_mask.flatten(0, 1)),
+            "cross_modal": lambda: self._cross_modal(fused, text_embeds, described_targets),
+            "margin_contrast": lambda: margin_contrast_loss(per_view[view_present], *related_and_margin()),
+            "triplet": lambda: triplet_loss(per_view[view_present], *related_and_margin()),
+            "consistency": lambda: consistency_loss(all_views, all_present),
+        }
+        weights = {name: getattr(config, f"{name}_weight") for name in terms}
+        losses = {name: term() for name, term in terms.items() if weights[name] > 0}
+        weighted = [weights[name] * value for name, value in losses.items()]
         return {"loss": torch.stack(weighted).sum() if weighted else 0 * images.sum(), **losses}
-
-    def _cross_view(self, projections: Tensor, mask: Tensor) -> Tensor:
-        form, off_diagonal_weight = self.config.cross_view_form, self.config.cross_view_lambda
-        if form == "vicreg":
-            return vicreg_loss(projections, mask)
-        loss = all_views_loss if form == "all_views" else cross_view_loss
-        return loss(projections, mask, off_diagonal_weight=off_diagonal_weight)
 
     def _contrast(self, images: Tensor, texts: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
         if targets.is_floating_point():
@@ -133,28 +133,44 @@ class MVFERObjective(nn.Module):
             return sigmoid_loss(images, texts, targets, scale, self.pair_bias)
         return contrastive_loss(images, texts, targets, scale)
 
-    def _phrases(self, fused, views, shown, described, features, keys, targets, *, samples: int) -> Tensor:
+    def _cross_view(self, features: Tensor, mask: Tensor) -> Tensor:
+        return cross_view_loss(self.projector(features, mask), mask, off_diagonal_weight=self.config.cross_view_lambda)
+
+    def _cross_modal(self, images: Tensor, texts: Tensor, targets: Tensor) -> Tensor:
+        own_texts = targets.to(texts) @ texts / targets.sum(dim=1, keepdim=True)
+        options = {"form": self.config.cross_modal_form, "off_diagonal_weight": self.config.cross_modal_lambda}
+        return cross_modal_loss(images, own_texts, **options)
+
+    def _phrases(self, fused, per_view, view_present, described, phrases: TextFeatures | None, samples: int) -> Tensor:
         """The phrase term of described samples, fused and, with the share that views have in the contrast, in single views."""
-        device = fused.device
         scale, bias = self.phrase_log_scale.exp(), self.phrase_bias
-        if max_over_ranks(0 if features is None else features.shape[0], device) == 0:
+        if max_over_ranks(0 if phrases is None else len(phrases.features), fused.device) == 0:
             return 0 * (scale + bias)  # no phrases anywhere: every rank agrees, and the parameters keep a gradient
-        if features is None:
+        if phrases is None:
             # this rank has none, another has; still part of the graph, since every rank must go back through it
-            features, keys = fused[:0], torch.zeros(0, 1, dtype=torch.long, device=device)
-            targets = torch.zeros(samples, 0, dtype=torch.bool, device=device)
-        phrases, targets = merge_texts(features, keys, targets)
-        phrases, targets = F.normalize(phrases, dim=-1), targets[described]
-        loss = phrase_loss(fused, phrases, targets, scale, bias)
-        share = self.config.view_contrastive_weight
-        if share > 0:
-            loss = loss + share * _mean_over_views(
-                lambda rows, wanted: phrase_loss(rows, phrases, wanted, scale, bias), views, shown, targets
-            )
-        return loss
+            keys = torch.zeros(0, 1, dtype=torch.long, device=fused.device)
+            targets = torch.zeros(samples, 0, dtype=torch.bool, device=fused.device)
+            phrases = TextFeatures(fused[:0], keys, targets)
+        phrase_embeds, targets = _join(phrases)
+        targets = targets[described]
+
+        def loss(rows: Tensor, wanted: Tensor) -> Tensor:
+            return phrase_loss(rows, phrase_embeds, wanted, scale, bias)
+
+        total, share = loss(fused, targets), self.config.view_contrastive_weight
+        return total + share * _mean_over_views(loss, per_view, view_present, targets) if share > 0 else total
 
 
-def _mean_over_views(loss, tracks: Tensor, present: Tensor, targets: Tensor) -> Tensor:
+def _join(texts: TextFeatures) -> tuple[Tensor, Tensor]:
+    """Unit-length embeddings `(U, D)` of the distinct texts of all ranks, and targets `(world * B, U)`."""
+    if texts.targets.is_floating_point():
+        features, targets = texts.features, gather_rows(texts.targets)
+    else:
+        features, targets = merge_texts(texts.features, texts.keys, texts.targets)
+    return F.normalize(features, dim=-1), targets
+
+
+def _mean_over_views(loss, per_view: Tensor, present: Tensor, targets: Tensor) -> Tensor:
     """Mean of `loss(rows, targets)` over the views that any of the samples has; without samples, that of no rows."""
-    views = [view for view in range(tracks.shape[1]) if present[:, view].any()] or [0]
-    return torch.stack([loss(tracks[present[:, v], v], targets[present[:, v]]) for v in views]).mean()
+    views = [view for view in range(per_view.shape[1]) if present[:, view].any()] or [0]
+    return torch.stack([loss(per_view[present[:, v], v], targets[present[:, v]]) for v in views]).mean()

@@ -114,7 +114,7 @@ class ZeroShotMeshClassificationPipeline(MeshPipeline):
             num_frames (`int`, *optional*): frames taken of a sequence; default the processor's.
             adaptive_views (`float` in 0..1, *optional*): entropy below which no further view is read, see
                 `adaptive_views_mvfer`; default all views.
-            temperature (`float`, *optional*): what the logits are divided by; default the model's `config.score_temperature`
+            temperature (`float`, *optional*): what the logits are divided by; default that of the model's `config.calibration`
                 if it was calibrated for these labels and prompts, else 1. Nothing is said of abstaining at another.
             batch_size (`int`, *optional*): inputs of equal shape that go through the model together.
         Returns:

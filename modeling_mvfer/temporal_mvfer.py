@@ -2,7 +2,7 @@
 
 In: one feature per frame (B, T, D), which frames are present, and when they were taken. Out: features of the same shape, which
 now may say how a frame differs from the others: what moved since the onset, which one scan cannot tell. Untrained it changes
-nothing, what is masked takes no part, and only times order the frames, not their places in the tensor.
+nothing, what is masked takes no part, and only times order the frames, not their positions in the tensor.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .fusion_mvfer import NeutralLinear, fourier_features
+from .fusion_mvfer import ZeroInitLinear, fourier_features
 
 
 class TemporalTransformer(nn.Module):
@@ -33,17 +33,17 @@ class TemporalTransformer(nn.Module):
         self.frequencies = frequencies
         self.layers = nn.ModuleList(TemporalLayer(width, heads=heads, waves=2 * frequencies) for _ in range(layers))
 
-    def forward(self, frames: Tensor, mask: Tensor, places: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
         """Let frames exchange what they hold.
 
         Args:
             frames (`torch.Tensor` of shape `(B, T, D)`): what is masked must be finite, and is not used.
             mask (`(B, T)`, bool): true where present.
-            places (`(B, T, 1)`): radians, from `place_times`.
+            positions (`(B, T, 1)`): radians, from `times_to_phase`.
         Returns:
             `torch.Tensor` of shape `(B, T, D)`; what stands at masked frames means nothing.
         """
-        waves = fourier_features(places, self.frequencies)
+        waves = fourier_features(positions, self.frequencies)
         for layer in self.layers:
             frames = layer(frames, mask, waves)
         return frames
@@ -58,9 +58,9 @@ class TemporalLayer(nn.Module):
         self.attention_norm, self.mlp_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.place = nn.Linear(waves, width, bias=False)
         self.query_key_value = nn.Linear(width, 3 * width)
-        self.mix = NeutralLinear(width, width)
+        self.mix = ZeroInitLinear(width, width)
         self.hidden = nn.Linear(width, 4 * width)
-        self.change = NeutralLinear(4 * width, width)
+        self.change = ZeroInitLinear(4 * width, width)
 
     def forward(self, frames: Tensor, mask: Tensor, waves: Tensor) -> Tensor:
         dtype = self.mlp_norm.weight.dtype

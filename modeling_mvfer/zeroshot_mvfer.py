@@ -123,12 +123,12 @@ def prompts_key(prompts: Mapping[str, Sequence[str]]) -> str:
 
 def is_calibrated(config, prompts: Mapping[str, Sequence[str]]) -> bool:
     """Whether the model was calibrated for just these classes: a temperature holds for the choice that it was fitted on."""
-    return config.score_temperature is not None and config.calibrated_prompts == prompts_key(prompts)
+    return config.calibration is not None and config.calibration.prompts_key == prompts_key(prompts)
 
 
 def why_not_calibrated(config) -> str:
     """What to tell a user whose scores are not calibrated."""
-    if config.score_temperature is None:
+    if config.calibration is None:
         return (
             "this model is not calibrated: its scores are no probabilities of being right, and it never abstains; "
             "calibrate it with: mvfer evaluate --calibrate"
@@ -144,7 +144,7 @@ def class_scores(logits: Tensor, config, *, calibrated: bool) -> tuple[Tensor, l
 
     Args:
         logits (`torch.Tensor` of shape `(B, K)`): from `class_logits`.
-        config (`MVFERConfig`): holds `score_temperature` and `abstain_below`.
+        config (`MVFERConfig`): holds the `calibration`.
         calibrated (`bool`): from `is_calibrated`; if false, the plain softmax, and nothing is said of abstaining.
     Returns:
         scores (`(B, K)`, rows sum to 1), and per row `True` (better left to people), `False`, or `None` (not known).
@@ -155,11 +155,11 @@ def class_scores(logits: Tensor, config, *, calibrated: bool) -> tuple[Tensor, l
 
 def temperature_of(config, *, calibrated: bool) -> float:
     """What logits are divided by before the softmax: the stored temperature, or 1 where the model is not calibrated."""
-    return config.score_temperature if calibrated else 1.0
+    return config.calibration.temperature if calibrated else 1.0
 
 
 def abstains(scores: Tensor, config, *, calibrated: bool) -> list[bool | None]:
     """Per row of probabilities `(B, K)` what [`class_scores`] says of abstaining."""
-    if not calibrated or config.abstain_below is None:
+    if not calibrated or config.calibration.abstain_below is None:
         return [None] * len(scores)
-    return (scores.amax(-1) < config.abstain_below).tolist()
+    return (scores.amax(-1) < config.calibration.abstain_below).tolist()

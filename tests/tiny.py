@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from modeling_mvfer import MVFERConfig, MVFERModel
+from modeling_mvfer import MVFERModel
 from mvfer.data.tokenizer import build_tokenizer
 from mvfer.hub.run_folder import save_run
+from mvfer.training.presets import small_config
 from processing import MVFERImageProcessor, MVFERProcessor, prompts_for
 
 
@@ -49,7 +50,7 @@ def small_model(small_processor) -> MVFERModel:
     tokenizer = small_processor.tokenizer
     special = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
     torch.manual_seed(0)
-    return MVFERModel(MVFERConfig.small(vocab_size=len(tokenizer), image_size=32, **special)).eval()
+    return MVFERModel(small_config(vocab_size=len(tokenizer), image_size=32, **special)).eval()
 
 
 @pytest.fixture(scope="session")

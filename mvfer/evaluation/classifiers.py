@@ -33,7 +33,7 @@ class Classifier(NamedTuple):
     Attributes:
         labels: the `K` classes.
         logits: from unit-length embeddings `(B, D)` to `(B, K)`; of the classes one is true.
-        calibrated: whether `config.score_temperature` was found for just these classes.
+        calibrated: whether `config.calibration` was found for just these classes.
     """
 
     labels: list[str]
@@ -51,7 +51,7 @@ def classifier_of(
     """
     if hasattr(model, "head"):
         check_single_label(model)
-        return Classifier(labels_of_head(model), model.head, model.config.score_temperature is not None)
+        return Classifier(labels_of_head(model), model.head, model.config.calibration is not None)
     classes = embed_classes(model, tokenizer, labels, kinds=kinds, language=language)
     texts = class_prompts(model.config, labels, kinds=kinds, language=language)
     logits = partial(class_logits, class_embeds=classes, scale=logit_scale(model))

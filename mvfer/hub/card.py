@@ -43,7 +43,7 @@ def model_card(model, processor, *, results: Mapping | None = None, datasets: Se
     except FileNotFoundError:
         raise ValueError(f"{TEMPLATE} is missing; install from a checkout: pip install -e .") from None
     render = processor.image_processor.render_settings
-    supervision = results["supervision"] if results else []
+    supervision, calibration = results["supervision"] if results else [], model.config.calibration
     variables = {
         "card_data": _card_data(model, results, datasets).to_yaml(),
         "labels": _labels(model),
@@ -58,8 +58,8 @@ def model_card(model, processor, *, results: Mapping | None = None, datasets: Se
         "supervision": [SUPERVISION.get(kind, kind) for kind in supervision],
         "results": results,
         "tested": results and results[main_test(results)],
-        "temperature": model.config.score_temperature,
-        "abstain_below": model.config.abstain_below,
+        "temperature": calibration and calibration.temperature,
+        "abstain_below": calibration and calibration.abstain_below,
         "fairness_audited": any("groups" in one for one in (results or {}).get("fairness", {}).values()),
         "remarks": remarks(results) if results else [],
         "scores": scores_by_test(results) if results else {},

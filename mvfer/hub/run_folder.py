@@ -4,6 +4,7 @@ In go a model, its processor and the results of its evaluation; out comes a fold
 `trust_remote_code=True` where this package is not installed, and that can be pushed to the Hub as it is.
 """
 
+import dataclasses
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ from transformers.dynamic_module_utils import custom_object_save
 
 from modeling_mvfer.classification_mvfer import MVFERForFaceClassification
 from modeling_mvfer.classification_pipeline_mvfer import CLASSIFICATION_TASK, MeshClassificationPipeline
-from modeling_mvfer.configuration_mvfer import MVFERConfig
+from modeling_mvfer.configuration_mvfer import EARLIER_KEYS, Calibration, MVFERConfig
 from modeling_mvfer.modeling_mvfer import MVFERModel
 from modeling_mvfer.pipeline_mvfer import TASK, ZeroShotMeshClassificationPipeline
 from modeling_mvfer.stream_mvfer import MVFERStream
@@ -101,9 +102,7 @@ def save_run(
 
 def set_calibration(config: MVFERConfig, calibration: Mapping) -> None:
     """Take temperature, threshold and prompts of a configuration from `results["calibration"]`: none if it has none."""
-    config.score_temperature = calibration.get("temperature")
-    config.abstain_below = calibration.get("abstain_below")
-    config.calibrated_prompts = None if config.score_temperature is None else calibration.get("prompts_key")
+    config.calibration = _stored(calibration)
 
 
 def store_calibration(folder: str | Path, calibration: Mapping, *, chosen_on: Iterable[str]) -> None:
@@ -121,11 +120,8 @@ def store_calibration(folder: str | Path, calibration: Mapping, *, chosen_on: It
         raise ValueError(f"{folder}: nothing to store; {calibration['not_calibrated']}")
     seen = {"trained_on": [], "chosen_on": []} | (load_subjects_seen(folder) or {})
     config = json.loads(path.read_text(encoding="utf-8"))
-    config |= {
-        "score_temperature": calibration["temperature"],
-        "abstain_below": calibration["abstain_below"],
-        "calibrated_prompts": calibration.get("prompts_key"),  # a classifier has none
-    }
+    config = {key: value for key, value in config.items() if EARLIER_KEYS.get(key, ("",))[0] != "calibration"}
+    config["calibration"] = _stored(calibration)
     for name, content in (
         (SEEN_FILE, seen | {"chosen_on": sorted({*seen["chosen_on"], *chosen_on})}),
         ("config.json", config),
@@ -219,6 +215,13 @@ def _write_model(folder: Path, model: MVFERModel, processor: MVFERProcessor) -> 
         task: {"impl": _reference(pipeline_class), "pt": [auto_classes[0]], "type": "multimodal", "default": {}}
     }
     _write_json(folder / "config.json", config)
+
+
+def _stored(calibration: Mapping) -> dict | None:
+    """What a configuration keeps of `results["calibration"]`; a classifier has no prompts."""
+    if calibration.get("temperature") is None:
+        return None
+    return {f.name: calibration.get(f.name) for f in dataclasses.fields(Calibration)}
 
 
 def _reference(cls: type) -> str:

@@ -61,7 +61,7 @@ def evaluate_adaptive_views(model, processor, dataset_dir: str | Path, *, seed: 
     if max(data.num_views.max() for data in staged.values()) < 2:
         raise ValueError(f"{dataset_dir}: every scan has one view, there is nothing to leave out")
     calibrated = classifier.calibrated
-    temperature = model.config.score_temperature if calibrated else fit_over_stages(staged["validation"])
+    temperature = model.config.calibration.temperature if calibrated else fit_over_stages(staged["validation"])
     threshold = choose_threshold(staged["validation"], temperature)
     results = {"temperature": temperature, "calibrated": calibrated, "threshold": threshold}
     results |= {"tolerance": TOLERANCE, "seed": seed}

@@ -25,8 +25,8 @@ def check_data(config: TrainConfig, data_sets: list) -> None:
                 raise ValueError(
                     f"{folder}: split {split!r} is missing or empty; build the data set with more subjects"
                 )
-        silent = sum(not captions for captions in splits["train"]["captions"])
-        if config.learns_from_captions and silent == len(splits["train"]):
+        uncaptioned = sum(not captions for captions in splits["train"]["captions"])
+        if config.learns_from_captions and uncaptioned == len(splits["train"]):
             raise ValueError(
                 f"{folder}: no training row has a caption, so there is no text to align with; add captions, "
                 "let a teacher assign prompts (--supervision pseudo --model runs/earlier), "

@@ -1,8 +1,7 @@
 """The recipe of a run: every setting that changes the run, with its default and its meaning.
 
-Goes in: command-line flags, and a JSON file given by `--config`. Comes out: one `TrainConfig`. Order of precedence: defaults,
-then `--config`, then `--preset`, then flags. Unknown keys fail. What came of it is written to the run's folder as
-`train_config.json`.
+In: command-line flags, and a JSON file given by `--config`. Out: one `TrainConfig`. Order of precedence: defaults, then
+`--config`, then `--preset`, then flags. Unknown keys fail. What came of it is written to the run's folder as `train_config.json`.
 """
 
 import dataclasses
@@ -14,23 +13,31 @@ from typing import Literal
 
 from transformers import HfArgumentParser
 
+from modeling_mvfer.objective_config_mvfer import ObjectiveConfig
 from mvfer.training.presets import PRESETS, PSEUDO
 from processing.prompts_mvfer import BASIC_EXPRESSIONS
 
 _FLY = "on-the-fly rendering was removed in 0.2: take the key out, and training reads the stored views"
 # Settings that a recipe of an earlier version may still have: name -> the values that change nothing, what to say of others.
-REMOVED = {"render_on_the_fly": ([False], _FLY), "view_range_deg": ([[60.0, 15.0]], _FLY)}
+REMOVED = {
+    "render_on_the_fly": ([False], _FLY),
+    "view_range_deg": ([[60.0, 15.0]], _FLY),
+    "cross_view_form": (["barlow"], "this form was removed in 0.2: take the key out to train without it"),
+}
 
 
-def _help(text: str, default):
+def _help(text: str, default, **options):
+    """A setting; `options` are further ones of `add_argument`."""
     if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata={"help": text})
-    return field(default=default, metadata={"help": text})
+        return field(default_factory=lambda: list(default), metadata={"help": text, **options})
+    return field(default=default, metadata={"help": text, **options})
 
 
 @dataclass
-class TrainConfig:
-    """Settings of one training run. Lengths are in optimizer steps, fractions in 0..1."""
+class RunSettings:
+    """What is learnt from what, and where the result goes."""
+
+    _argument_group_name = "run"
 
     dataset: list[str] = _help("Folders written by dataset_scripts.build_*; several are trained on together.", [])
     output_dir: str = _help("The run's folder; it becomes the model folder.", "runs/mvfer")
@@ -39,6 +46,13 @@ class TrainConfig:
         "pretrain: learn from captions, no label enters. finetune: learn the expressions from labels.", "pretrain"
     )
     also_test: list[str] = _help("Further data set folders on which the finished model is tested (transfer).", [])
+
+
+@dataclass
+class OptimisationSettings:
+    """Steps, batches and rates. Lengths are in optimizer steps, fractions in 0..1."""
+
+    _argument_group_name = "optimisation"
 
     steps: int = _help("Optimizer steps.", 1500)
     batch_size: int = _help("Scans per process and step; contrast runs over all processes' scans.", 128)
@@ -65,14 +79,30 @@ class TrainConfig:
     )
     seed: int = _help("Seeds weights, order and augmentation.", 0)
 
+
+@dataclass
+class SequenceSettings:
+    """How recordings of several frames are read."""
+
+    _argument_group_name = "sequences"
+
     frames: Literal["sequence", "rank_pooled"] = _help(
         "What is made of a sequence: its frames, or one image per view that holds their motion (a dynamic image).",
         "sequence",
     )
     num_frames: int = _help("Longer sequences are sampled to this many frames, uniformly in time.", 8)
 
-    preset: Literal["none", "smile", "affectvlm", "multiviewvlm", "facetvlm", "mvcnn", "clip"] = _help(
-        "Start from a relative's recipe (training/presets.py); other flags win over it.", "none"
+
+@dataclass
+class SupervisionSettings:
+    """Which recipe to start from, and where texts come from."""
+
+    _argument_group_name = "supervision"
+
+    preset: str = _help(
+        "Start from a relative's recipe (training/presets.py); other flags win over it.",
+        "none",
+        choices=["none", *PRESETS],
     )
     supervision: Literal["captions", "pseudo"] = _help(
         "Where texts come from: the data's captions, or prompts that a teacher assigns to scans (needs --model).",
@@ -83,6 +113,13 @@ class TrainConfig:
         [*BASIC_EXPRESSIONS],
     )
     confidence: float = _help("pseudo: scans whose largest share is smaller teach nothing.", 0.8)
+
+
+@dataclass
+class ModelSettings:
+    """What joins views and frames, and what of the model is trained."""
+
+    _argument_group_name = "model"
 
     fusion: Literal["attention", "mean", "max", "text"] = _help(
         "How views become one embedding; text: attention that also looks at the prompts of facial actions.", "attention"
@@ -97,23 +134,13 @@ class TrainConfig:
         "of the time.",
         False,
     )
-    contrastive_form: Literal["infonce", "sigmoid"] = _help("Contrast of all pairs at once, or of each.", "infonce")
-    contrastive_weight: float = _help("Weight of vision-language contrast on the fused embedding.", 1.0)
-    view_contrastive_weight: float = _help("Weight of vision-language contrast on every single view.", 1.0)
-    phrase_weight: float = _help("Weight of the sigmoid term over single action phrases.", 1.0)
-    cross_view_weight: float = _help(
-        "Weight of cross-view decorrelation, which also learns from scans without captions.", 0.5
-    )
-    cross_view_form: Literal["barlow", "vicreg", "all_views"] = _help(
-        "Barlow Twins over pairs of views, VICReg over pairs, or each view against the mean of the others.", "barlow"
-    )
-    cross_modal_weight: float = _help("Weight of cross-modal redundancy reduction.", 0.0)
-    cross_modal_form: Literal["off_diagonal", "full"] = _help(
-        "Which entries of the cross-modal correlation count.", "off_diagonal"
-    )
-    margin_contrast_weight: float = _help("Weight of the margin contrast between views of all scans.", 0.0)
-    triplet_weight: float = _help("Weight of triplets of views of all scans.", 0.0)
-    consistency_weight: float = _help("Weight of the agreement of each scan's views.", 0.0)
+
+
+@dataclass
+class AugmentationSettings:
+    """How training views and captions are varied. Chances and fractions are in 0..1."""
+
+    _argument_group_name = "augmentation"
 
     view_dropout: float = _help(
         "Chance that a view is left out in training (never all). What is left out costs nothing, so 0.6 pays in a short run; at "
@@ -123,6 +150,13 @@ class TrainConfig:
     occlusion: float = _help("Chance that half of a view, or a rectangle of it, is blanked.", 0.3)
     ramp: float = _help("Fraction of the run in which occlusion rises from zero.", 0.5)
     drop_phrases: float = _help("Chance that an action is left out of a caption.", 0.1)
+
+
+@dataclass
+class FineTuningSettings:
+    """What `--stage finetune` trains, and on how many labels."""
+
+    _argument_group_name = "fine-tuning"
 
     method: Literal["probe", "full", "lora"] = _help(
         "Fine-tuning: train the head alone, everything, or the head and low-rank adapters (needs peft; merged at the end).",
@@ -141,6 +175,13 @@ class TrainConfig:
         "Fine-tuning: export the mixture of start and result (WiSE-FT) that is best on the validation subjects.", False
     )
 
+
+@dataclass
+class MonitoringSettings:
+    """What happens between steps."""
+
+    _argument_group_name = "evaluation, checkpoints and log"
+
     eval_every: int = _help("Steps between evaluations on the validation subjects.", 250)
     patience: int = _help("Evaluations without improvement before the run stops early; 0: never.", 0)
     checkpoint_every: int = _help("Steps between checkpoints.", 250)
@@ -150,7 +191,23 @@ class TrainConfig:
     report_to: Literal["none", "tensorboard", "wandb"] = _help("Where the log goes besides metrics.jsonl.", "none")
     resume: str = _help("'last', or a folder below checkpoints/: go on from there, bit for bit.", "")
 
+
+@dataclass
+class TrainConfig(
+    RunSettings,
+    OptimisationSettings,
+    SequenceSettings,
+    SupervisionSettings,
+    ModelSettings,
+    ObjectiveConfig,
+    AugmentationSettings,
+    FineTuningSettings,
+    MonitoringSettings,
+):
+    """Settings of one training run, flat, as a user types them."""
+
     def __post_init__(self):
+        super().__post_init__()
         if self.learning_rate is None:
             warm = self.stage == "finetune" and self.model != "small"
             self.learning_rate = {"lora": 3e-4, "full": 1e-5}.get(self.method, 1e-3) if warm else 1e-3
@@ -195,6 +252,11 @@ class TrainConfig:
             )
 
     @property
+    def objective(self) -> ObjectiveConfig:
+        """The objective's settings among these."""
+        return ObjectiveConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(ObjectiveConfig)})
+
+    @property
     def learns_from_captions(self) -> bool:
         """Whether any term aligns views with the data's captions."""
         reads = self.stage == "pretrain" and self.supervision == "captions"
@@ -219,8 +281,12 @@ class TrainConfig:
             raise ValueError(f"confidence must be in [0, 1], got {self.confidence}")
 
     def save(self, path: Path) -> None:
-        recipe = {name: value for name, value in dataclasses.asdict(self).items() if name != "resume"}
+        names = [f.name for group in GROUPS for f in dataclasses.fields(group) if f.name != "resume"]
+        recipe = {name: getattr(self, name) for name in names}
         path.write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+GROUPS = TrainConfig.__bases__  # of flags, in the order of --help
 
 
 def parse_config(argv: list[str] | None = None) -> TrainConfig:
@@ -230,7 +296,7 @@ def parse_config(argv: list[str] | None = None) -> TrainConfig:
         ValueError: if the file is no JSON object, has an unknown key (the nearest known one is named), or no data set is given.
     """
     parser = HfArgumentParser(
-        TrainConfig,
+        GROUPS,
         prog="train.py",
         description="Train MVFER on rendered views and captions, without labels, or fine-tune it on labels.",
         epilog="Example: accelerate launch train.py --dataset data/anny --output_dir runs/first\n"

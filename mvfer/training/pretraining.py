@@ -16,6 +16,7 @@ from mvfer.evaluation.evaluate import evaluate_run
 from mvfer.evaluation.zero_shot import zero_shot_score
 from mvfer.training.checkpoints import TrainState
 from mvfer.training.config import TrainConfig
+from mvfer.training.presets import small_config
 from mvfer.training.task import Task
 from mvfer.training.teacher import Teacher, prompt_bank
 from processing import MVFERImageProcessor, MVFERProcessor
@@ -109,37 +110,24 @@ def build_processor(config: TrainConfig, splits: list, infos: list[dict]) -> MVF
 
 
 def build_model(config: TrainConfig, processor: MVFERProcessor, infos: list[dict]) -> MVFERModel:
-    """A small model from scratch, or any CLIP with new, neutral parts; objective settings come from the recipe."""
-    objective = {
-        name: getattr(config, name)
-        for name in (
-            "fusion",
-            "frame_fusion",
-            "temporal_layers",
-            "contrastive_form",
-            "contrastive_weight",
-            "view_contrastive_weight",
-            "phrase_weight",
-            "cross_view_weight",
-            "cross_view_form",
-            "cross_modal_weight",
-            "cross_modal_form",
-            "margin_contrast_weight",
-            "triplet_weight",
-            "consistency_weight",
-        )
+    """A small model from scratch, or any CLIP with new, neutral parts; the objective is the recipe's."""
+    fields = {
+        "fusion": config.fusion,
+        "frame_fusion": config.frame_fusion,
+        "temporal_layers": config.temporal_layers,
+        "objective": config.objective,
     }
     wordings = {info.get("build", {}).get("captions_per_row") for info in infos}
     if config.supervision == "captions":  # else the model knows the wordings that it knew at the start
-        objective["prompt_wordings"] = 1 if wordings == {1} else None
+        fields["prompt_wordings"] = 1 if wordings == {1} else None
     if config.fusion == "text":
-        objective["fusion_prompt_ids"] = processor.tokenizer(prompt_bank([*EXPRESSIONS]), truncation=True)["input_ids"]
-    objective["view_angles_deg"] = infos[0]["render_settings"]["view_angles_deg"]
+        fields["fusion_prompt_ids"] = processor.tokenizer(prompt_bank([*EXPRESSIONS]), truncation=True)["input_ids"]
+    fields["view_angles_deg"] = infos[0]["render_settings"]["view_angles_deg"]
     if config.model == "small":
         tokenizer, size = processor.tokenizer, infos[0]["render_settings"]["size_px"]
         special = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
-        return MVFERModel(MVFERConfig.small(vocab_size=len(tokenizer), image_size=size, **special, **objective))
-    model = MVFERModel.from_pretrained(config.model, dtype=torch.float32, **objective)
+        return MVFERModel(small_config(vocab_size=len(tokenizer), image_size=size, **special, **fields))
+    model = MVFERModel.from_pretrained(config.model, dtype=torch.float32, **fields)
     if config.frozen_towers:
         for part in (model.vision_model, model.visual_projection, model.text_model, model.text_projection):
             part.requires_grad_(False)

@@ -1,16 +1,16 @@
-from benchmarks.ablation import write_silent_set
+from benchmarks.ablation import write_uncaptioned_set
 from mvfer.data.schema import load_splits
 from tests.train.toy import write_toy_data
 
 
-def test_the_silent_set_keeps_the_captions_of_some_training_people_and_of_all_others(tmp_path):
+def test_the_uncaptioned_set_keeps_the_captions_of_some_training_people_and_of_all_others(tmp_path):
     source = write_toy_data(tmp_path / "toy", subjects=(8, 3, 3))
-    folder = write_silent_set(source, tmp_path / "few-captions", 0.25)
+    folder = write_uncaptioned_set(source, tmp_path / "few-captions", 0.25)
     for name, rows in load_splits(source).items():
-        silent = load_splits(folder)[name]
-        assert silent["id"] == rows["id"] and silent["expression"] == rows["expression"]
-        speaking = {row["subject"] for row in silent if row["captions"]}
-        assert len(speaking) == (2 if name == "train" else 3)
-        for before, after in zip(rows["captions"], silent, strict=True):
-            assert after["captions"] == (before if after["subject"] in speaking else [])
-            assert after["caption_source"] == ("captions" if after["subject"] in speaking else "none")
+        uncaptioned = load_splits(folder)[name]
+        assert uncaptioned["id"] == rows["id"] and uncaptioned["expression"] == rows["expression"]
+        captioned = {row["subject"] for row in uncaptioned if row["captions"]}
+        assert len(captioned) == (2 if name == "train" else 3)
+        for before, after in zip(rows["captions"], uncaptioned, strict=True):
+            assert after["captions"] == (before if after["subject"] in captioned else [])
+            assert after["caption_source"] == ("captions" if after["subject"] in captioned else "none")

@@ -130,7 +130,7 @@ def test_calibration_is_stored_and_used(run, toy, face_obj, tmp_path, capsys):
     row = json.loads(capsys.readouterr().out)
     assert row["calibrated"] is True and row["abstain"] is not None
     results = json.loads((tmp_path / "report" / "results.json").read_text())
-    assert load_run(folder)[0].config.score_temperature == results["calibration"]["temperature"]
+    assert load_run(folder)[0].config.calibration.temperature == results["calibration"]["temperature"]
     assert cli.main(["study", "adaptive_views", *flags[:-1], str(tmp_path)]) == 0
     staged = json.loads((tmp_path / "adaptive_views.json").read_text())
     assert staged["temperature"] == results["calibration"]["temperature"]

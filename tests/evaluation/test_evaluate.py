@@ -178,7 +178,7 @@ def test_pictures_show_calibrated_scores_where_the_model_is_calibrated(small_mod
 
     results = evaluate_run(small_model, small_processor, toy, progress=False)
     model = copy.deepcopy(small_model)
-    model.config.score_temperature, model.config.calibrated_prompts = 0.01, prompts_key(results["prompts"])
+    model.config.calibration = {"temperature": 0.01, "prompts_key": prompts_key(results["prompts"])}
     split = load_splits(toy)["test"]
     chosen = split.select(example_rows(split))
     shown = []

@@ -106,7 +106,7 @@ def test_a_stored_calibration_changes_what_the_model_says(small_model, small_pro
     assert "stored temperature" in capsys.readouterr().out
     calibration = json.loads((tmp_path / "out" / "results.json").read_text())["calibration"]
     model, _ = load_run(run)
-    assert model.config.score_temperature == pytest.approx(calibration["temperature"])
-    assert model.config.calibrated_prompts == calibration["prompts_key"]
+    assert model.config.calibration.temperature == pytest.approx(calibration["temperature"])
+    assert model.config.calibration.prompts_key == calibration["prompts_key"]
     again = ["--model", str(run), "--dataset", str(toy), "--out", str(tmp_path / "again"), "--split", "validation"]
     assert main(again) == 1 and "temperature were chosen on 3 tested subjects" in capsys.readouterr().out

@@ -4,14 +4,7 @@ from itertools import combinations
 import pytest
 import torch
 
-from modeling_mvfer.decorrelation_mvfer import (
-    EPSILON,
-    Projector,
-    all_views_loss,
-    cross_modal_loss,
-    cross_view_loss,
-    vicreg_loss,
-)
+from modeling_mvfer.decorrelation_mvfer import EPSILON, Projector, cross_modal_loss, cross_view_loss
 
 
 def correlation_by_loops(a, b):
@@ -79,74 +72,19 @@ def test_projector_normalises_over_present_rows_only():
     assert not projected[~mask].any()
 
 
-def test_each_view_against_the_others_equals_loops():
-    generator = torch.Generator().manual_seed(3)
-    projections = torch.randn(9, 3, 4, generator=generator, dtype=torch.float64)
-    mask = torch.rand(9, 3, generator=generator) > 0.3
-    terms = []
-    for v in range(3):
-        own, rest = [], []
-        for b in range(9):
-            others = [projections[b, u] for u in range(3) if u != v and mask[b, u]]
-            if mask[b, v] and others:
-                own.append(projections[b, v])
-                rest.append(sum(others) / len(others))
-        terms.append(barlow_by_loops(correlation_by_loops(torch.stack(own), torch.stack(rest)), 0.01))
-    ours = all_views_loss(projections, mask)
-    torch.testing.assert_close(ours, sum(terms) / 3)
-    projections[~mask] = float("nan")  # what is masked is not looked at
-    torch.testing.assert_close(all_views_loss(projections, mask), ours)
-
-
-def vicreg_by_loops(projections, mask):
-    """Eq. 1 to 6 of the paper over pairs of views, and over the rows that have a view."""
-    (rows, views, width), invariances, variances, covariances = projections.shape, [], [], []
-    for i, j in combinations(range(views), 2):
-        both = [b for b in range(rows) if mask[b, i] and mask[b, j]]
-        invariances.append(sum(((projections[b, i] - projections[b, j]) ** 2).mean() for b in both) / len(both))
-    for v in range(views):
-        own = torch.stack([projections[b, v] for b in range(rows) if mask[b, v]])
-        mean = own.mean(0)
-        covariance = sum(torch.outer(z - mean, z - mean) for z in own) / (len(own) - 1)
-        variances.append(sum(max(0, 1 - math.sqrt(covariance[d, d] + 1e-4)) for d in range(width)) / width)
-        pairs = [(k, m) for k in range(width) for m in range(width) if k != m]
-        covariances.append(sum(covariance[k, m] ** 2 for k, m in pairs) / width)
-    two_views = 25 * sum(invariances) / len(invariances) + 25 * sum(variances) / views + 2 * sum(covariances) / views
-    return two_views / 25
-
-
-def test_vicreg_equals_loops_over_pairs_views_and_rows():
-    generator = torch.Generator().manual_seed(4)
-    projections = 0.7 * torch.randn(8, 3, 4, generator=generator, dtype=torch.float64)
-    mask = torch.rand(8, 3, generator=generator) > 0.25
-    ours = vicreg_loss(projections, mask)
-    torch.testing.assert_close(ours, vicreg_by_loops(projections, mask))
-    projections[~mask] = float("nan")
-    torch.testing.assert_close(vicreg_loss(projections, mask), ours)
-    collapsed = torch.ones(8, 3, 4, dtype=torch.float64)
-    assert vicreg_loss(collapsed, mask) == pytest.approx(0.99)  # views agree, but nothing is spread
-
-
-@pytest.mark.parametrize("form", [cross_view_loss, all_views_loss, vicreg_loss])
-def test_every_form_ignores_the_order_of_views_and_is_zero_without_a_pair(form):
+def test_cross_view_ignores_the_order_of_views_and_is_zero_without_a_pair():
     views, mask = torch.randn(8, 3, 4, dtype=torch.float64), torch.ones(8, 3, dtype=torch.bool)
-    torch.testing.assert_close(form(views[:, [2, 0, 1]], mask), form(views, mask))
+    torch.testing.assert_close(cross_view_loss(views[:, [2, 0, 1]], mask), cross_view_loss(views, mask))
     alone = views[:, :1].requires_grad_()
-    loss = form(alone, mask[:, :1])
+    loss = cross_view_loss(alone, mask[:, :1])
     loss.backward()
     assert loss == 0 and not alone.grad.any()
 
 
-def test_two_views_against_each_other_are_one_pair():
-    views, mask = torch.randn(8, 2, 4, dtype=torch.float64), torch.rand(8, 2) > 0.2
-    torch.testing.assert_close(all_views_loss(views, mask), cross_view_loss(views, mask))
-
-
-@pytest.mark.parametrize("form", [cross_view_loss, all_views_loss, vicreg_loss])
-def test_gradients_of_views_are_exact(form):
+def test_gradients_of_views_are_exact():
     views = torch.randn(5, 3, 3, dtype=torch.float64, requires_grad=True)
     mask = torch.tensor([[1, 1, 1], [1, 1, 0], [0, 1, 1], [1, 1, 1], [1, 0, 1]]).bool()
-    assert torch.autograd.gradcheck(lambda v: form(v, mask), (views,))
+    assert torch.autograd.gradcheck(lambda v: cross_view_loss(v, mask), (views,))
 
 
 def test_gradients_of_both_modalities_are_exact():
@@ -154,11 +92,10 @@ def test_gradients_of_both_modalities_are_exact():
     assert torch.autograd.gradcheck(lambda a, b: cross_modal_loss(a, b, form="full"), (images, texts))
 
 
-@pytest.mark.parametrize("form", [cross_view_loss, all_views_loss, vicreg_loss])
 @pytest.mark.parametrize("shape", [(5, 3, 4), (5, 4)])
-def test_wrong_shapes_are_refused(form, shape):
+def test_wrong_shapes_are_refused(shape):
     with pytest.raises(ValueError, match="mask"):
-        form(torch.randn(5, 3, 4), torch.ones(shape).bool())
+        cross_view_loss(torch.randn(5, 3, 4), torch.ones(shape).bool())
 
 
 def test_unfit_modalities_and_unknown_forms_are_refused():

@@ -17,12 +17,8 @@ SCENARIOS = {
     "described on one rank": {"cross_modal_weight": 0.3, "triplet_weight": 0.2},
     "described nowhere": {"contrastive_form": "sigmoid", "cross_modal_weight": 0.3, "margin_contrast_weight": 0.3},
     "between views": {"margin_contrast_weight": 0.3, "triplet_weight": 0.2, "consistency_weight": 0.1},
-    "vicreg, maximum": {"cross_view_form": "vicreg", "fusion": "max"},
-    "all views, text-guided": {
-        "cross_view_form": "all_views",
-        "fusion": "text",
-        "fusion_prompt_ids": [[0, 5, 1], [0, 7, 8, 1]],
-    },
+    "maximum": {"fusion": "max"},
+    "text-guided": {"fusion": "text", "fusion_prompt_ids": [[0, 5, 1], [0, 7, 8, 1]]},
     "assignments": {"cross_modal_weight": 0.3, "triplet_weight": 0.2},
     "batch norm": {"vision_stem": "convolution", "stem_channels": [4, 6, 8], "stem_blocks": [0, 1, 1]},
 }

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,13 +21,16 @@ from tests.modeling.stranger import as_a_stranger
 ROOT = Path(__file__).parents[2]
 TEXTS = ["lip corners pulled up", "jaw dropped"]
 STRANGER = """
-from transformers import AutoModel, AutoModelForZeroShotImageClassification
+from transformers import AutoConfig, AutoModel, AutoModelForZeroShotImageClassification
 
 model = AutoModel.from_pretrained(folder, **options).eval()
 processor = AutoProcessor.from_pretrained(folder, **options)
 with torch.no_grad():
-    logits = model(**processor(meshes=[mesh], text=TEXTS, return_tensors="pt")).logits_per_image
-found["logits"] = logits.tolist()
+    output = model(**processor(meshes=[mesh, mesh], text=TEXTS, return_tensors="pt"), return_loss=True)
+found["logits"], found["terms"] = output.logits_per_image[:1].tolist(), sorted(output.losses)
+model.config.save_pretrained("again")
+config = AutoConfig.from_pretrained("again", **options)
+found["objective"], found["calibration"] = vars(config.objective), config.calibration and vars(config.calibration)
 if photo:
     classify = pipeline("zero-shot-mesh-classification", model=folder, **options)
     found["mesh"] = classify(mesh, candidate_labels=["happiness", "surprise"])
@@ -59,10 +63,15 @@ def logits_at_home(model, processor, mesh):
 def test_a_saved_run_works_where_our_packages_are_missing(small_run, small_model, small_processor, face_obj, tmp_path):
     photo = tmp_path / "photo.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(photo)
-    found = use_folder(small_run, face_obj, photo=photo, cache=tmp_path)
+    run, calibration = tmp_path / "run", {"temperature": 2.0, "abstain_below": 0.5, "prompts_key": "0123456789abcdef"}
+    shutil.copytree(small_run, run)
+    hub.store_calibration(run, calibration, chosen_on=[])
+    found = use_folder(run, face_obj, photo=photo, cache=tmp_path)
     torch.testing.assert_close(
         torch.tensor(found["logits"]), logits_at_home(small_model, small_processor, face_obj), rtol=0, atol=1e-5
     )
+    assert found["terms"] == ["contrastive", "cross_view", "phrase", "view_contrastive"]
+    assert (found["objective"], found["calibration"]) == (vars(small_model.config.objective), calibration)
     assert {row["label"] for row in found["mesh"]} == {"happiness", "surprise"}
     assert found["mesh"] == found["inferred"]
     assert sum(row["score"] for row in found["photo"]) == pytest.approx(1)

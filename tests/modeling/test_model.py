@@ -2,7 +2,8 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForZeroShotImageClassification
 
-from modeling_mvfer import MVFERConfig, MVFERModel
+from modeling_mvfer import MVFERModel
+from mvfer.training.presets import small_config
 
 GUIDED = {"fusion": "text", "fusion_prompt_ids": [[0, 5, 6, 1], [0, 7, 1]]}
 
@@ -151,7 +152,7 @@ def test_training_step_reaches_every_parameter(tiny_model, tiny_batch):
 
 def test_small_model_learns_to_tell_four_images_apart():
     torch.manual_seed(0)
-    model = MVFERModel(MVFERConfig.small(vocab_size=20, image_size=32, stem_channels=(8, 8, 16, 16)))
+    model = MVFERModel(small_config(vocab_size=20, image_size=32, stem_channels=(8, 8, 16, 16)))
     batch = {
         "pixel_values": torch.randn(8, 3, 3, 32, 32),
         "input_ids": torch.tensor([[0, 5 + k, 1] for k in range(4)]),

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from modeling_mvfer.configuration_mvfer import MVFERConfig
 from modeling_mvfer.modeling_mvfer import MVFERModel
 from modeling_mvfer.stem_mvfer import MatrixConvolution
+from mvfer.training.presets import small_config
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -20,7 +20,7 @@ def test_a_matrix_convolution_is_a_convolution(stride):
 
 def test_the_stem_starts_with_the_variance_of_its_input_kept():
     torch.manual_seed(0)
-    stages = MVFERModel(MVFERConfig.small()).vision_model.embeddings.patch_embedding.stages
+    stages = MVFERModel(small_config()).vision_model.embeddings.patch_embedding.stages
     convolutions = [module for module in stages.modules() if isinstance(module, MatrixConvolution)]
     assert len(convolutions) == 7
     for convolution in convolutions:

@@ -5,8 +5,9 @@ import torch
 from PIL import Image
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-from modeling_mvfer import MVFERConfig, MVFERModel, MVFERStream
+from modeling_mvfer import MVFERModel, MVFERStream
 from modeling_mvfer.zeroshot_mvfer import class_embeddings, class_logits
+from mvfer.training.presets import small_config
 from tests.tiny import bumpy_face, small_model, small_processor, small_run, write_obj  # noqa: F401
 
 LABELS = ["happiness", "sadness", "surprise"]
@@ -19,7 +20,7 @@ def model(small_processor):
         f"{kind}_token_id": getattr(small_processor.tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")
     }
     torch.manual_seed(0)
-    config = MVFERConfig.small(vocab_size=len(small_processor.tokenizer), image_size=32, temporal_layers=1, **special)
+    config = small_config(vocab_size=len(small_processor.tokenizer), image_size=32, temporal_layers=1, **special)
     model = MVFERModel(config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():

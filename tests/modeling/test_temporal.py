@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from modeling_mvfer.fusion_mvfer import NeutralLinear, fourier_features, place_times
+from modeling_mvfer.fusion_mvfer import ZeroInitLinear, fourier_features, times_to_phase
 from modeling_mvfer.temporal_mvfer import TemporalTransformer
 
 
@@ -27,9 +27,9 @@ def sequence():
 
 def test_a_layer_equals_a_loop_over_samples_heads_and_frames(trained, sequence):
     frames, mask, times = sequence
-    places = place_times(times, mask)
-    layer, waves = trained.layers[0], fourier_features(places, 3)
-    told = layer(frames, mask, waves)
+    positions = times_to_phase(times, mask)
+    layer, waves = trained.layers[0], fourier_features(positions, 3)
+    contextual = layer(frames, mask, waves)
     for b in range(3):
         present = mask[b].nonzero().flatten().tolist()
         inputs = {t: layer.attention_norm(frames[b, t]) + layer.place(waves[b, t]) for t in present}
@@ -41,7 +41,7 @@ def test_a_layer_equals_a_loop_over_samples_heads_and_frames(trained, sequence):
                 heads.append(sum(w * value[s][half] for w, s in zip(scores.softmax(0), present, strict=True)))
             expected = frames[b, t] + layer.mix.weight @ torch.cat(heads)
             expected = expected + layer.change.weight @ torch.relu(layer.hidden(layer.mlp_norm(expected)))
-            torch.testing.assert_close(told[b, t], expected)
+            torch.testing.assert_close(contextual[b, t], expected)
 
 
 def map_layer(layer, inputs):
@@ -51,7 +51,7 @@ def map_layer(layer, inputs):
 def test_untrained_layers_return_the_frames_bit_for_bit(sequence):
     frames, mask, times = sequence
     module = TemporalTransformer(8, layers=3, heads=4, frequencies=2).double()
-    assert torch.equal(module(frames, mask, place_times(times, mask)), frames)
+    assert torch.equal(module(frames, mask, times_to_phase(times, mask)), frames)
 
 
 def test_masked_frames_equal_absent_ones(trained, sequence):
@@ -59,32 +59,33 @@ def test_masked_frames_equal_absent_ones(trained, sequence):
     mask = torch.tensor([[False, True, True, False, True]] * 3)
     dirty, left = frames.clone(), [1, 2, 4]
     dirty[:, [0, 3]] = 1e6
-    full = trained(dirty, mask, place_times(times, mask))
-    small = trained(frames[:, left], mask[:, left], place_times(times[:, left], mask[:, left]))
+    full = trained(dirty, mask, times_to_phase(times, mask))
+    small = trained(frames[:, left], mask[:, left], times_to_phase(times[:, left], mask[:, left]))
     torch.testing.assert_close(full[:, left], small, rtol=1e-12, atol=1e-12)
 
 
 def test_times_order_the_frames_and_their_places_do_not(trained, sequence):
     frames, mask, times = sequence
-    places, order = place_times(times, mask), [3, 0, 4, 1, 2]
-    told = trained(frames, mask, places)
+    positions, order = times_to_phase(times, mask), [3, 0, 4, 1, 2]
+    contextual = trained(frames, mask, positions)
     torch.testing.assert_close(
-        trained(frames[:, order], mask[:, order], places[:, order])[mask[:, order]], told[:, order][mask[:, order]]
+        trained(frames[:, order], mask[:, order], positions[:, order])[mask[:, order]],
+        contextual[:, order][mask[:, order]],
     )
-    assert not torch.allclose(trained(frames, mask, places.flip(1))[0], told[0])
+    assert not torch.allclose(trained(frames, mask, positions.flip(1))[0], contextual[0])
 
 
 def test_nothing_present_stays_finite_with_finite_gradients(trained, sequence):
     frames, mask, times = sequence
     frames.requires_grad_()
-    trained(frames, torch.zeros_like(mask), place_times(times, mask)).sum().backward()
+    trained(frames, torch.zeros_like(mask), times_to_phase(times, mask)).sum().backward()
     assert frames.grad.isfinite().all()
 
 
 def test_gradients_are_exact(trained, sequence):
     frames, mask, times = sequence
-    places = place_times(times, mask)
-    assert torch.autograd.gradcheck(lambda x: trained(x, mask, places)[mask], frames.requires_grad_())
+    positions = times_to_phase(times, mask)
+    assert torch.autograd.gradcheck(lambda x: trained(x, mask, positions)[mask], frames.requires_grad_())
 
 
 def test_a_fresh_model_with_temporal_layers_equals_one_without_bit_for_bit(tiny_model, tiny_batch):
@@ -99,14 +100,14 @@ def test_a_fresh_model_with_temporal_layers_equals_one_without_bit_for_bit(tiny_
 
 def test_gradients_reach_every_temporal_parameter_after_the_first_step(tiny_model, tiny_batch):
     model, batch = tiny_model(temporal_layers=2).train(), tiny_batch(frames=3)
-    assert any(isinstance(part, NeutralLinear) for part in model.temporal_transformer.modules())
+    assert any(isinstance(part, ZeroInitLinear) for part in model.temporal_transformer.modules())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for _ in range(3):  # the zero ends move first, then what stands before them
         optimizer.zero_grad()
         model(**batch, return_loss=True).loss.backward()
         optimizer.step()
-    silent = [n for n, p in model.temporal_transformer.named_parameters() if p.grad is None or not p.grad.any()]
-    assert silent == []
+    untouched = [n for n, p in model.temporal_transformer.named_parameters() if p.grad is None or not p.grad.any()]
+    assert untouched == []
 
 
 @pytest.mark.parametrize("length", [1, 300])

@@ -1,10 +1,12 @@
+import dataclasses
 import json
 
 import pytest
 import torch
 
 import train
-from mvfer.training.config import TrainConfig, parse_config
+from modeling_mvfer import ObjectiveConfig
+from mvfer.training.config import GROUPS, TrainConfig, parse_config
 from mvfer.training.presets import PRESETS
 
 
@@ -83,6 +85,35 @@ def test_a_recipe_of_an_earlier_version_is_read_without_what_was_removed(tmp_pat
     recipe.write_text(json.dumps(old | {"view_range_deg": [20, 5]}))
     with pytest.raises(ValueError, match=r"recipe.json: view_range_deg is \[20, 5\]; .* take the key out"):
         parse_config(["--config", str(recipe)])
+
+
+def test_a_recipe_with_a_form_that_is_no_more_is_read_where_the_form_was_off(tmp_path):
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text('{"dataset": ["a"], "cross_view_form": "barlow", "cross_view_weight": 0.1}')
+    assert parse_config(["--config", str(recipe)]).objective.cross_view_weight == 0.1
+    recipe.write_text('{"dataset": ["a"], "cross_view_form": "vicreg"}')
+    with pytest.raises(ValueError, match="recipe.json: cross_view_form is 'vicreg'; this form was removed in 0.2"):
+        parse_config(["--config", str(recipe)])
+
+
+def test_every_setting_is_a_flag_of_one_group_and_the_objective_brings_its_own(capsys):
+    with pytest.raises(SystemExit):
+        parse_config(["--help"])
+    shown = capsys.readouterr().out
+    groups = [group._argument_group_name for group in GROUPS]
+    places = [shown.index(f"\n{name}:\n") for name in groups]
+    assert places == sorted(places) and groups[5] == "objective"
+    objective = shown[places[5] : places[6]]
+    for f in dataclasses.fields(ObjectiveConfig):
+        assert f"--{f.name}" in objective and " ".join(f.metadata["help"].split()[:2]) in " ".join(objective.split())
+    assert sum(len(dataclasses.fields(group)) for group in GROUPS) == len(dataclasses.fields(TrainConfig))
+
+
+def test_the_objective_is_checked_when_flags_are_read():
+    config = parse_config(["--dataset", "a", "--triplet_weight", "0.5", "--projector_size", "64"])
+    assert config.objective == ObjectiveConfig(triplet_weight=0.5, projector_size=64)
+    with pytest.raises(ValueError, match="triplet_weight must be a number, zero or more, got -1"):
+        parse_config(["--dataset", "a", "--triplet_weight", "-1"])
 
 
 @pytest.mark.parametrize("text", ["", "[1]", '{"steps": "many"}', "<html>"])

@@ -57,7 +57,7 @@ def test_a_probe_learns_the_toy_faces_and_changes_the_head_alone(tune, small_run
     assert results["training"]["method"] == "probe" and results["training"]["labelled_scans"] == 24
     assert results["leakage"]["found"] == [] and results["training"]["start"] == str(small_run)
     config = json.loads((folder / "config.json").read_text())
-    assert config["score_temperature"] == results["calibration"]["temperature"]
+    assert config["calibration"]["temperature"] == results["calibration"]["temperature"]
     card = (folder / "README.md").read_text()
     assert "| fine-tuned, front view only |" in card and 'pipeline("mesh-classification"' in card
     assert "learnt from 24 labelled scans (method: probe" in card and "zero-shot" not in card.split("## How to use")[1]
