@@ -20,7 +20,7 @@ from benchmarks.arms import parser, run_arms, write_table
 from mvfer.data.schema import load_splits
 from mvfer.evaluation.embeddings import embed_split
 from mvfer.evaluation.zero_shot import embed_classes, logit_scale, predict, present_classes
-from mvfer.hub.run_folder import load_run
+from mvfer.hub.load import load_run
 from mvfer.training.presets import PRESETS
 
 ARMS = {"default": [], "default, pseudo": ["--supervision", "pseudo"]} | {name: ["--preset", name] for name in PRESETS}

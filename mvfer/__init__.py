@@ -8,7 +8,7 @@ from importlib import import_module
 
 __version__ = "0.2.0"
 __all__ = ["MVFERModel", "MVFERProcessor", "load_run"]
-_HOMES = {"MVFERModel": "modeling_mvfer", "MVFERProcessor": "processing", "load_run": "mvfer.hub.run_folder"}
+_HOMES = {"MVFERModel": "modeling_mvfer", "MVFERProcessor": "processing", "load_run": "mvfer.hub.load"}
 
 
 def __getattr__(name: str):

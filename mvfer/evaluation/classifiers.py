@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.special import softmax
 
 from modeling_mvfer.classification_mvfer import MULTI_LABEL
 from modeling_mvfer.zeroshot_mvfer import class_logits, is_calibrated
@@ -123,6 +122,8 @@ MISTAKES = 6
 
 def worst_mistakes(answers: Answers) -> list[int]:
     """The rows of the wrong answers that a classifier was surest of, at most six and one per person, surest first."""
+    from scipy.special import softmax  # not needed to predict
+
     sure = softmax(answers.logits, axis=1).max(1)
     chosen: dict[str, int] = {}
     for place in np.argsort(-sure, kind="stable"):

@@ -14,7 +14,8 @@ from mvfer.evaluation.classification import classifier_score, evaluate_classifie
 from mvfer.evaluation.classifiers import classifier_of
 from mvfer.evaluation.results import accuracies, table
 from mvfer.evaluation.zero_shot import embed_classes, zero_shot_score
-from mvfer.hub.run_folder import load_run, save_run
+from mvfer.hub.load import load_run
+from mvfer.hub.run_folder import save_run
 from tests.train.toy import write_toy_data
 
 LABELS = ["happiness", "sadness", "surprise"]

@@ -13,7 +13,7 @@ from modeling_mvfer import MVFERForFaceClassification
 from mvfer.data.schema import dataset_info, load_splits
 from mvfer.evaluation.audits.leakage import subject_keys
 from mvfer.evaluation.classification import classifier_score
-from mvfer.hub.run_folder import load_run
+from mvfer.hub.load import load_run
 from mvfer.training import lora
 from mvfer.training.labels import balanced_weights, labelled_rows
 from mvfer.training.wise_ft import choose_alpha, interpolate
