@@ -109,7 +109,7 @@ def bad_prompts(args, studio: Studio, clean: dict) -> list[Row]:
         (f"all of {victim} replaced by {stranger}'s", "all", list(other)),
         (f"all of {victim} replaced by nonsense", "nonsense", list(NONSENSE)),
     ):
-        with mock.patch("mvfer.evaluation.zero_shot.prompts_for", _replacing(victim, prompts)):
+        with mock.patch("processing.processing_mvfer.prompts_for", _replacing(victim, prompts)):
             results = run_evaluate(args, folder, f"prompt-{name}")
         rows.append(told(size, results, [text for text in prompts if text not in own]))
     return rows
