@@ -1,7 +1,7 @@
 """CPU seconds of the command line, beside what importing torch and loading the model cost anyway.
 
-`python -m benchmarks.startup --model runs/demo --meshes data/demo/anny/meshes/*.obj`; in another checkout, `--command` says how its
-command line is called. Every line is a process of its own, one thread, user and system time, the least of some repetitions.
+`python -m benchmarks.startup --model runs/demo --meshes data/demo/anny/meshes/*.obj`; in another checkout, `--command` says how
+its command line is called. Every line is a process of its own, one thread, user and system time, the least of some repetitions.
 """
 
 import argparse

@@ -10,10 +10,11 @@ from torch import Tensor
 from transformers import PretrainedConfig
 
 from modeling_mvfer import MVFERForFaceClassification, MVFERModel
+from modeling_mvfer.classifier_mvfer import Classifier
 from modeling_mvfer.normalization_mvfer import GlobalBatchNorm
 from mvfer.data.batching import Collator, ViewDataset
-from mvfer.evaluation.classification import classifier_score, evaluate_classifier, test_fused
-from mvfer.evaluation.zero_shot import embed_classes
+from mvfer.evaluation.classifiers import validation_accuracy
+from mvfer.evaluation.evaluate import evaluate, test_fused
 from mvfer.training.checkpoints import TrainState
 from mvfer.training.config import TrainConfig
 from mvfer.training.labels import LabelledViews, balanced_weights, labelled_rows
@@ -61,7 +62,7 @@ class FineTuning(Task):
         return self.collator(samples) | {"labels": torch.tensor([sample["label"] for sample in samples])}
 
     def score(self, model) -> float:
-        scores = [classifier_score(model, self.processor, split["validation"]) for split in self.splits]
+        scores = [validation_accuracy(model, self.processor, split["validation"]) for split in self.splits]
         return sum(scores) / len(scores)
 
     def export(self, model, weights: dict, state: TrainState, command: str) -> None:
@@ -69,7 +70,7 @@ class FineTuning(Task):
         config, classifier = self.config, self.finished(model, weights)
         mixed = self.mix(classifier) if config.wise_ft else {}
         options = {"also": self.others, "seed": config.seed, "seen": self.seen, "command": command}
-        results = evaluate_classifier(classifier, self.processor, config.dataset[0], **options) | mixed
+        results = evaluate(classifier, self.processor, config.dataset[0], **options) | mixed
         classifier.requires_grad_(True)
         self.save(
             classifier,
@@ -117,9 +118,8 @@ def build_classifier(
     model = MVFERModel.from_pretrained(config.model, dtype=torch.float32, view_angles_deg=angles).eval()
     if config.head == "random":
         return MVFERForFaceClassification.from_model(model, classes, **fields)
-    return MVFERForFaceClassification.from_zero_shot(
-        model, embed_classes(model, processor.tokenizer, classes), **fields
-    )
+    embeds = Classifier.from_prompts(model, processor, classes).class_embeds
+    return MVFERForFaceClassification.from_zero_shot(model, embeds, **fields)
 
 
 def prepare(classifier: MVFERForFaceClassification, config: TrainConfig) -> torch.nn.Module:

@@ -12,8 +12,8 @@ from transformers import AutoTokenizer
 from modeling_mvfer import MVFERConfig, MVFERModel
 from mvfer.data.batching import Collator
 from mvfer.data.tokenizer import build_tokenizer
-from mvfer.evaluation.evaluate import evaluate_run
-from mvfer.evaluation.zero_shot import zero_shot_score
+from mvfer.evaluation.classifiers import validation_accuracy
+from mvfer.evaluation.evaluate import evaluate
 from mvfer.training.checkpoints import TrainState
 from mvfer.training.config import TrainConfig
 from mvfer.training.presets import small_config
@@ -49,7 +49,7 @@ class Pretraining(Task):
         return self.collator(samples)
 
     def score(self, model: MVFERModel) -> float:
-        scores = [zero_shot_score(model, self.processor, split["validation"]) for split in self.splits]
+        scores = [validation_accuracy(model, self.processor, split["validation"]) for split in self.splits]
         return sum(scores) / len(scores)
 
     def start(self, accelerator, model: MVFERModel, average: dict[str, torch.Tensor]) -> None:
@@ -78,7 +78,7 @@ class Pretraining(Task):
         config = self.config
         model.load_state_dict(weights)
         options = {"also": self.others, "seed": config.seed, "seen": self.seen, "command": command}
-        results = evaluate_run(model.eval(), self.processor, config.dataset[0], **options)
+        results = evaluate(model.eval(), self.processor, config.dataset[0], **options)
         results["data"]["caption_source"] = results["supervision"]
         results["supervision"] = sorted(learnt_from(config, results["supervision"]))
         self.save(model, results, state, preset=config.preset, supervision=config.supervision)
