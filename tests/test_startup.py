@@ -13,9 +13,11 @@ import pytest
 import trimesh
 
 from mvfer.extras import EXTRAS, PACKAGES
+from mvfer.hub import card
 from tests.tiny import bumpy_face, face_obj, small_model, small_processor, small_run  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 UNINSTALL = """
 import sys
 from importlib.machinery import PathFinder
@@ -90,7 +92,7 @@ def test_predict_imports_hardly_more_than_the_model_needs(small_run, face_obj, t
     loaded = json.loads(done.stdout.splitlines()[-1])
     packages = {name.partition(".")[0] for name in loaded}
     assert not packages & ({*EXTRAS, "pandas", "networkx", "trimesh"}), packages
-    assert len(loaded) < 150
+    assert len(loaded) < 80
 
 
 @pytest.mark.slow
@@ -140,8 +142,14 @@ def test_a_module_that_no_extra_brings_is_a_fault_and_not_a_sentence(tmp_path):
     assert done.returncode == 1 and "Traceback" in done.stderr and "no_such_module" in done.stderr
 
 
+def test_the_card_is_installed_where_it_is_read():
+    wheel = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert ROOT / wheel["force-include"]["model_card.md"] == Path(card.__file__).with_name("model_card.md")
+    assert card.TEMPLATE.read_text(encoding="utf-8") == (ROOT / "model_card.md").read_text(encoding="utf-8")
+
+
 def test_every_extra_brings_what_the_table_says():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = PYPROJECT["project"]
     named = {
         extra: {re.split(r"[<>=\[]", package)[0] for package in packages}
         for extra, packages in project["optional-dependencies"].items()
