@@ -1,5 +1,5 @@
 # make demo   venv, install, embedded data, mvfer.training, evaluation, one prediction: a few minutes on two CPU cores
-# make test   venv, install, ruff, pytest
+# make test   venv, install, ruff, mypy, pytest
 #
 # ICT=path/to/FaceXModel make demo   also tests on ICT-FaceKit's scanned faces, a topology that the model never saw
 
@@ -27,6 +27,7 @@ endif
 test: $(VENV)/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
 $(VENV)/demo: pyproject.toml constraints.txt

@@ -70,7 +70,7 @@ def validate(folder: str | Path) -> Report:
         same = [f"{a} and {b}" for a, b, _ in same_scans(thumbnails[one], thumbnails[other])]
         _list(report.failures, f"scans that are in {one} and in {other}, if under other names", same)
     _list(report.failures, "ids used twice", [name for name, count in ids.items() if count > 1])
-    _list(report.failures, "rows without a subject", ["empty name"] if subjects.get("") or subjects.get(None) else [])
+    _list(report.failures, "rows without a subject", ["empty name"] if not all(subjects) else [])
     if info.get("rejected"):
         report.warnings.append(f"{info['rejected']} items were rejected when the set was built, see {REJECTED_FILE}")
     return report

@@ -18,7 +18,7 @@ LANGUAGES = ("en", "ja")
 KINDS = ("actions", "names")
 
 # Several wordings per action unit, the canonical one first. No commas: a comma separates actions.
-_BILATERAL = {
+_BILATERAL: dict[str, dict[str, tuple[str, ...]]] = {
     "1": {
         "en": ("inner brows raised", "inner corners of the eyebrows lifted", "inner eyebrows pulled up"),
         "ja": ("眉の内側が上がっている", "眉頭が持ち上がっている", "眉頭を上げている"),
@@ -190,12 +190,12 @@ _ONE_SIDED = {
 SIDED_ACTIONS = tuple(_ONE_SIDED)
 _SIDE_WORDS = {"L": {"en": "left", "ja": "左"}, "R": {"en": "right", "ja": "右"}}
 
-ACTION_PHRASES: dict[str, dict[str, tuple[str, ...]]] = dict(_BILATERAL) | {
+ACTION_PHRASES: dict[str, dict[str, tuple[str, ...]]] = _BILATERAL | {
     unit + side: {lang: tuple(text.format(side=words[lang]) for text in texts) for lang, texts in forms.items()}
     for unit, forms in _ONE_SIDED.items()
     for side, words in _SIDE_WORDS.items()
 }
-RELAXED_PHRASES = {
+RELAXED_PHRASES: dict[str, tuple[str, ...]] = {
     "en": ("a relaxed face", "a face at rest", "no visible facial movement"),
     "ja": ("力の抜けた顔", "動きのない顔", "顔に目立った動きがない"),
 }
@@ -282,13 +282,12 @@ def describe_actions(
     """
     _check_language(language)
     units = sorted(action_units, key=action_order)
-    rng = wording if isinstance(wording, random.Random) else None
     groups = [ACTION_PHRASES[unit][language] for unit in units] or [RELAXED_PHRASES[language]]
-    if rng is None:
+    if not isinstance(wording, random.Random):
         phrases = [group[wording % len(group)] for group in groups]
     else:
-        phrases = [rng.choice(group) for group in groups]
-        rng.shuffle(phrases)
+        phrases = [wording.choice(group) for group in groups]
+        wording.shuffle(phrases)
     return _SEPARATOR[language].join(phrases)
 
 

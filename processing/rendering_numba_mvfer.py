@@ -16,7 +16,7 @@ from .zbuffer_mvfer import EDGE_TOLERANCE
 try:
     from numba import njit
 except ImportError:
-    njit = None
+    njit = None  # type: ignore[assignment]  # stands for its absence
 
 
 def numba_is_installed() -> bool:

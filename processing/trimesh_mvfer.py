@@ -14,6 +14,7 @@ import re
 import struct
 from collections import Counter
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +86,7 @@ def _without_log():
 
 def fields_of_trimesh(loaded, *, geometry_only: bool = False) -> dict:
     """The fields of a `Mesh` from a `trimesh.Trimesh`; face colours become vertex colours."""
-    mesh = {"vertices": np.asarray(loaded.vertices), "faces": np.asarray(loaded.faces)}
+    mesh: dict[str, Any] = {"vertices": np.asarray(loaded.vertices), "faces": np.asarray(loaded.faces)}
     if geometry_only:
         return mesh
     visual = loaded.visual

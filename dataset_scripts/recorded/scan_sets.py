@@ -203,7 +203,7 @@ def _settings(scans: Sequence[Scan], flags: argparse.Namespace) -> ScanSettings:
         )
     if channels is None and not flags.geometry_only:
         channels = RGB if photos or _is_colored(scans) else None
-    if flags.geometry_only and set(channels or ()) & set(COLOR_CHANNELS):
+    if flags.geometry_only and channels and set(channels) & set(COLOR_CHANNELS):
         raise ValueError(f"--geometry_only leaves colours out, but --channels asks for {', '.join(channels)}")
     decided = {"channels": tuple(channels)} if channels else {}
     if photos:

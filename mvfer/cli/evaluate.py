@@ -6,6 +6,7 @@ In go folders of runs and data sets; out come files, lines of text and the exit 
 import argparse
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ def _protocol_page(results: dict, out: Path) -> str:
     return protocol_page(results, confusions=drawn)
 
 
-def _draw_confusion(results: dict, path: Path) -> bytes:
+def _draw_confusion(results: Mapping, path: Path) -> bytes:
     matrix = results["confusion_matrix"]
     confusion_picture(np.array(matrix["counts"]), matrix["labels"], path)
     return path.read_bytes()

@@ -7,6 +7,7 @@ interval is Student's.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from scipy.stats import t as student
@@ -15,7 +16,7 @@ from sklearn.metrics import confusion_matrix
 from mvfer.evaluation.mvfer_metrics.scores import METRICS, auroc, f1, precision, recall, top_k_hits
 
 NUM_RESAMPLES = 1000
-Interval = dict[str, float]  # mean, low, high
+Interval = dict[str, Any]  # mean, low, high: numbers; of a single run, low and high are None
 
 
 def subject_confusions(labels, predictions, subjects: Sequence[str], num_classes: int) -> np.ndarray:
@@ -131,7 +132,9 @@ def score(
         name: {**{key: float(values[k]) for key, values in columns.items()}, "count": int(total[k].sum())}
         for k, name in enumerate(names)
     }
-    found = {name: bootstrap(confusions, metric, seed=seed) for name, metric in METRICS.items()}
+    found: dict[str, Interval | None] = {
+        name: bootstrap(confusions, metric, seed=seed) for name, metric in METRICS.items()
+    }
     if scores is not None:
         scores, labels = np.asarray(scores), np.asarray(labels)
         if scores.shape != (len(labels), len(names)):

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from matplotlib.figure import Figure
@@ -82,7 +82,7 @@ def picture(source: Figure | bytes, alt: str, caption: str = "") -> str:
     return f'<figure><img{wide} src="data:image/png;base64,{data}" alt="{escape(alt, quote=True)}">{shown}</figure>'
 
 
-def interval(value: dict | None, *, digits: int = 3) -> str:
+def interval(value: Mapping | None, *, digits: int = 3) -> str:
     """`0.912 [0.880, 0.940]`, or a dash."""
     if value is None:
         return "-"

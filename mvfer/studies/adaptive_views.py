@@ -8,6 +8,7 @@ and the curve of the one against the other over all thresholds, which `adaptive_
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,10 +60,14 @@ def evaluate_adaptive_views(model, processor, dataset_dir: str | Path, *, seed: 
     }
     if max(data.num_views.max() for data in staged.values()) < 2:
         raise ValueError(f"{dataset_dir}: every scan has one view, there is nothing to leave out")
-    calibrated = classifier.calibration is not None
-    temperature = classifier.calibration.temperature if calibrated else fit_over_stages(staged["validation"])
+    calibration = classifier.calibration
+    temperature = calibration.temperature if calibration is not None else fit_over_stages(staged["validation"])
     threshold = choose_threshold(staged["validation"], temperature)
-    results = {"temperature": temperature, "calibrated": calibrated, "threshold": threshold}
+    results: dict[str, Any] = {
+        "temperature": temperature,
+        "calibrated": calibration is not None,
+        "threshold": threshold,
+    }
     results |= {"tolerance": TOLERANCE, "seed": seed}
     for name, data in staged.items():
         scored = {}

@@ -4,10 +4,12 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
 COUNTERS = Path("/sys/class/powercap")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Cost:
         return asdict(self)
 
 
-def measure(run: Callable[[], object], *, watts: float) -> tuple[object, Cost]:
+def measure(run: Callable[[], Result], *, watts: float) -> tuple[Result, Cost]:
     """Run once and say what it took.
 
     Args:

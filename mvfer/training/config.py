@@ -19,7 +19,7 @@ from processing.prompts_mvfer import BASIC_EXPRESSIONS
 
 _FLY = "on-the-fly rendering was removed in 0.2: take the key out, and training reads the stored views"
 # Settings that a recipe of an earlier version may still have: name -> the values that change nothing, what to say of others.
-REMOVED = {
+REMOVED: dict[str, tuple[list, str]] = {
     "render_on_the_fly": ([False], _FLY),
     "view_range_deg": ([[60.0, 15.0]], _FLY),
     "cross_view_form": (["barlow"], "this form was removed in 0.2: take the key out to train without it"),

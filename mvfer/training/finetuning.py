@@ -4,6 +4,7 @@ The head starts as the zero-shot classifier; the head alone, low-rank adapters, 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,7 +70,7 @@ class FineTuning(Task):
         """Mix with the start if asked, then as every task."""
         config, classifier = self.config, self.finished(model, weights)
         mixed = self.mix(classifier) if config.wise_ft else {}
-        options = {"also": self.others, "seed": config.seed, "seen": self.seen, "command": command}
+        options: dict[str, Any] = {"also": self.others, "seed": config.seed, "seen": self.seen, "command": command}
         results = evaluate(classifier, self.processor, config.dataset[0], **options) | mixed
         classifier.requires_grad_(True)
         self.save(
@@ -119,7 +120,7 @@ def build_classifier(
     if config.head == "random":
         return MVFERForFaceClassification.from_model(model, classes, **fields)
     embeds = Classifier.from_prompts(model, processor, classes).class_embeds
-    return MVFERForFaceClassification.from_zero_shot(model, embeds, **fields)
+    return MVFERForFaceClassification.from_zero_shot(model, embeds, **fields)  # type: ignore[arg-type]  # not None: from prompts
 
 
 def prepare(classifier: MVFERForFaceClassification, config: TrainConfig) -> torch.nn.Module:

@@ -6,6 +6,7 @@ start from is read from its folder each time and never written.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -42,7 +43,7 @@ class FoldTuner:
         model: str,
         dataset_dir: str,
         *,
-        method: str,
+        method: Literal["probe", "lora", "full"],
         steps: int,
         seed: int = 0,
         learning_rate: float | None = None,

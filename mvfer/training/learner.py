@@ -6,6 +6,7 @@ the averaged weights. `train.py` loops over it with a log and checkpoints, `mvfe
 
 import math
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -135,7 +136,8 @@ def optimizers_and_schedules(model: torch.nn.Module, config: TrainConfig) -> tup
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimizers = [torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))]
     if hidden:
-        optimizers.append(SharedMuon(hidden, lr=30 * config.learning_rate, weight_decay=0.0))
+        muon_rate = 30 * config.learning_rate  # type: ignore[operator]  # the recipe has chosen a number by now
+        optimizers.append(SharedMuon(hidden, lr=muon_rate, weight_decay=0.0))
     warmup = max(1, round(config.warmup * config.steps))
 
     def rate(step: int) -> float:
@@ -146,7 +148,7 @@ def optimizers_and_schedules(model: torch.nn.Module, config: TrainConfig) -> tup
     return optimizers, [torch.optim.lr_scheduler.LambdaLR(optimizer, rate) for optimizer in optimizers]
 
 
-def fastest_precision() -> str:
+def fastest_precision() -> Literal["bf16", "no"]:
     """ "bf16" where the device that Accelerate will take has instructions for it, else "no"."""
     if torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU"):
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"

@@ -7,7 +7,7 @@ head is trained as it is. Once merged, nothing of `peft` is left in the model.
 try:
     import peft
 except ImportError:
-    peft = None
+    peft = None  # type: ignore[assignment]  # stands for its absence
 
 LINEAR_LAYERS = r"vision_model\..*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)|visual_projection"
 

@@ -5,6 +5,7 @@ Without captions (`--supervision pseudo`) a teacher assigns prompts to the scans
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoTokenizer
@@ -38,7 +39,7 @@ class Pretraining(Task):
         self.train_splits = [split["train"] for split in splits]
         if config.learns_from_captions:
             self.described = [bool(captions) for split in self.train_splits for captions in split["captions"]]
-        self.teacher = None
+        self.teacher: Teacher | None = None
         self.is_taught = config.supervision == "pseudo"
         if self.is_taught:
             self.view_dropout = 0.0  # a teacher sees all views, and leaves some out itself
@@ -77,7 +78,7 @@ class Pretraining(Task):
     def export(self, model: MVFERModel, weights: dict, state: TrainState, command: str) -> None:
         config = self.config
         model.load_state_dict(weights)
-        options = {"also": self.others, "seed": config.seed, "seen": self.seen, "command": command}
+        options: dict[str, Any] = {"also": self.others, "seed": config.seed, "seen": self.seen, "command": command}
         results = evaluate(model.eval(), self.processor, config.dataset[0], **options)
         results["data"]["caption_source"] = results["supervision"]
         results["supervision"] = sorted(learnt_from(config, results["supervision"]))
@@ -113,7 +114,7 @@ def build_processor(config: TrainConfig, splits: list, infos: list[dict]) -> MVF
 
 def build_model(config: TrainConfig, processor: MVFERProcessor, infos: list[dict]) -> MVFERModel:
     """A small model from scratch, or any CLIP with new, neutral parts; the objective is the recipe's."""
-    fields = {
+    fields: dict[str, Any] = {
         "fusion": config.fusion,
         "frame_fusion": config.frame_fusion,
         "temporal_layers": config.temporal_layers,
@@ -127,7 +128,9 @@ def build_model(config: TrainConfig, processor: MVFERProcessor, infos: list[dict
     fields["view_angles_deg"] = infos[0]["render_settings"]["view_angles_deg"]
     if config.model == "small":
         tokenizer, size = processor.tokenizer, infos[0]["render_settings"]["size_px"]
-        special = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
+        special: dict[str, Any] = {
+            f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")
+        }
         return MVFERModel(small_config(vocab_size=len(tokenizer), image_size=size, **special, **fields))
     model = MVFERModel.from_pretrained(config.model, dtype=torch.float32, **fields)
     if config.frozen_towers:

@@ -143,7 +143,7 @@ def light(scene: Scene, severity: int, rng: np.random.Generator) -> Scene:
 
 def texture(scene: Scene, severity: int, rng: np.random.Generator) -> Scene:
     """Colours fade by a fifth per grade to one grey, the scan's own brightness, until no texture is left."""
-    colors = scene.colors.astype(float)
+    colors = scene.colors.astype(float)  # type: ignore[union-attr]  # asked of scans with colours alone
     return replace(scene, colors=(colors + severity / 5 * (colors.mean() - colors)).round().astype(np.uint8))
 
 

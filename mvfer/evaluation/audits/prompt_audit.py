@@ -199,7 +199,7 @@ def prune(scores: PromptScores, *, least: int = 1) -> np.ndarray:
                 tried[index] = _log_loss(scores, without)
         if not tried or min(tried.values()) >= best - 1e-9:
             return kept
-        index = min(tried, key=tried.get)
+        index = min(tried, key=tried.__getitem__)
         kept[index], best = False, tried[index]
 
 
