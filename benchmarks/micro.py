@@ -21,7 +21,7 @@ from dataset_scripts.synthetic.recipes import MICRO
 from modeling_mvfer.zeroshot_mvfer import class_embeddings
 from mvfer.data.schema import load_splits
 from mvfer.evaluation.embeddings import embed_split
-from mvfer.evaluation.leave_one_out import leave_one_subject_out
+from mvfer.evaluation.probes import leave_one_subject_out
 from mvfer.evaluation.protocols.multilabel import multilabel_score, targets_of_tasks
 from mvfer.evaluation.zero_shot import logit_scale, predict
 from mvfer.hub.run_folder import load_run

@@ -19,8 +19,7 @@ from mvfer.evaluation.classification import evaluate_classifier
 from mvfer.evaluation.classifiers import classifier_of
 from mvfer.evaluation.evaluate import TARGET_ACCURACY, evaluate_run
 from mvfer.evaluation.metrics import mean_over_runs
-from mvfer.evaluation.protocols.paper import PAPER, evaluate_paper
-from mvfer.evaluation.protocols.protocol import evaluate_protocol
+from mvfer.evaluation.protocols.protocol import PAPER, evaluate_paper, evaluate_protocol
 from mvfer.evaluation.results import accuracies, scores_of, table, tables_of
 from mvfer.hub.model_index import update_card
 from mvfer.hub.run_folder import store_calibration

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from mvfer.data.schema import view_arrays
-from mvfer.evaluation.detection import area_and_equal_error, resampled
 from mvfer.evaluation.embeddings import embed_split, embed_views
 from mvfer.evaluation.evaluate import open_splits
+from mvfer.evaluation.metrics import area_and_equal_error, bootstrap_counts
 from mvfer.evaluation.probes import fit_linear_probe
 from mvfer.reports.pictures import displayable
 from mvfer.studies.attacks import KINDS, photo_mesh
@@ -51,7 +51,7 @@ def evaluate_presentation_attack(model, processor, dataset_dir: str | Path, *, s
     probe, _ = fit_linear_probe(train.embeds, is_head(train), validation.embeds, is_head(validation))
     threshold = area_and_equal_error(probe.decision_function(validation.embeds), is_head(validation) > 0)["threshold"]
     test, scores = shown["test"], probe.decision_function(shown["test"].embeds)
-    results = resampled(test.subjects, lambda counts: error_rates(test, scores, threshold, counts), seed=seed)
+    results = bootstrap_counts(test.subjects, lambda counts: error_rates(test, scores, threshold, counts), seed=seed)
     people = {name: len(set(data.subjects)) for name, data in shown.items()}
     return results | {"threshold": threshold, "num_subjects": people, "kinds_of_attack": list(KINDS), "seed": seed}
 
