@@ -7,8 +7,7 @@ import pytest
 
 from mvfer.cli.main import main
 from mvfer.evaluation.metrics import area_and_equal_error, bootstrap_counts
-from mvfer.studies.attacks import HEIGHT_M, WIDTH_M, photo_mesh
-from mvfer.studies.presentation_attack import Presentations, error_rates
+from mvfer.studies.presentation_attack import HEIGHT_M, WIDTH_M, Presentations, error_rates, photo_mesh
 from mvfer.studies.verification import pairs, verify
 from processing.rendering_mvfer import RenderSettings, render_mesh
 from tests.train.toy import write_toy_data
