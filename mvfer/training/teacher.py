@@ -5,6 +5,8 @@ The teacher is the moving average of the student, the same that is evaluated and
 temperature. It must start from a model that knows texts: what it cannot tell apart at the start, it cannot teach.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from accelerate import Accelerator
@@ -18,6 +20,14 @@ def prompt_bank(expressions: list[str]) -> list[str]:
     """The distinct prompts of these expressions: each variant of their facial actions once, in its canonical wording."""
     prompts = prompts_for(expressions, kinds=["actions"], wordings=1)
     return list(dict.fromkeys(prompt for variants in prompts.values() for prompt in variants))
+
+
+class Assigned(NamedTuple):
+    """What a teacher said of a batch, for the log."""
+
+    image_embeds: torch.Tensor  # (B, D), unit length
+    logits: torch.Tensor  # (B, K)
+    is_sure: torch.Tensor  # (B, 1)
 
 
 class Teacher:
@@ -69,7 +79,7 @@ class Teacher:
         self.batches, self.first_rank = 0, 0.0
 
     @torch.no_grad()
-    def __call__(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def __call__(self, batch: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], Assigned]:
         """Turn a batch of views into the student's: `text_assignments (B, K)` and fewer views in `view_mask`."""
         with self.accelerator.autocast():
             images = self.model.get_image_features(**batch, return_dict=True).pooler_output
@@ -77,21 +87,19 @@ class Teacher:
         images, prompts = (torch.nn.functional.normalize(rows.float(), dim=-1) for rows in (images, prompts))
         logits = self.scale * images @ prompts.T
         shares = balanced_assignments(logits)
-        sure = shares.amax(dim=1, keepdim=True) >= self.confidence
-        self.last = images, logits, sure
-        student = batch | self.prompts | {"text_assignments": (shares * sure).float()}
+        is_sure = shares.amax(dim=1, keepdim=True) >= self.confidence
+        student = batch | self.prompts | {"text_assignments": (shares * is_sure).float()}
         student["view_mask"] = self._leave_out(batch["view_mask"])
         self.batches += 1
-        return student
+        return student, Assigned(images, logits, is_sure)
 
-    def report(self) -> dict[str, float]:
-        """Of the last batch: the share of scans that taught, the effective number of prompts that the teacher would use if
-        nothing balanced it, and the effective rank of its embeddings. Signs of collapse are printed. All ranks must ask."""
-        images, logits, sure = self.last
+    def metrics(self, assigned: Assigned) -> dict[str, float]:
+        """The share of scans that taught, the effective number of prompts that the teacher would use if nothing balanced it,
+        and the effective rank of its embeddings. Signs of collapse are printed. All ranks must ask."""
         found = {
-            "pseudo_confident": float(global_mean(sure.float())),
-            "pseudo_prompts_used": effective_number(global_mean(logits.double().softmax(dim=1))),
-            "embedding_rank": effective_rank(images),
+            "pseudo_confident": float(global_mean(assigned.is_sure.float())),
+            "pseudo_prompts_used": effective_number(global_mean(assigned.logits.double().softmax(dim=1))),
+            "embedding_rank": effective_rank(assigned.image_embeds),
         }
         self.first_rank = self.first_rank or found["embedding_rank"]
         for sign in collapse_signs(found, first_rank=self.first_rank):

@@ -242,7 +242,7 @@ def set_all(name, value):
     return change
 
 
-def silence_all_but_one_person(rows):
+def uncaption_all_but_one_person(rows):
     for row in rows:
         row["captions"] = row["captions"] if row["subject"] == "toy-000" else []
 
@@ -250,7 +250,7 @@ def silence_all_but_one_person(rows):
 @pytest.mark.parametrize(
     ("change", "flags"),
     [
-        (silence_all_but_one_person, []),
+        (uncaption_all_but_one_person, []),
         (set_all("captions", []), [*"--contrastive_weight 0 --view_contrastive_weight 0 --phrase_weight 0".split()]),
     ],
 )
