@@ -12,7 +12,6 @@ chosen by the gain on validation people. Finished runs are kept, so a stopped ab
 of them go at once, each on one thread.
 """
 
-import json
 import statistics
 import sys
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ import numpy as np
 from benchmarks.arms import parser, run_arms, write_table
 from benchmarks.rewritten_sets import rewrite_set
 from mvfer.data.schema import load_splits
+from mvfer.evaluation.results import read_results
 
 ARMS = {  # name: flags on top of vision-language contrast alone
     "vision-language": ["--cross_view_weight", "0", "--cross_modal_weight", "0"],
@@ -68,12 +68,12 @@ def write_uncaptioned_set(source: Path, folder: Path, captioned: float) -> Path:
 
 
 def _read(folder: Path) -> dict[str, float]:
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    views = [view["accuracy"]["mean"] for view in results["zero_shot_by_view"].values()]
+    results = read_results(folder / "results.json")
+    views = [view["accuracy"]["mean"] for view in results["by_view"].values()]
     return {
-        "three views": results["zero_shot"]["accuracy"]["mean"],
+        "three views": results["test"]["accuracy"]["mean"],
         "one view": statistics.mean(views),
-        "half occluded": results["zero_shot_half_occluded"]["accuracy"]["mean"],
+        "half occluded": results["half_occluded"]["accuracy"]["mean"],
         "linear probe": results["linear_probe"]["accuracy"]["mean"],
         "validation": results["training"]["validation_zero_shot"],
     }

@@ -7,11 +7,11 @@ per way, number of labelled subjects per class and seed below `--out`, and a tab
 accuracies: means over seeds with 95 % intervals (Student's t over seeds). Finished runs are kept, so a stopped benchmark goes on.
 """
 
-import json
 import sys
 from pathlib import Path
 
 from benchmarks.arms import parser, run_arms, write_table
+from mvfer.evaluation.results import read_results
 
 WAYS = {  # name: flags; the model is the trained one unless a way says otherwise (the last flag counts)
     "probe": ["--method", "probe"],
@@ -48,8 +48,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _read(folder: Path) -> float:
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    return results["classification"]["accuracy"]["mean"]
+    results = read_results(folder / "results.json")
+    return results["test"]["accuracy"]["mean"]
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def _recipe(bench: Bench) -> dict:
         if (run / "metrics.jsonl").exists():
             found["last_metrics"] = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-3:]
         if (run / "results.json").exists():
-            scores = json.loads((run / "results.json").read_text(encoding="utf-8"))["zero_shot"]
+            scores = json.loads((run / "results.json").read_text(encoding="utf-8"))["test"]
             found["zero_shot"] = {k: v for k, v in scores.items() if isinstance(v, dict) and "mean" in v}
         else:
             found["log"] = log.read_text(encoding="utf-8", errors="replace")[-3000:]

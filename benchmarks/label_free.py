@@ -16,8 +16,8 @@ from pathlib import Path
 from benchmarks.arms import parser, run_arms, write_table
 from benchmarks.rewritten_sets import rewrite_set
 from mvfer.data.schema import load_splits
+from mvfer.evaluation.classifiers import SplitClassifier
 from mvfer.evaluation.embeddings import embed_split
-from mvfer.evaluation.zero_shot import ZeroShot
 from mvfer.hub.run_folder import load_run
 from processing.prompts_mvfer import prompts_for
 
@@ -77,7 +77,7 @@ def _zero_shot(model, processor, split) -> dict[str, float]:
     """Accuracy on the labelled rows by each kind of prompts."""
     features, found = embed_split(model, processor.image_processor, split, progress=False), {}
     for kind in KINDS:
-        answers = ZeroShot.build(model, processor.tokenizer, [split], kinds=[kind]).answers(
+        answers = SplitClassifier.build(model, processor, [split], kinds=[kind]).answers(
             features, features.image_embeds
         )
         found[kind] = float((answers.guesses == answers.labels).mean())

@@ -18,12 +18,12 @@ import numpy as np
 from benchmarks.arms import parser, run_arms, write_report
 from benchmarks.sequences import ARMS, spotted_apex, tables
 from dataset_scripts.synthetic.recipes import MICRO
-from modeling_mvfer.zeroshot_mvfer import class_embeddings
+from modeling_mvfer.classifier_mvfer import Classifier
 from mvfer.data.schema import load_splits
+from mvfer.evaluation.classifiers import SplitClassifier
 from mvfer.evaluation.embeddings import embed_split
 from mvfer.evaluation.leave_one_out import leave_one_subject_out
 from mvfer.evaluation.protocols.multilabel import multilabel_score, targets_of_tasks
-from mvfer.evaluation.zero_shot import logit_scale, predict
 from mvfer.hub.run_folder import load_run
 from processing.prompts_mvfer import describe_actions
 
@@ -54,9 +54,9 @@ def _read(folder: Path, dataset: str, seed: int) -> dict[str, float]:
     features = embed_split(model, processor.image_processor, test, progress=False)
     targets = targets_of_tasks(test["task"], names)
     prompts = {name: [describe_actions(units) for units in variants] for name, variants in MICRO.items()}
-    classes = class_embeddings(model, processor.tokenizer, prompts)
+    classifier = SplitClassifier(Classifier.from_prompts(model, processor, names, prompts=prompts), names, names)
     guesses = {
-        "zero-shot": predict(features.image_embeds, classes, scale=logit_scale(model)),
+        "zero-shot": classifier.predict(features.image_embeds),
         "leave one out": leave_one_subject_out(features.image_embeds, targets.argmax(1), features.subjects, seed=seed),
     }
     found = {}

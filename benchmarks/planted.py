@@ -28,8 +28,8 @@ from unittest import mock
 from benchmarks.arms import write_report
 from benchmarks.planted_sets import Studio
 from dataset_scripts import build_anny, build_ict_facekit
+from mvfer.cli import check
 from mvfer.cli.evaluate import main as evaluate
-from mvfer.evaluation.audits import drift
 from mvfer.evaluation.audits.fairness import flagged_groups
 from mvfer.reports.pages import interval
 from processing.prompts_mvfer import prompts_for
@@ -109,7 +109,7 @@ def bad_prompts(args, studio: Studio, clean: dict) -> list[Row]:
         (f"all of {victim} replaced by {stranger}'s", "all", list(other)),
         (f"all of {victim} replaced by nonsense", "nonsense", list(NONSENSE)),
     ):
-        with mock.patch("mvfer.evaluation.zero_shot.prompts_for", _replacing(victim, prompts)):
+        with mock.patch("processing.processing_mvfer.prompts_for", _replacing(victim, prompts)):
             results = run_evaluate(args, folder, f"prompt-{name}")
         rows.append(told(size, results, [text for text in prompts if text not in own]))
     return rows
@@ -163,7 +163,7 @@ def run_check(args, folder: Path, name: str) -> dict:
     if not file.exists():
         baseline = str(args.out / "runs" / "untouched" / "results.json")
         with _printed_to(file):
-            drift.main(["--baseline", baseline, "--model", args.model, "--dataset", str(folder), "--json"])
+            check.main(["--baseline", baseline, "--model", args.model, "--dataset", str(folder), "--json"])
     return json.loads(file.read_text(encoding="utf-8"))
 
 

@@ -14,12 +14,11 @@ import statistics
 import sys
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.arms import parser, run_arms, write_table
 from mvfer.data.schema import load_splits
+from mvfer.evaluation.classifiers import SplitClassifier
 from mvfer.evaluation.embeddings import embed_split
-from mvfer.evaluation.zero_shot import embed_classes, logit_scale, predict, present_classes
+from mvfer.evaluation.results import read_results
 from mvfer.hub.run_folder import load_run
 from mvfer.training.presets import PRESETS
 
@@ -50,12 +49,12 @@ def _is_label_free(arm: str) -> bool:
 
 
 def _read(folder: Path, dataset: str) -> dict[str, float]:
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    results = read_results(folder / "results.json")
     scores = {
-        "all views": results["zero_shot"]["accuracy"]["mean"],
+        "all views": results["test"]["accuracy"]["mean"],
         "one missing": _one_view_missing(folder, dataset),
     }
-    scores |= {f"only {view}": value["accuracy"]["mean"] for view, value in results["zero_shot_by_view"].items()}
+    scores |= {f"only {view}": value["accuracy"]["mean"] for view, value in results["by_view"].items()}
     scores["linear probe"] = results["linear_probe"]["accuracy"]["mean"]
     for name, tests in results["transfer"].items():
         scores[f"on {name}"] = tests["zero_shot"]["accuracy"]["mean"]
@@ -69,15 +68,11 @@ def _one_view_missing(folder: Path, dataset: str) -> float:
     if not kept.exists():
         model, processor = load_run(folder)
         split = load_splits(dataset)["test"]
-        names = present_classes(split)
-        classes = embed_classes(model, processor.tokenizer, names)
-        every_name = split.features["expression"].names
-        accuracies = []
+        classifier, accuracies = SplitClassifier.build(model, processor, [split]), []
         for view in range(len(split[0]["view_angles_deg"])):
             features = embed_split(_Without(model, view), processor.image_processor, split, progress=False)
-            known = features.labels >= 0
-            truth = np.array([names.index(every_name[label]) for label in features.labels[known]])
-            accuracies.append(predict(features.image_embeds[known], classes, scale=logit_scale(model)) == truth)
+            answers = classifier.answers(features, features.image_embeds)
+            accuracies.append(answers.guesses == answers.labels)
         kept.write_text(json.dumps({"accuracy": statistics.mean(float(right.mean()) for right in accuracies)}) + "\n")
     return json.loads(kept.read_text())["accuracy"]
 

@@ -11,7 +11,6 @@ apex, which the data set knows and nobody is told of a new film. "Given its apex
 same scans.
 """
 
-import json
 import math
 import statistics
 import sys
@@ -23,6 +22,7 @@ import numpy as np
 from benchmarks.arms import markdown, parser, run_arms, summarise, write_report
 from benchmarks.rewritten_sets import rewrite_set
 from mvfer.data.schema import load_splits
+from mvfer.evaluation.results import read_results
 from mvfer.hub.run_folder import load_run
 from mvfer.studies.apex import apex_errors
 
@@ -67,12 +67,12 @@ def _at_apex(split) -> Iterator[dict]:
 
 def _read(folder: Path, dataset: str) -> dict[str, float]:
     """Scores of a run on the 4D set; the apex error is in frames, of all that are stored."""
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    views = [view["accuracy"]["mean"] for view in results["zero_shot_by_view"].values()]
+    results = read_results(folder / "results.json")
+    views = [view["accuracy"]["mean"] for view in results["by_view"].values()]
     given_apex = results["transfer"].get("apex-set")
     return {
-        "zero-shot": results["zero_shot"]["accuracy"]["mean"],
-        "given its apex frame alone": given_apex["zero_shot"]["accuracy"]["mean"] if given_apex else math.nan,
+        "zero-shot": results["test"]["accuracy"]["mean"],
+        "given its apex frame alone": given_apex["test"]["accuracy"]["mean"] if given_apex else math.nan,
         "one view": statistics.mean(views),
         "linear probe": results["linear_probe"]["accuracy"]["mean"],
     } | spotted_apex(*load_run(folder), load_splits(dataset)["test"])

@@ -12,6 +12,7 @@ from transformers import (
 
 from .classification_mvfer import MVFERClassifierOutput, MVFERForFaceClassification
 from .classification_pipeline_mvfer import MeshClassificationPipeline
+from .classifier_mvfer import Classified, Classifier
 from .configuration_mvfer import Calibration, MVFERConfig
 from .modeling_mvfer import MVFERImageOutput, MVFERModel, MVFEROutput
 from .objective_config_mvfer import ObjectiveConfig
@@ -27,6 +28,8 @@ AutoModelForZeroShotImageClassification.register(MVFERConfig, MVFERModel, exist_
 AutoModelForImageClassification.register(MVFERConfig, MVFERForFaceClassification, exist_ok=True)
 
 __all__ = [
+    "Classified",
+    "Classifier",
     "Calibration",
     "MVFERClassifierOutput",
     "MVFERConfig",

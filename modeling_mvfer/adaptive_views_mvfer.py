@@ -1,13 +1,13 @@
 """Fewer views where fewer suffice: start at the front, and add views until the model is sure.
 
-In: a model, how it classifies, and a batch of views. Out: logits, and how many views each sample took. Sure means that the
+In: a classifier and a batch of views. Out: logits, and how many views each sample took. Sure means that the
 entropy of the probabilities, as a share of the largest possible one, is below a threshold; `mvfer.studies.adaptive_views`
 chooses the threshold on validation subjects, at the temperature of the pipelines. A view goes through the tower once at most;
 only the fusion, which costs next to nothing, is computed again for every further view.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -67,29 +67,20 @@ class ViewStages:
 
 
 @torch.no_grad()
-def adaptive_logits(
-    model,
-    classify: Callable[[Tensor], Tensor],
-    batch: Mapping[str, Tensor],
-    *,
-    threshold: float,
-    temperature: float = 1.0,
-) -> AdaptiveOutput:
+def adaptive_logits(classifier, batch: Mapping[str, Tensor], *, threshold: float) -> AdaptiveOutput:
     """Classify with as few views as the model needs to be sure.
 
     Args:
-        model (`MVFERModel` or `MVFERForFaceClassification`, in evaluation mode).
-        classify: unit-length embeddings `(B, D)` to logits `(B, K)`.
+        classifier ([`Classifier`]): with the model and the temperature.
         batch (mapping): what `get_image_features` takes.
         threshold (`float` in 0..1): no further view is read once the entropy is at most this; 0 reads all views.
-        temperature (`float`, defaults to 1): what the logits are divided by.
     Returns:
         [`AdaptiveOutput`]
     Raises:
-        ValueError: if threshold or temperature is out of range, or the batch does not fit the model.
+        ValueError: if the threshold is out of range, or the batch does not fit the model.
     """
-    check_adaptive(threshold, temperature)
-    stages = ViewStages(model, batch)
+    check_adaptive(threshold)
+    stages = ViewStages(classifier.model, batch)
     used, logits, embeds = torch.zeros_like(stages.num_views), None, None
     rows = torch.arange(len(used), device=used.device)  # those that are not sure yet
     for stage in range(int(stages.num_views.max())):
@@ -97,11 +88,11 @@ def adaptive_logits(
         if not len(rows):
             break
         found = stages.advance(stage, rows)
-        scores = classify(found) / temperature
+        tempered = classifier.tempered(found)
         if stage == 0:  # every sample has a first view
-            logits, embeds = scores.clone(), found.clone()
-        logits[rows], embeds[rows], used[rows] = scores, found, stage + 1
-        rows = rows[share_of_entropy(scores) > threshold]
+            logits, embeds = tempered.clone(), found.clone()
+        logits[rows], embeds[rows], used[rows] = tempered, found, stage + 1
+        rows = rows[share_of_entropy(tempered) > threshold]
     return AdaptiveOutput(logits, embeds, used)
 
 

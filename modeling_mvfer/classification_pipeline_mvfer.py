@@ -3,8 +3,7 @@
 from transformers import AutoModelForImageClassification
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .adaptive_views_mvfer import check_adaptive
-from .classification_mvfer import MULTI_LABEL
+from .classifier_mvfer import Classifier
 from .pipeline_mvfer import MeshPipeline
 
 CLASSIFICATION_TASK = "mesh-classification"
@@ -37,35 +36,10 @@ class MeshClassificationPipeline(MeshPipeline):
         Raises:
             ValueError: if an input cannot be understood; the message names it.
         """
-        if kwargs.get("adaptive_views") is not None and self._is_multi_label:
+        classifier = Classifier.from_head(self.model)
+        if kwargs.get("adaptive_views") is not None and classifier.is_multi_label:
             raise ValueError("adaptive_views waits until one label is sure; this model has several at once")
-        self._warn(self._is_calibrated, kwargs.get("temperature"))
-        if isinstance(inputs, (list, tuple)):
-            inputs = list(inputs)
-            if not inputs:
-                return []
-        return super().__call__(inputs, **kwargs)
-
-    @property
-    def _is_multi_label(self) -> bool:
-        return self.model.config.problem_type == MULTI_LABEL
-
-    @property
-    def _is_calibrated(self) -> bool:
-        return self.model.config.calibration is not None
-
-    def _sanitize_parameters(self, num_frames=None, **options):
-        check_adaptive(**options)
-        temperature = {name: value for name, value in options.items() if name == "temperature"}
-        return {} if num_frames is None else {"num_frames": num_frames}, options, temperature
-
-    def _forward(self, model_inputs, **options):
-        return {"logits": self._logits(model_inputs, self.model.head, calibrated=self._is_calibrated, **options)}
-
-    def postprocess(self, model_outputs, temperature=None):
-        logits, labels = model_outputs["logits"], list(self.model.config.id2label.values())
-        scores = logits.sigmoid() if self._is_multi_label else logits.softmax(-1)
-        return self._ranked(scores, labels, calibrated=self._is_calibrated, temperature=temperature)
+        return self._classify(inputs, classifier, **kwargs)
 
 
 PIPELINE_REGISTRY.register_pipeline(

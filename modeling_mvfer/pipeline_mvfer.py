@@ -12,15 +12,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils import logging
 
 from .adaptive_views_mvfer import adaptive_logits, check_adaptive
-from .zeroshot_mvfer import (
-    abstains,
-    class_embeddings,
-    class_logits,
-    class_prompts,
-    is_calibrated,
-    temperature_of,
-    why_not_calibrated,
-)
+from .classifier_mvfer import Classifier, embeds_of
 
 logger = logging.get_logger(__name__)
 
@@ -29,7 +21,7 @@ INPUTS = 'a mesh (path or object), {"frames": [...], "fps": 25.0}, {"images": [o
 
 
 class MeshPipeline(Pipeline):
-    """What the pipelines of this package share: from a mesh, a sequence, views or a photo to logits and ranked labels."""
+    """What the pipelines of this package share: from a mesh, a sequence, views or a photo to ranked labels of a classifier."""
 
     _load_processor = True
     _load_image_processor = False
@@ -55,37 +47,44 @@ class MeshPipeline(Pipeline):
         # A list, so that the base class's collation leaves it alone: samples differ in views and frames.
         return {"sample": [dict(batch)]}
 
-    def _warn(self, calibrated: bool, temperature: float | None) -> None:
-        """Tell once of scores that are not calibrated, unless the user chose the temperature."""
-        if not calibrated and temperature is None:
-            logger.warning_once(why_not_calibrated(self.model.config))
+    def _classify(self, inputs, classifier: Classifier, temperature: float | None = None, **options):
+        """Run on one input or a list of them, and tell once of scores that are not calibrated, unless the user chose how."""
+        if classifier.warning and temperature is None:
+            logger.warning_once(classifier.warning)
+        if isinstance(inputs, (list, tuple)):
+            inputs = list(inputs)
+            if not inputs:
+                return []
+        return super().__call__(inputs, classifier=classifier, temperature=temperature, **options)
 
-    def _logits(self, model_inputs, classify, *, calibrated: bool, adaptive_views=None, temperature=None):
-        """`(B, K)` logits divided by the temperature; `classify` maps unit-length embeddings `(B, D)` to logits."""
-        if temperature is None:
-            temperature = temperature_of(self.model.config, calibrated=calibrated)
+    def _sanitize_parameters(self, classifier=None, num_frames=None, adaptive_views=None, temperature=None):
+        check_adaptive(adaptive_views, temperature)
+        preprocess = {} if num_frames is None else {"num_frames": num_frames}
+        shared = {"classifier": classifier, "temperature": temperature}
+        shared = {name: value for name, value in shared.items() if value is not None}
+        return preprocess, shared | ({} if adaptive_views is None else {"adaptive_views": adaptive_views}), shared
+
+    def _forward(self, model_inputs, classifier, adaptive_views=None, temperature=None):
+        """The tempered logits `(B, K)`; samples of one shape go through the model together."""
+        classifier = classifier.at(temperature)
         samples = [s[0] if isinstance(s, list) else s for s in model_inputs["sample"]]
         shapes = [{name: value.shape for name, value in sample.items()} for sample in samples]
         if all(shape == shapes[0] for shape in shapes):
-            batches = [{name: torch.cat([sample[name] for sample in samples]) for name in samples[0]}]
-        else:
-            batches = samples
+            samples = [{name: torch.cat([sample[name] for sample in samples]) for name in samples[0]}]
         logits = []
-        for batch in batches:
+        for batch in samples:
             batch["pixel_values"] = batch["pixel_values"].to(self.model.dtype)
             if adaptive_views is None:
-                features = self.model.get_image_features(**batch).pooler_output.float()
-                logits.append(classify(torch.nn.functional.normalize(features, dim=-1)) / temperature)
+                logits.append(classifier.tempered(embeds_of(self.model.get_image_features(**batch))))
             else:
-                options = {"threshold": adaptive_views, "temperature": temperature}
-                logits.append(adaptive_logits(self.model, classify, batch, **options).logits)
-        return torch.cat(logits)
+                logits.append(adaptive_logits(classifier, batch, threshold=adaptive_views).logits)
+        return {"logits": torch.cat(logits)}
 
-    def _ranked(self, scores, labels: Sequence[str], *, calibrated: bool, temperature: float | None = None):
-        """Rows of "score", "label", "abstain" from `(1, K)` scores, best first; the user's own temperature has no threshold."""
-        (abstain,) = abstains(scores, self.model.config, calibrated=calibrated and temperature is None)
-        pairs = sorted(zip(scores[0].tolist(), labels, strict=True), key=lambda pair: -pair[0])
-        return [{"score": score, "label": label, "abstain": abstain} for score, label in pairs]
+    def postprocess(self, model_outputs, classifier, temperature=None):
+        """Rows of "score", "label", "abstain" of one input, best first."""
+        found = classifier.at(temperature).decide(model_outputs["logits"])
+        pairs = sorted(zip(found.probabilities[0].tolist(), classifier.labels, strict=True), key=lambda pair: -pair[0])
+        return [{"score": score, "label": label, "abstain": found.abstain[0]} for score, label in pairs]
 
 
 class ZeroShotMeshClassificationPipeline(MeshPipeline):
@@ -125,41 +124,14 @@ class ZeroShotMeshClassificationPipeline(MeshPipeline):
         Raises:
             ValueError: if there are no labels, or an input cannot be understood; the message names it.
         """
-        options = {
+        words = {
             "kinds": kwargs.pop("prompt_kinds", None),
             "language": kwargs.pop("language", "en"),
             "prompts": prompts,
         }
-        texts = class_prompts(self.processor, self.model.config, candidate_labels, **options)
         with self.device_placement():
-            embeds = class_embeddings(self.model, self.processor.tokenizer, texts)
-        calibrated = is_calibrated(self.model.config, texts)
-        self._warn(calibrated, kwargs.get("temperature"))
-        if isinstance(inputs, (list, tuple)):
-            inputs = list(inputs)
-            if not inputs:
-                return []
-        return super().__call__(inputs, class_embeds=embeds, calibrated=calibrated, **kwargs)
-
-    def _sanitize_parameters(self, class_embeds=None, calibrated=False, num_frames=None, **options):
-        preprocess = {} if num_frames is None else {"num_frames": num_frames}
-        check_adaptive(**options)
-        temperature = {name: value for name, value in options.items() if name == "temperature"}
-        if class_embeds is None:
-            return preprocess, options, temperature
-        forward = {"class_embeds": class_embeds, "calibrated": calibrated, **options}
-        return preprocess, forward, {"labels": list(class_embeds), "calibrated": calibrated, **temperature}
-
-    def _forward(self, model_inputs, class_embeds, **options):
-        scale = self.model.logit_scale.exp().float()
-
-        def classify(image_embeds):
-            return class_logits(image_embeds, class_embeds, scale=scale)
-
-        return {"logits": self._logits(model_inputs, classify, **options)}
-
-    def postprocess(self, model_outputs, labels, **options):
-        return self._ranked(model_outputs["logits"].softmax(-1), labels, **options)
+            classifier = Classifier.from_prompts(self.model, self.processor, candidate_labels, **words)
+        return self._classify(inputs, classifier, **kwargs)
 
 
 PIPELINE_REGISTRY.register_pipeline(

@@ -15,13 +15,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .zeroshot_mvfer import class_embeddings, class_logits, class_prompts, class_scores, is_calibrated
+from .classifier_mvfer import Classifier
 
 
 class StreamStep(NamedTuple):
-    """What is known after a frame: `probabilities` of the labels, whether to `abstain` (`None` if the model is not calibrated for
+    """What is known after a frame, and the window's frames with their weights, oldest first.
 
-    these labels), and the window's frames with their weights, oldest first.
+    abstain (`bool`, *optional*): whether this is better left to people; `None` if the model is not calibrated for these labels.
     """
 
     time_s: float
@@ -85,9 +85,8 @@ class MVFERStream:
             )
         self.model, self.processor, self.window_s = model, processor, float(window_s)
         self.view_angles_deg = None if view_angles_deg is None else torch.as_tensor(view_angles_deg).float()
-        texts = class_prompts(processor, model.config, labels, prompts=prompts, kinds=prompt_kinds, language=language)
-        self.classes = class_embeddings(model, processor.tokenizer, texts)
-        self.calibrated = is_calibrated(model.config, texts)
+        words = {"prompts": prompts, "kinds": prompt_kinds, "language": language}
+        self.classifier = Classifier.from_prompts(model, processor, labels, **words)
         self._frames: deque[_Frame] = deque(maxlen=window_frames)
         self.reset()
 
@@ -156,8 +155,6 @@ class MVFERStream:
             self._angles_deg[None].to(device),
             torch.tensor([[time - times[0] for time in times]], device=device),  # a clock's time does not fit 32 bits
         )
-        embeds = torch.nn.functional.normalize(output.pooler_output.float(), dim=-1)
-        logits = class_logits(embeds, self.classes, scale=self.model.logit_scale.exp().float())
-        values, (abstain,) = class_scores(logits, self.model.config, calibrated=self.calibrated)
-        probabilities = dict(zip(self.classes, values[0].tolist(), strict=True))
-        return StreamStep(times[-1], probabilities, abstain, times, output.frame_weights[0].tolist())
+        found = self.classifier.read(output)
+        probabilities = dict(zip(self.classifier.labels, found.probabilities[0].tolist(), strict=True))
+        return StreamStep(times[-1], probabilities, found.abstain[0], times, output.frame_weights[0].tolist())

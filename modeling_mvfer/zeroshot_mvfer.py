@@ -1,8 +1,7 @@
 """Zero-shot classification with prompt ensembles.
 
 A class is described by several prompts. In go the prompts of every class and the embeddings of scans; out comes one
-logit per class. A class scores by the *mean likelihood* of its prompts, so a class with many prompts has no advantage. A
-calibrated model turns logits into scores that mean what they say, and says when to leave a scan to people.
+logit per class. A class scores by the *mean likelihood* of its prompts, so a class with many prompts has no advantage.
 """
 
 import hashlib
@@ -119,47 +118,3 @@ def prompts_key(prompts: Mapping[str, Sequence[str]]) -> str:
     """Sixteen digits that name a choice of classes by their prompts, whatever their order and what they are called."""
     classes = sorted(sorted(set(texts)) for texts in prompts.values())
     return hashlib.sha256("\x1e".join("\x1f".join(texts) for texts in classes).encode()).hexdigest()[:16]
-
-
-def is_calibrated(config, prompts: Mapping[str, Sequence[str]]) -> bool:
-    """Whether the model was calibrated for just these classes: a temperature holds for the choice that it was fitted on."""
-    return config.calibration is not None and config.calibration.prompts_key == prompts_key(prompts)
-
-
-def why_not_calibrated(config) -> str:
-    """What to tell a user whose scores are not calibrated."""
-    if config.calibration is None:
-        return (
-            "this model is not calibrated: its scores are no probabilities of being right, and it never abstains; "
-            "calibrate it with: mvfer evaluate --calibrate"
-        )
-    return (
-        "this model is calibrated for other classes or prompts: these scores are no probabilities of being right, and it "
-        "does not abstain"
-    )
-
-
-def class_scores(logits: Tensor, config, *, calibrated: bool) -> tuple[Tensor, list[bool | None]]:
-    """Probabilities of the classes, and whether to abstain.
-
-    Args:
-        logits (`torch.Tensor` of shape `(B, K)`): from `class_logits`.
-        config (`MVFERConfig`): holds the `calibration`.
-        calibrated (`bool`): from `is_calibrated`; if false, the plain softmax, and nothing is said of abstaining.
-    Returns:
-        scores (`(B, K)`, rows sum to 1), and per row `True` (better left to people), `False`, or `None` (not known).
-    """
-    scores = (logits / temperature_of(config, calibrated=calibrated)).softmax(-1)
-    return scores, abstains(scores, config, calibrated=calibrated)
-
-
-def temperature_of(config, *, calibrated: bool) -> float:
-    """What logits are divided by before the softmax: the stored temperature, or 1 where the model is not calibrated."""
-    return config.calibration.temperature if calibrated else 1.0
-
-
-def abstains(scores: Tensor, config, *, calibrated: bool) -> list[bool | None]:
-    """Per row of probabilities `(B, K)` what [`class_scores`] says of abstaining."""
-    if not calibrated or config.calibration.abstain_below is None:
-        return [None] * len(scores)
-    return (scores.amax(-1) < config.calibration.abstain_below).tolist()

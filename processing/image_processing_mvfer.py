@@ -130,6 +130,12 @@ class MVFERImageProcessor(PilBackend):
         """Views `(..., H, W, 3)` uint8 that are already at model size to `pixel_values (..., 3, H, W)`, all at once."""
         return _normalize(views, vars(self))
 
+    def denormalize_views(self, pixel_values: torch.Tensor) -> np.ndarray:
+        """`pixel_values (..., 3, H, W)` back to views `(..., H, W, 3)` uint8, to be looked at."""
+        pixels = pixel_values.cpu().float().movedim(-3, -1)
+        pixels = pixels * torch.tensor(self.image_std) + torch.tensor(self.image_mean)
+        return (pixels.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
     def load_frame(self, frame):
         """A mesh read into memory, with this processor's settings, for where it is needed again; photos as they are."""
         return frame if isinstance(frame, list | tuple) or _is_photo(frame) else _load(frame, "frame", vars(self))

@@ -2,21 +2,21 @@
 
 import argparse
 import json
-from pathlib import Path
 
+from modeling_mvfer.classifier_mvfer import Classifier, is_fine_tuned
 from mvfer.cli.predict import open_model
 from mvfer.data.schema import load_splits
 from mvfer.evaluation.audits.drift import FEWEST_SUBJECTS, compare, observe
-from mvfer.evaluation.classifiers import FineTuned
+from mvfer.evaluation.classifiers import SplitClassifier
 from mvfer.evaluation.embeddings import embed_split
-from mvfer.evaluation.zero_shot import ZeroShot, class_prompts, embed_classes, logit_scale
+from mvfer.evaluation.results import read_results
 
 
 def main(argv: list[str] | None = None) -> int:
     """`mvfer check`: 0 where nothing moved, 1 where something did."""
     args = parser().parse_args(argv)
     try:
-        tested = json.loads(Path(args.baseline).read_text(encoding="utf-8"))
+        tested = read_results(args.baseline)
         baseline, labels = tested["drift_baseline"], tested["confusion_matrix"]["labels"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{args.baseline}: no baseline ({error}); give the results.json of mvfer evaluate") from error
@@ -27,19 +27,14 @@ def main(argv: list[str] | None = None) -> int:
     if chosen not in splits:
         raise ValueError(f"{args.dataset}: no split {chosen!r}; there are {sorted(splits)}")
     model, processor = open_model(args.model)
-    if hasattr(model, "head") != ("classification" in tested):
+    if is_fine_tuned(model) != (tested["kind"] == "classification"):
         raise ValueError(f"{args.baseline}: the test of another model than {args.model}; evaluate this one")
-    if hasattr(model, "head"):
-        classifier = FineTuned.build(model, [splits[chosen]])
+    if is_fine_tuned(model):
+        classifier = SplitClassifier.build(model, processor, [splits[chosen]])
     else:
         prompts = {"kinds": tested["prompt_kinds"], "language": tested["language"]}
-        classifier = ZeroShot(
-            names=labels,
-            every_name=splits[chosen].features["expression"].names,
-            prompts=class_prompts(model.config, labels, **prompts),
-            embeds=embed_classes(model, processor.tokenizer, labels, **prompts),
-            scale=logit_scale(model),
-        )
+        asked = Classifier.from_prompts(model, processor, labels, **prompts)
+        classifier = SplitClassifier(asked, labels, splits[chosen].features["expression"].names)
     features = embed_split(model, processor.image_processor, splits[chosen])
     found = compare(baseline, **observe(features, classifier))
     if args.json:

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from modeling_mvfer.classifier_mvfer import Classifier, is_fine_tuned
 from mvfer.cli.predict import open_model
 from mvfer.data.protocols import PROTOCOLS
 from mvfer.data.schema import dataset_info, load_splits, write_json
 from mvfer.evaluation.audits.leakage import load_subjects_seen, subject_keys
 from mvfer.evaluation.audits.registry import AUDITS
-from mvfer.evaluation.classification import evaluate_classifier
-from mvfer.evaluation.classifiers import classifier_of
-from mvfer.evaluation.evaluate import TARGET_ACCURACY, evaluate_run
+from mvfer.evaluation.evaluate import TARGET_ACCURACY, evaluate
 from mvfer.evaluation.metrics import mean_over_runs
 from mvfer.evaluation.protocols.paper import PAPER, evaluate_paper
 from mvfer.evaluation.protocols.protocol import evaluate_protocol
@@ -128,17 +127,17 @@ def evaluate_model(folder: str, args: argparse.Namespace, command: str) -> dict:
         "audits": [name for name, audit in AUDITS.items() if audit.on_request and getattr(args, name, False)],
         "meshes": args.meshes,
     }
-    if hasattr(model, "head"):
+    if is_fine_tuned(model):
         if (given := asked(args, "protocol", "prompts", "prompt_audit")) or args.language != "en":
             raise ValueError(
                 f"{folder}: a fine-tuned classifier, which reads no prompts and is not trained anew in folds; "
                 f"leave out {given or '--language'}"
             )
-        results = evaluate_classifier(model, processor, args.dataset, **tests, **shared)
+        results = evaluate(model, processor, args.dataset, **tests, **shared)
     elif args.protocol:
         return _evaluate_folds(folder, model, processor, args, **prompts, **shared)
     else:
-        results = evaluate_run(model, processor, args.dataset, **tests, **prompts, **shared)
+        results = evaluate(model, processor, args.dataset, **tests, **prompts, **shared)
     for name in FACES:
         (Path(args.out) / name).unlink(missing_ok=True)  # of an earlier report
     if not args.no_faces:
@@ -166,10 +165,10 @@ def _evaluate_folds(folder: str, model, processor, args: argparse.Namespace, **o
 def _draw_faces(model, processor, results: dict, args: argparse.Namespace) -> None:
     """The first scan of every class, and the worst mistakes if there are any."""
     rows, labels = load_splits(args.dataset)[args.split], results["confusion_matrix"]["labels"]
-    classifier = classifier_of(model, processor.tokenizer, labels, kinds=args.prompts, language=args.language)
+    classifier = Classifier.of(model, processor, labels, kinds=args.prompts, language=args.language)
     for name, chosen in zip(FACES, (example_rows(rows), results["mistakes"]), strict=True):
         if chosen:
-            shown = predictions(model, processor, rows.select(chosen), classifier)
+            shown = predictions(processor, rows.select(chosen), classifier)
             predictions_picture(shown, Path(args.out) / name)
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 import trimesh
 
+from modeling_mvfer.classifier_mvfer import Classifier
 from mvfer.cli.predict import labels_of, open_model, up_axis
-from mvfer.evaluation.zero_shot import embed_classes
 from mvfer.reports.pictures import displayable
 from mvfer.studies.explain import attribute_views, colors_of, explanation_picture, heat_of, heat_on_vertices, log_odds
 from processing.cameras_mvfer import view_name
@@ -25,17 +25,17 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(f"{args.out}: colours are written as .ply or .glb")
     model, processor = open_model(args.model, up_axis=args.up_axis, needs_texts=True)
     labels = labels_of(args.model, args.labels)
-    classes = embed_classes(model, processor.tokenizer, labels)
+    classifier = Classifier.from_prompts(model, processor, labels)
     image_processor = processor.image_processor
     settings = image_processor.render_settings
     mesh = load_mesh(args.mesh, up_axis=image_processor.up_axis, geometry_only=not _colored(settings))
     views = render_mesh(mesh, settings)[0]
     inputs = processor(meshes=[mesh], return_tensors="pt").to(model.device)
     with torch.no_grad():
-        odds = {label: float(log_odds(model, inputs, classes, label)) for label in labels}
+        odds = {label: float(log_odds(classifier, inputs, label)) for label in labels}
         weights = model.get_image_features(**inputs).view_weights[0, 0].tolist()
     label = args.label or max(odds, key=odds.get)
-    heat = heat_of(attribute_views(model, inputs, classes, label))
+    heat = heat_of(attribute_views(classifier, inputs, label))
     framed = frame_face(mesh.vertices, mesh.faces).apply(mesh.vertices)
     warmth = heat_on_vertices(heat, framed, mesh.faces, settings.view_angles_deg)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)

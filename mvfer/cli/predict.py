@@ -17,24 +17,24 @@ EPILOG = """examples:
 def main(argv: list[str] | None = None) -> int:
     """`mvfer predict`: a probability per label for every scan."""
     args = parser().parse_args(argv)
-    import torch
-
-    from modeling_mvfer.zeroshot_mvfer import why_not_calibrated
-    from mvfer.evaluation.classifiers import classifier_of
+    from modeling_mvfer.classifier_mvfer import Classifier, is_fine_tuned
 
     model, processor = open_model(args.model, up_axis=args.up_axis)
-    if hasattr(model, "head") and (args.labels or args.prompts or args.language != "en"):
+    if is_fine_tuned(model) and (args.labels or args.prompts or args.language != "en"):
         known = ", ".join(model.config.id2label.values())
         raise ValueError(f"{args.model} was fine-tuned on {known}; leave out --labels, --prompts and --language")
     labels = labels_of(args.model, args.labels)
-    classifier = classifier_of(model, processor.tokenizer, labels, kinds=args.prompts, language=args.language)
-    if not classifier.calibrated:
-        print(f"mvfer: {why_not_calibrated(model.config)}", file=sys.stderr)
+    classifier = Classifier.of(model, processor, labels, kinds=args.prompts, language=args.language)
+    if classifier.is_multi_label:
+        raise ValueError(
+            f"{args.model}: several of its labels may be true at once; use pipeline('mesh-classification')"
+        )
+    if classifier.warning:
+        print(f"mvfer: {classifier.warning}", file=sys.stderr)
     drawn, failures = [], 0
     for mesh in args.meshes:
         try:
-            with torch.no_grad():
-                row, drawing = _predict_one(mesh, model, processor, classifier, draw=args.picture is not None)
+            row, drawing = _predict_one(mesh, processor, classifier, draw=args.picture is not None)
         except (ValueError, OSError) as error:
             failures += 1
             row = failed_row(mesh, error)
@@ -100,34 +100,26 @@ def print_row(row: dict, *, as_json: bool) -> None:
     print(line, flush=True)
 
 
-def _predict_one(mesh: str, model, processor, classifier, *, draw: bool):
+def _predict_one(mesh: str, processor, classifier, *, draw: bool):
     """The row of one scan, and what to draw of it if asked."""
-    import torch
-
-    from modeling_mvfer.zeroshot_mvfer import class_scores
     from processing.cameras_mvfer import view_name
 
-    inputs = processor(meshes=[mesh], return_tensors="pt").to(model.device)
-    output = model.get_image_features(**inputs)
-    embeds = torch.nn.functional.normalize(output.pooler_output.float(), dim=-1)
-    values, (abstain,) = class_scores(classifier.logits(embeds), model.config, calibrated=classifier.calibrated)
-    scores = dict(zip(classifier.labels, values[0].tolist(), strict=True))
+    inputs = processor(meshes=[mesh], return_tensors="pt")
+    found = classifier(inputs)
+    scores = dict(zip(classifier.labels, found.probabilities[0].tolist(), strict=True))
     names = [view_name(angle) for angle in inputs["view_angles_deg"][0].tolist()]
-    weights = output.view_weights[0, 0].tolist()
-    row = scored_row(mesh, scores) | {"abstain": abstain, "calibrated": classifier.calibrated}
+    weights = found.features.view_weights[0, 0].tolist()
+    row = scored_row(mesh, scores) | {"abstain": found.abstain[0], "calibrated": classifier.calibration is not None}
     row["view_weights"] = dict(zip(names, weights, strict=True))
     if not draw:
         return row, None
 
     from mvfer.reports.pictures import Prediction, displayable
 
-    image_processor = processor.image_processor
-    pixels = inputs["pixel_values"][0].cpu().movedim(1, -1)  # (V, H, W, C)
-    pixels = pixels * torch.tensor(image_processor.image_std) + torch.tensor(image_processor.image_mean)
-    views = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    views = processor.image_processor.denormalize_views(inputs["pixel_values"][0])
     drawing = Prediction(
         title=Path(mesh).name,
-        views=displayable(views, image_processor.channels),
+        views=displayable(views, processor.image_processor.channels),
         view_names=names,
         probabilities=scores,
         view_weights=weights,

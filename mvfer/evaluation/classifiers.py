@@ -1,124 +1,151 @@
-"""How a model classifies: by prompts of the labels, or, fine-tuned, by its head.
+"""A model's classifier for one data set. In: a model and the splits of a data set. Out: what it says of the labelled scans.
 
-In go a model and labels, or the splits of a data set; out comes something that turns embeddings into logits, whichever kind of
-model it is. Labels of scans serve to score, never to predict.
+Labels of scans serve to score, never to predict.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy.special import softmax
 
-from modeling_mvfer.classification_mvfer import MULTI_LABEL
-from modeling_mvfer.zeroshot_mvfer import class_logits, is_calibrated
-from mvfer.evaluation.zero_shot import (
-    Answers,
-    SplitClassifier,
-    class_prompts,
-    embed_classes,
-    logit_scale,
-    present_classes,
-)
+from modeling_mvfer.classifier_mvfer import Classifier
+from mvfer.evaluation.embeddings import SplitFeatures, embed_split
 
 NEVER = -1e9  # the logit of a class that a head does not know; finite, so that scores stay numbers
-
-
-class Classifier(NamedTuple):
-    """How embeddings of scans become logits.
-
-    Attributes:
-        labels: the `K` classes.
-        logits: from unit-length embeddings `(B, D)` to `(B, K)`; of the classes one is true.
-        calibrated: whether `config.calibration` was found for just these classes.
-    """
-
-    labels: list[str]
-    logits: Callable[[torch.Tensor], torch.Tensor]
-    calibrated: bool
-
-
-def classifier_of(
-    model, tokenizer, labels: Sequence[str], *, kinds: Sequence[str] | None = None, language: str = "en"
-) -> Classifier:
-    """A model's classifier: by prompts of the labels, or, fine-tuned, by its head, which has its own labels.
-
-    Raises:
-        ValueError: if the model is a multi-label one.
-    """
-    if hasattr(model, "head"):
-        check_single_label(model)
-        return Classifier(labels_of_head(model), model.head, model.config.calibration is not None)
-    classes = embed_classes(model, tokenizer, labels, kinds=kinds, language=language)
-    texts = class_prompts(model.config, labels, kinds=kinds, language=language)
-    logits = partial(class_logits, class_embeds=classes, scale=logit_scale(model))
-    return Classifier(list(labels), logits, is_calibrated(model.config, texts))
-
-
-def check_single_label(model) -> None:
-    """Raise a ValueError if a fine-tuned model has several labels at once, to which the scores here do not apply."""
-    if model.config.problem_type == MULTI_LABEL:
-        raise ValueError(
-            "this is a multi-label model, of whose labels several may be true at once; use pipeline('mesh-classification')"
-        )
-
-
-def labels_of_head(model) -> list[str]:
-    """What a fine-tuned model tells apart."""
-    return list(model.config.id2label.values())
+MISTAKES = 6
 
 
 @dataclass(frozen=True)
-class FineTuned(SplitClassifier):
-    """A fine-tuned classifier for one data set.
+class Answers:
+    """What a classifier says of labelled scans.
 
     Attributes:
-        names: the head's `K` labels, then the classes that occur in the data set and that it does not know, which it misses.
-        model (`MVFERForFaceClassification`).
+        rows (`(n,)`): their positions in the split.
+        logits (`(n, K)`), labels (`(n,)`): of the classifier's names, 0 to K - 1.
+        subjects (`n` strings).
     """
 
-    kind = "classification"
-    model: torch.nn.Module
+    rows: np.ndarray
+    logits: np.ndarray
+    labels: np.ndarray
+    subjects: list[str]
 
     @property
-    def chance(self) -> float:
-        return 1 / len(labels_of_head(self.model))
+    def guesses(self) -> np.ndarray:
+        return self.logits.argmax(1)
+
+
+@dataclass(frozen=True)
+class SplitClassifier:
+    """A classifier for the scans of one data set.
+
+    Attributes:
+        classifier: by prompts of the classes that occur there, or by a head, which has its own.
+        names: the `K` classes of the test: the classifier's, then those that occur and that a head does not know and so misses.
+        every_name: all that the data set's labels count.
+    """
+
+    classifier: Classifier
+    names: list[str]
+    every_name: list[str]
 
     @classmethod
-    def build(cls, model, splits: Iterable) -> "FineTuned":
-        """For the classes of these splits (`datasets.Dataset`).
+    def build(
+        cls, model, processor, splits: Iterable, *, kinds: Sequence[str] | None = None, language: str = "en"
+    ) -> "SplitClassifier":
+        """For the classes of these splits (`datasets.Dataset`), in the data set's order.
 
         Raises:
             ValueError: if the model is a multi-label one.
         """
-        check_single_label(model)
         splits = list(splits)
-        names = list(dict.fromkeys([*labels_of_head(model), *present_classes(*splits)]))
-        return cls(names, splits[0].features["expression"].names, model)
+        present = present_classes(*splits)
+        classifier = single_label(Classifier.of(model, processor, present, kinds=kinds, language=language))
+        names = list(dict.fromkeys([*classifier.labels, *present]))
+        return cls(classifier, names, splits[0].features["expression"].names)
+
+    @property
+    def kind(self) -> str:
+        return self.classifier.kind
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing."""
+        return 1 / len(self.classifier.labels)
+
+    @property
+    def prompts(self) -> dict[str, list[str]] | None:
+        return self.classifier.prompts
 
     @torch.no_grad()
     def logits(self, embeds: np.ndarray) -> np.ndarray:
-        embeds = torch.from_numpy(np.ascontiguousarray(embeds)).to(self.model.device)
-        known = self.model.head(embeds).float().cpu().numpy()
+        """Of every class, before the temperature: `(n, D)` to `(n, K)`, in the order of `names`."""
+        embeds = torch.from_numpy(np.ascontiguousarray(embeds)).to(self.classifier.model.device)
+        known = self.classifier.logits(embeds).float().cpu().numpy()
         return np.pad(known, ((0, 0), (0, len(self.names) - known.shape[1])), constant_values=NEVER)
 
-    def cannot_score(self, rows) -> str | None:
-        known = labels_of_head(self.model)
-        if set(present_classes(rows)) & set(known):
-            return None
-        return f"none of the expressions that the model knows: {known}"
+    def predict(self, embeds: np.ndarray) -> np.ndarray:
+        """`(n, D)` to `(n,)`: positions in `names`."""
+        return self.logits(embeds).argmax(-1)
+
+    def classes_of(self, labels: np.ndarray) -> np.ndarray:
+        """The data set's labels `(n,)`, none of them unknown, as positions in `names`."""
+        return np.array([self.names.index(self.every_name[label]) for label in labels], dtype=int)
+
+    def answers(self, features: SplitFeatures, embeds: np.ndarray) -> Answers:
+        """Of the scans that have a label and, in `embeds` `(n, D)`, no missing view."""
+        rows = np.flatnonzero((features.labels >= 0) & np.isfinite(embeds).all(1))
+        subjects = [features.subjects[row] for row in rows]
+        return Answers(rows, self.logits(embeds[rows]), self.classes_of(features.labels[rows]), subjects)
 
     def known(self, answers: Answers) -> Answers:
-        count = self.model.config.num_labels
+        """Only the scans of classes that it can name: of others no probability of being right can be asked."""
+        count = len(self.classifier.labels)
         kept = np.flatnonzero(answers.labels < count)
         subjects = [answers.subjects[row] for row in kept]
         return Answers(answers.rows[kept], answers.logits[kept, :count], answers.labels[kept], subjects)
 
+    def cannot_score(self, rows) -> str | None:
+        """What rows (`datasets.Dataset`) show if it cannot be tested on them, else `None`."""
+        shown, known = present_classes(rows), self.classifier.labels
+        if self.kind == "classification" and not set(shown) & set(known):
+            return f"none of the expressions that the model knows: {known}"
+        if self.kind == "zero_shot" and len(shown) < 2:
+            return f"one expression only, {shown}; a test needs two or more to tell apart"
+        return None
 
-MISTAKES = 6
+
+def single_label(classifier: Classifier) -> Classifier:
+    """The same, or a ValueError if several labels may be true at once, to which the scores here do not apply."""
+    if classifier.is_multi_label:
+        raise ValueError(
+            "this is a multi-label model, of whose labels several may be true at once; use pipeline('mesh-classification')"
+        )
+    return classifier
+
+
+def present_classes(*splits) -> list[str]:
+    """Names of the expressions that occur in any of the splits (`datasets.Dataset`), in the data set's order."""
+    occurring = {label for split in splits for label in split["expression"]}  # `unique` would copy selected rows whole
+    return [name for index, name in enumerate(splits[0].features["expression"].names) if index in occurring]
+
+
+def validation_accuracy(model, processor, split, *, kinds: Sequence[str] | None = None, language: str = "en") -> float:
+    """Accuracy on the labelled rows of one split, among the classes that occur there: the number to watch in training.
+
+    Raises:
+        ValueError: if no row has a label.
+    """
+    rows = np.flatnonzero(np.array(split["expression"]) >= 0)
+    if not len(rows):
+        raise ValueError("expected labelled rows (expression >= 0) to validate on, got none")
+    labelled = split if len(rows) == len(split) else split.select(rows)
+    features = embed_split(model, processor.image_processor, labelled, progress=False)
+    classifier = SplitClassifier.build(model, processor, [labelled], kinds=kinds, language=language)
+    answers = classifier.answers(features, features.image_embeds)
+    return float((answers.guesses == answers.labels).mean())
 
 
 def worst_mistakes(answers: Answers) -> list[int]:

@@ -262,3 +262,25 @@ def _by_name(rows: list[dict[str, np.ndarray]], shape: tuple[int, ...]) -> dict[
 
 def _unit(output) -> np.ndarray:
     return normalize(output.pooler_output.float(), dim=-1).cpu().numpy()
+
+
+def match_statistics(target: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """Move the target scans' embeddings to where the training scans' lie, without labels.
+
+    A new scanner or a new mesh topology shifts all embeddings alike. With m and s the mean and the standard deviation
+    per dimension over the unlabelled target scans (m_t, s_t) and training scans (m_s, s_s):
+
+        x' = (x - m_t) * s_s / s_t + m_s,    then scaled to unit length.
+
+    It assumes that both sets hold similar shares of the classes, and needs more than a few target scans.
+
+    Args:
+        target (`(n, D)`), source (`(m, D)`): n, m >= 2.
+    Returns:
+        `(n, D)` float32, unit length.
+    """
+    if min(len(target), len(source)) < 2 or target.shape[1] != source.shape[1]:
+        raise ValueError(f"expected (n >= 2, D) target and (m >= 2, D) source, got {target.shape} and {source.shape}")
+    scale = source.std(0) / np.maximum(target.std(0), 1e-6)
+    moved = (target - target.mean(0)) * scale + source.mean(0)
+    return (moved / np.linalg.norm(moved, axis=1, keepdims=True)).astype(np.float32)

@@ -4,7 +4,7 @@ In go a model, its processor and data set folders; out comes one dictionary, wri
 number of the model card with its interval, seed, data, text supervision, prompts, command and environment.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,58 +15,25 @@ from mvfer.data.schema import dataset_info, load_splits
 from mvfer.evaluation.audits.decisions import calibrate
 from mvfer.evaluation.audits.leakage import MOST_ROWS, find_leaks, seen_subjects
 from mvfer.evaluation.audits.registry import Tested, check_audits, run_audits, tested_meshes
-from mvfer.evaluation.embeddings import SplitFeatures, embed_split
+from mvfer.evaluation.classifiers import Answers, SplitClassifier
+from mvfer.evaluation.embeddings import SplitFeatures, embed_split, match_statistics
 from mvfer.evaluation.knn import fit_knn
 from mvfer.evaluation.metrics import score
 from mvfer.evaluation.probes import fit_linear_probe
 from mvfer.evaluation.results import SCHEMA_VERSION, brief, environment
-from mvfer.evaluation.zero_shot import Answers, SplitClassifier, ZeroShot, class_prompts, match_statistics
 
 TARGET_ACCURACY = 0.95  # of the answers, when the model may abstain
-
-
-def evaluate_run(
-    model,
-    processor,
-    dataset_dir: str | Path,
-    *,
-    prompt_kinds: Sequence[str] | None = None,
-    language: str = "en",
-    **options,
-) -> dict:
-    """Zero-shot, nearest-neighbour and linear-probe scores on one data set, with what lets them be trusted; and transfer.
-
-    Args:
-        model (`MVFERModel`), processor (`MVFERProcessor`): what to test.
-        prompt_kinds: which prompts describe a class, as in `prompts_for`; "actions" never names an emotion. By default those
-            that the model's configuration names.
-        others: of `evaluate`.
-    Returns:
-        `dict`: as of `evaluate` with `zero_shot` scores; knn and linear_probe (`None` if the training rows are unlabelled); and
-        prompts, prompt_kinds, language.
-    Raises:
-        ValueError: as `evaluate`, or if the tested split shows fewer than two expressions.
-    """
-    build = partial(ZeroShot.build, model, processor.tokenizer, kinds=prompt_kinds, language=language)
-    results = evaluate(model, processor, dataset_dir, build, **options)
-    names = results["confusion_matrix"]["labels"]
-    prompts = class_prompts(model.config, names, kinds=prompt_kinds, language=language)
-    results["calibration"]["prompts_key"] = prompts_key(prompts)
-    return results | {
-        "prompt_kinds": list(prompt_kinds or model.config.prompt_kinds),
-        "language": language,
-        "prompts": {label: list(texts) for label, texts in prompts.items()},
-    }
 
 
 def evaluate(
     model,
     processor,
     dataset_dir: str | Path,
-    build: Callable[[Iterable], SplitClassifier],
     *,
     split: str = "test",
     seed: int = 0,
+    prompt_kinds: Sequence[str] | None = None,
+    language: str = "en",
     also: Mapping[str, str | Path] | None = None,
     audits: Collection[str] = (),
     meshes: str | Path | None = None,
@@ -81,9 +48,10 @@ def evaluate(
     Args:
         model (`MVFERModel` or `MVFERForFaceClassification`), processor (`MVFERProcessor`): what to test.
         dataset_dir: a folder of a `build_*` script; its training and validation rows fit k-NN, probe and calibration only.
-        build: from splits (`datasets.Dataset`) to the model's classifier of their data set.
         split (`str`, defaults to "test"): the rows that are scored.
         seed (`int`): of the resamples, the covered halves and the corruptions.
+        prompt_kinds (*optional*): which prompts describe a class, as in `prompts_for`; "actions" never names an emotion. By
+            default those that the model's configuration names. language (`str`, defaults to "en"): of the prompts.
         also (mapping of name to folder, *optional*): data sets of another origin; only their `split` is used.
         audits: names of those `AUDITS` that are made on request only.
         meshes (*optional*): a folder of mesh files named by tested rows' ids: also make the audits that need them.
@@ -92,15 +60,13 @@ def evaluate(
         seen (mapping, *optional*): from `load_subjects_seen`: whom the model was trained and chosen on.
         command (`str`): how these numbers were made, written beside them.
     Returns:
-        `dict`, ready for JSON. Scores are `{"mean", "low", "high"}` (95 %, subjects resampled). Keys: schema_version; under
-        the classifier's kind, `zero_shot` or `classification`, the scores, those `_by_view`, `_half_occluded` (every view has
-        its own half covered), `_same_half_occluded`; confusion_matrix, calibration, leakage (checked and found, in sentences),
-        the findings of audits by name, transfer; and what made them: data, supervision, seed, command, environment.
+        `dict`, ready for JSON: [`Results`], and the findings of audits under their names in `AUDITS`.
     Raises:
         ValueError: if a split is missing or empty, the tested one has no rows to tell apart by what the model knows, the views'
-            channels are not those that the model's processor renders, or an audit cannot be made.
+            channels are not those that the model's processor renders, the model is a multi-label one, or an audit cannot be made.
     """
     splits, options = open_splits(dataset_dir, split, processor), {"batch_size": batch_size, "progress": progress}
+    build = partial(SplitClassifier.build, model, processor, kinds=prompt_kinds, language=language)
     classifier = build(splits.values())
     if why := classifier.cannot_score(splits[split]):
         raise ValueError(f"{dataset_dir}: split {split!r} shows {why}")
@@ -126,11 +92,24 @@ def evaluate(
         scans = embed_split(model, processor.image_processor, other[split], **options)
         results["transfer"][name] = score_transfer(there, scans, classifier, train, fitted, seed=seed)
         results["leakage"]["found"] += transfer_leaks(name, folder, other[split], seen)
-    learnt_from = ["labels"] if classifier.kind == "classification" else sorted(set(splits["train"]["caption_source"]))
     return results | {
         "chance": classifier.chance,
-        "supervision": learnt_from,
+        **_texts(classifier, splits, results["calibration"], prompt_kinds, language),
         **circumstances(dataset_dir, splits, split, seed=seed, command=command),
+    }
+
+
+def _texts(classifier: SplitClassifier, splits, calibration: dict, kinds, language: str) -> dict:
+    """What the model learnt from, and the prompts that it read; the calibration, which holds for them alone, notes their key."""
+    prompts = classifier.prompts
+    if prompts is None:
+        return {"supervision": ["labels"]}
+    calibration["prompts_key"] = prompts_key(prompts)
+    return {
+        "supervision": sorted(set(splits["train"]["caption_source"])),
+        "prompt_kinds": list(kinds or classifier.classifier.model.config.prompt_kinds),
+        "language": language,
+        "prompts": {label: list(texts) for label, texts in prompts.items()},
     }
 
 
@@ -147,18 +126,19 @@ def embed_splits(model, processor, splits, split: str, *, seed: int, **options) 
 
 
 def score_views(classifier: SplitClassifier, features: SplitFeatures, *, seed: int) -> dict:
-    """Scores under the classifier's kind: from all views, from each alone, from covered ones; and the confusion matrix."""
+    """Scores from all views, from each alone, from covered ones; and the confusion matrix."""
 
     def scored(embeds: np.ndarray) -> dict:
         return score_answers(classifier.answers(features, embeds), classifier.names, seed=seed)
 
-    test, fused = classifier.kind, scored(features.image_embeds)
+    fused = scored(features.image_embeds)
     return {
         "schema_version": SCHEMA_VERSION,
-        test: {key: value for key, value in fused.items() if key != "confusion_matrix"},
-        f"{test}_by_view": {name: brief(scored(embeds)) for name, embeds in features.by_view.items()},
-        f"{test}_half_occluded": brief(scored(features.half_occluded)),
-        f"{test}_same_half_occluded": brief(scored(features.same_half_occluded)),
+        "kind": classifier.kind,
+        "test": {key: value for key, value in fused.items() if key != "confusion_matrix"},
+        "by_view": {name: brief(scored(embeds)) for name, embeds in features.by_view.items()},
+        "half_occluded": brief(scored(features.half_occluded)),
+        "same_half_occluded": brief(scored(features.same_half_occluded)),
         "confusion_matrix": {"labels": classifier.names, "counts": fused["confusion_matrix"]},
     }
 
@@ -239,6 +219,13 @@ def score_fused(classifier: SplitClassifier, features: SplitFeatures, *, seed: i
     """Scores from all views together, with `labels` and `confusion_matrix`."""
     answers = classifier.answers(features, features.image_embeds)
     return score_answers(answers, classifier.names, seed=seed) | {"labels": classifier.names}
+
+
+def test_fused(model, processor, dataset_dir: str | Path, *, split: str = "test", seed: int = 0, **options) -> dict:
+    """Scores on one data set from all views together, with `labels` and `confusion_matrix`; `options` are of `embed_split`."""
+    splits = open_splits(dataset_dir, split, processor)
+    classifier = SplitClassifier.build(model, processor, splits.values())
+    return score_fused(classifier, embed_split(model, processor.image_processor, splits[split], **options), seed=seed)
 
 
 def _score_probe(

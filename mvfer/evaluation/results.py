@@ -1,26 +1,113 @@
 """The schema of `results.json`, and how it is read. In: results of an evaluation. Out: their scores, by readable names."""
 
 import importlib.metadata
+import json
 import platform
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
 
 import torch
 
 from mvfer.evaluation.metrics import METRICS
 
-# Of the results; 2 added k-NN, top-2, AUROC, calibration, fairness, leakage, and audits on request; 3 weights and mistakes.
-SCHEMA_VERSION = 3
-
-
-TRANSFER_TESTS = {
-    "zero_shot": "zero-shot",
-    "zero_shot_normalised": "zero-shot, normalised",
-    "linear_probe": "linear probe",
-    "classification": "fine-tuned",
-}
-
-
+SCHEMA_VERSION = 4
 PACKAGES = ("torch", "transformers", "datasets", "numpy", "scikit-learn")
+KINDS = {"zero_shot": "zero-shot", "classification": "fine-tuned"}  # of tests, in words
+TRANSFER_TESTS = KINDS | {"zero_shot_normalised": "zero-shot, normalised", "linear_probe": "linear probe"}
+TESTS = ("zero_shot", "knn", "linear_probe", "fine_tuned")  # of a protocol
+MULTILABEL_TESTS = ("multilabel_probe", "every_label")
+VIEWS = ("by_view", "half_occluded", "same_half_occluded")
+# Schema 3 and earlier called the scores by their kind: `zero_shot`, `zero_shot_by_view`, ...
+RENAMED = {kind: {kind: "test", **{f"{kind}_{name}": name for name in VIEWS}} for kind in KINDS}
+
+
+class Interval(TypedDict):
+    """A number with its 95 % interval; subjects are resampled."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Scores(TypedDict):
+    """One test: macro-averages with intervals, what was counted."""
+
+    accuracy: Interval
+    balanced_accuracy: Interval
+    macro_f1: Interval
+    top_2: NotRequired[Interval]
+    auroc: NotRequired[Interval | None]
+    per_class: NotRequired[dict[str, dict[str, float]]]
+    num_scans: int
+    num_subjects: int
+
+
+class ConfusionMatrix(TypedDict):
+    """K labels, and K lists of K counts; rows are true."""
+
+    labels: list[str]
+    counts: list[list[int]]
+
+
+class Leakage(TypedDict):
+    """Sentences: what was checked, what could not be, and what was found."""
+
+    checked: list[str]
+    not_checked: list[str]
+    found: list[str]
+
+
+class Results(TypedDict):
+    """What `evaluate` writes. Findings of audits stand beside these under their names in `AUDITS`."""
+
+    schema_version: int
+    kind: str  # of KINDS: by prompts, or by a fine-tuned head
+    test: Scores  # all views
+    by_view: dict[str, Scores]  # the model given one view
+    half_occluded: Scores  # every view covered on a side of its own
+    same_half_occluded: Scores  # all views covered on the same side
+    knn: NotRequired[Scores | None]
+    linear_probe: NotRequired[Scores | None]
+    confusion_matrix: ConfusionMatrix
+    calibration: dict[str, Any]
+    leakage: Leakage
+    transfer: dict[str, dict[str, Scores | None]]  # data set, then a key of TRANSFER_TESTS
+    chance: float
+    supervision: list[str]
+    prompt_kinds: NotRequired[list[str]]
+    language: NotRequired[str]
+    prompts: NotRequired[dict[str, list[str]]]
+    split: str
+    seed: int
+    data: dict[str, Any]
+    render_settings: dict[str, Any] | None
+    command: str
+    environment: dict[str, str]
+
+
+def read_results(path: str | Path) -> dict[str, Any]:
+    """The results in a file, those of earlier versions under today's names.
+
+    Raises:
+        ValueError: if it holds no results; OSError: if it cannot be read.
+    """
+    try:
+        results = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: no JSON ({error}); give a results.json that mvfer evaluate wrote") from error
+    if not isinstance(results, dict):
+        raise ValueError(f"{path}: expected an object of results; give a results.json that mvfer evaluate wrote")
+    return renamed(results)
+
+
+def renamed(results: Mapping) -> dict[str, Any]:
+    """Results of any schema under today's names; those of a protocol keep theirs."""
+    if "kind" in results or "protocol" in results or "tables" in results:
+        return dict(results)
+    kind = next((kind for kind in KINDS if kind in results), None)
+    names = RENAMED.get(kind, {})
+    return ({"kind": kind} if kind else {}) | {names.get(key, key): value for key, value in results.items()}
 
 
 def environment() -> dict[str, str]:
@@ -46,28 +133,22 @@ def accuracies(results: dict) -> dict[str, dict[str, float]]:
 
 def scores_by_test(results: dict) -> dict[str, dict]:
     """The scores of every test under a readable name, in the order of the report."""
-    test = main_test(results)
-    words = TRANSFER_TESTS[test]
+    words = KINDS[results["kind"]]
     found = {
-        words: results[test],
+        words: results["test"],
         "nearest neighbours": results.get("knn"),
         "linear probe": results.get("linear_probe"),
     }
     if "wise_ft" in results:
         found["before fine-tuning (zero-shot)"] = results["wise_ft"]["zero_shot"]["classification"]
         found["after fine-tuning, not mixed"] = results["wise_ft"]["fine_tuned"]["classification"]
-    found[f"{words}, half of each view covered"] = results[f"{test}_half_occluded"]
-    found[f"{words}, the same half of all covered"] = results[f"{test}_same_half_occluded"]
+    found[f"{words}, half of each view covered"] = results["half_occluded"]
+    found[f"{words}, the same half of all covered"] = results["same_half_occluded"]
     found = {name: value for name, value in found.items() if value}
-    found |= {f"{words}, {view} view only": value for view, value in results[f"{test}_by_view"].items()}
+    found |= {f"{words}, {view} view only": value for view, value in results["by_view"].items()}
     for data, tests in results["transfer"].items():
         found |= {f"{TRANSFER_TESTS[test]} on {data}": value for test, value in tests.items() if value}
     return found
-
-
-def main_test(results: Mapping) -> str:
-    """The key of the scores that the results are about: of prompts, or of a fine-tuned head."""
-    return "zero_shot" if "zero_shot" in results else "classification"
 
 
 def brief(scored: dict) -> dict:
@@ -82,17 +163,6 @@ def tables_of(results: dict) -> dict[str, dict]:
     return results.get("tables", {})
 
 
-TESTS = ("zero_shot", "knn", "linear_probe", "fine_tuned")
-
-
-MULTILABEL_TESTS = ("multilabel_probe", "every_label")
-
-
 def scores_of(results: Mapping) -> dict[str, dict]:
     """Of the results of one protocol: readable name of a test to its scores, in the order of the report."""
     return {test.replace("_", " "): results[test] for test in (*TESTS, *MULTILABEL_TESTS) if results.get(test)}
-
-
-def main_scores(results: Mapping) -> Mapping:
-    """Of all views together: zero-shot, or a fine-tuned classifier's."""
-    return results["zero_shot"] if "zero_shot" in results else results["classification"]

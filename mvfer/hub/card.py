@@ -10,7 +10,8 @@ from pathlib import Path
 import jinja2
 from huggingface_hub import ModelCard, ModelCardData
 
-from mvfer.evaluation.results import main_test, scores_by_test
+from modeling_mvfer.classifier_mvfer import is_fine_tuned
+from mvfer.evaluation.results import scores_by_test
 from mvfer.hub.model_index import METRICS, eval_results
 from mvfer.reports.remarks import remarks
 
@@ -30,7 +31,7 @@ def model_card(model, processor, *, results: Mapping | None = None, datasets: Se
     """Write the card.
 
     Args:
-        results: from `evaluate_run` or `evaluate_classifier`, or `None` for a model that was not tested; the card says
+        results: from `evaluate`, or `None` for a model that was not tested; the card says
             so.
         datasets: the `dataset_info` of every training set; name, source and license are shown.
     Returns:
@@ -57,7 +58,7 @@ def model_card(model, processor, *, results: Mapping | None = None, datasets: Se
         ],
         "supervision": [SUPERVISION.get(kind, kind) for kind in supervision],
         "results": results,
-        "tested": results and results[main_test(results)],
+        "tested": results and results["test"],
         "temperature": calibration and calibration.temperature,
         "abstain_below": calibration and calibration.abstain_below,
         "fairness_audited": any("groups" in one for one in (results or {}).get("fairness", {}).values()),
@@ -74,7 +75,7 @@ def model_card(model, processor, *, results: Mapping | None = None, datasets: Se
 
 def _labels(model) -> list[str]:
     """The classes of a fine-tuned model; none for one that takes any text."""
-    return list(model.config.id2label.values()) if hasattr(model, "head") else []
+    return list(model.config.id2label.values()) if is_fine_tuned(model) else []
 
 
 def _card_data(model, results: Mapping | None, datasets: Sequence[Mapping]) -> ModelCardData:

@@ -29,7 +29,7 @@ def eval_results(results: Mapping, task: str) -> list[EvalResult]:
     """Accuracy, balanced accuracy and macro-F1 of every test and data set, with 95 % intervals.
 
     Args:
-        results: of `evaluate_run`, `evaluate_classifier`, `evaluate_protocol` or `evaluate_paper`.
+        results: of `evaluate`, `evaluate_protocol` or `evaluate_paper`.
         task: the Hub's name of what the model does; in folds of a protocol, the protocol is the data set's configuration.
     """
     data = results["data"]["name"]

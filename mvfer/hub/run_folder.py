@@ -62,7 +62,7 @@ def save_run(
 
     Args:
         folder: the run's folder; made if it does not exist.
-        results (mapping, *optional*): from `evaluate_run` or `evaluate_classifier`; written as `results.json`, shown in the
+        results (mapping, *optional*): from `evaluate`; written as `results.json`, shown in the
             card.
         datasets (*optional*): the `dataset_info` of every data set that the model was trained on, for the card.
         train_config (mapping, *optional*): the recipe, written as `train_config.json`.

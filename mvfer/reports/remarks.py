@@ -1,4 +1,4 @@
-"""What a reader must not miss in the results, in a few sentences. In: the results of `evaluate_run`. Out: lines of text."""
+"""What a reader must not miss in the results, in a few sentences. In: the results of `evaluate`. Out: lines of text."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""The report of an evaluation as one page. In: the results of `evaluate_run`, and pictures. Out: HTML that needs nothing else.
+"""The report of an evaluation as one page. In: the results of `evaluate`, and pictures. Out: HTML that needs nothing else.
 
 Every section appears only if it was tested. The first lines are those that a reader must not miss (`remarks`).
 """
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from mvfer.evaluation.results import accuracies, main_scores
+from mvfer.evaluation.results import accuracies
 from mvfer.reports.pages import LEGAL, code, heading, interval, page, paragraph, picture, table, verdict
 from mvfer.reports.pictures import ACCENT, INK, MUTED, QUIET, new_figure
 from mvfer.reports.remarks import remarks
@@ -20,7 +20,7 @@ def report_page(results: Mapping, *, pictures: Sequence[tuple[bytes, str]] = ())
     """The whole report.
 
     Args:
-        results: of `evaluate_run` or `evaluate_classifier`.
+        results: of `evaluate`.
         pictures: PNG files with a caption each; leave out those of faces where these must not be shown.
     Returns:
         `str`: a self-contained HTML document.
@@ -28,14 +28,14 @@ def report_page(results: Mapping, *, pictures: Sequence[tuple[bytes, str]] = ())
     first, *others = remarks(results) or ["No remark."]
     title = f"{results['data']['name']}: can these scores be trusted?"
     parts = [
-        verdict(f"Accuracy {interval(main_scores(results)['accuracy'])}", first),
+        verdict(f"Accuracy {interval(results['test']['accuracy'])}", first),
         *(paragraph(line) for line in others),
         paragraph(f"A face does not tell what a person feels. {LEGAL}", muted=True),
         heading("Accuracy"),
         paragraph(_setting(results), muted=True),
         table(("test", "accuracy, 95 %"), [(name, interval(value)) for name, value in accuracies(results).items()]),
         heading("Each class"),
-        _classes(main_scores(results)["per_class"]),
+        _classes(results["test"]["per_class"]),
     ]
     for name, section in SECTIONS.items():
         if results.get(name):
@@ -45,7 +45,7 @@ def report_page(results: Mapping, *, pictures: Sequence[tuple[bytes, str]] = ())
 
 
 def _setting(results: Mapping) -> str:
-    subjects, scans = main_scores(results)["num_subjects"], main_scores(results)["num_scans"]
+    subjects, scans = results["test"]["num_subjects"], results["test"]["num_scans"]
     text = ", ".join(source.replace("_", " ") for source in results["supervision"])
     return (
         f"{scans} scans of {subjects} people, split {results['split']!r}; intervals resample people. Chance is "

@@ -6,7 +6,6 @@ fitted on these subjects and to be passed along; accuracy and mean number of vie
 and the curve of the one against the other over all thresholds, which `adaptive_views.png` shows.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +13,12 @@ import numpy as np
 import torch
 
 from modeling_mvfer.adaptive_views_mvfer import ViewStages, share_of_entropy
+from modeling_mvfer.classifier_mvfer import Classifier
 from mvfer.data.split_reader import SplitReader
 from mvfer.evaluation.audits.calibration import fit_temperature
-from mvfer.evaluation.classifiers import classifier_of
+from mvfer.evaluation.classifiers import present_classes, single_label
 from mvfer.evaluation.evaluate import open_splits
 from mvfer.evaluation.metrics import score
-from mvfer.evaluation.zero_shot import present_classes
 from mvfer.reports.pictures import curve_picture
 
 THRESHOLDS = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 80)])
@@ -51,17 +50,17 @@ def evaluate_adaptive_views(model, processor, dataset_dir: str | Path, *, seed: 
     """
     splits = open_splits(dataset_dir, "test", processor)
     names = present_classes(*splits.values())
-    classifier = classifier_of(model, processor.tokenizer, names)
+    classifier = single_label(Classifier.of(model, processor, names))
     answers = classifier.labels
     model.eval()
     staged = {
-        name: staged_logits(model, processor, classifier.logits, splits[name], answers, batch_size=batch_size)
+        name: staged_logits(processor, classifier, splits[name], batch_size=batch_size)
         for name in ("validation", "test")
     }
     if max(data.num_views.max() for data in staged.values()) < 2:
         raise ValueError(f"{dataset_dir}: every scan has one view, there is nothing to leave out")
-    calibrated = classifier.calibrated
-    temperature = model.config.calibration.temperature if calibrated else fit_over_stages(staged["validation"])
+    calibrated = classifier.calibration is not None
+    temperature = classifier.calibration.temperature if calibrated else fit_over_stages(staged["validation"])
     threshold = choose_threshold(staged["validation"], temperature)
     results = {"temperature": temperature, "calibrated": calibrated, "threshold": threshold}
     results |= {"tolerance": TOLERANCE, "seed": seed}
@@ -78,9 +77,9 @@ def evaluate_adaptive_views(model, processor, dataset_dir: str | Path, *, seed: 
 
 
 @torch.no_grad()
-def staged_logits(model, processor, classify: Callable, split, answers: list[str], *, batch_size: int) -> StagedLogits:
+def staged_logits(processor, classifier: Classifier, split, *, batch_size: int) -> StagedLogits:
     """Logits after every further view, each view through the tower once. See `StagedLogits`."""
-    labels = np.array(split["expression"])
+    labels, model, answers = np.array(split["expression"]), classifier.model, classifier.labels
     split = split.select(np.flatnonzero(labels >= 0))
     reader = SplitReader(model, processor.image_processor, split, batch_size=batch_size, progress="views")
     logits, counts = [], []
@@ -90,7 +89,7 @@ def staged_logits(model, processor, classify: Callable, split, answers: list[str
             have = torch.nonzero(stages.num_views > stage).flatten()
             after = found[-1].clone() if found else torch.zeros(len(rows), len(answers), device=model.device)
             if len(have):
-                after[have] = classify(stages.advance(stage, have)).float()
+                after[have] = classifier.logits(stages.advance(stage, have)).float()
             found.append(after)
         logits.append(torch.stack(found, dim=1).cpu())
         counts.append(stages.num_views.cpu().numpy())

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modeling_mvfer.zeroshot_mvfer import class_logits
+from modeling_mvfer.classifier_mvfer import Classifier, embeds_of
 from mvfer.reports.pictures import INK, MUTED, new_figure, save_figure
 from processing.cameras_mvfer import FOCAL_LENGTH, world_to_camera
 from processing.rendering_mvfer import render_views
@@ -21,14 +21,12 @@ SKIN = np.array([222, 220, 216])
 SMOOTHING_PX = 5
 
 
-def attribute_views(
-    model, inputs: Mapping[str, Tensor], classes: Mapping[str, Tensor], label: str, *, steps: int = 32
-) -> Tensor:
+def attribute_views(classifier: Classifier, inputs: Mapping[str, Tensor], label: str, *, steps: int = 32) -> Tensor:
     """How much every pixel speaks for a label: integrated gradients of its log-odds, from empty views to these.
 
     Args:
-        model (`MVFERModel`, in evaluation mode), inputs: of one scan, from the processor: `pixel_values (1, V, C, H, W)` ...
-        classes: prompt embeddings of every label, from `embed_classes`; label: one of them.
+        classifier: of a model in evaluation mode; label: one of its labels.
+        inputs: of one scan, from the processor: `pixel_values (1, V, C, H, W)` ...
         steps (`int`, defaults to 32): points of the integral.
     Returns:
         `torch.Tensor` of shape `(V, C, H, W)`, float32: their sum is the log-odds of the label here less that of empty
@@ -40,25 +38,24 @@ def attribute_views(
         taken at the middles of the steps.
     """
     pixels = inputs["pixel_values"]
-    if label not in classes or pixels.ndim != 5 or len(pixels) != 1:
+    if label not in classifier.labels or pixels.ndim != 5 or len(pixels) != 1:
         raise ValueError(
-            f"expected one scan (1, V, C, H, W) and a label of {list(classes)}, got {tuple(pixels.shape)}, {label!r}"
+            f"expected one scan (1, V, C, H, W) and a label of {classifier.labels}, got {tuple(pixels.shape)}, {label!r}"
         )
     empty = background(pixels)
     rest = {name: value for name, value in inputs.items() if name != "pixel_values"}
     total = torch.zeros_like(pixels)
     for step in range(steps):
         point = (empty + (step + 0.5) / steps * (pixels - empty)).requires_grad_()
-        odds = log_odds(model, {"pixel_values": point, **rest}, classes, label)
+        odds = log_odds(classifier, {"pixel_values": point, **rest}, label)
         total += torch.autograd.grad(odds, point)[0]
     return ((pixels - empty) * total / steps)[0].float()
 
 
-def log_odds(model, inputs: Mapping[str, Tensor], classes: Mapping[str, Tensor], label: str) -> Tensor:
-    """Logarithm of p(label) / (1 - p(label)), `()`, zero-shot."""
-    features = model.get_image_features(**inputs).pooler_output
-    logits = class_logits(torch.nn.functional.normalize(features, dim=-1), classes, scale=model.logit_scale.exp())[0]
-    mine = list(classes).index(label)
+def log_odds(classifier: Classifier, inputs: Mapping[str, Tensor], label: str) -> Tensor:
+    """Logarithm of p(label) / (1 - p(label)), `()`, before the temperature."""
+    logits = classifier.logits(embeds_of(classifier.model.get_image_features(**inputs)))[0]
+    mine = classifier.labels.index(label)
     others = torch.cat([logits[:mine], logits[mine + 1 :]])
     return logits[mine] - others.logsumexp(0)
 

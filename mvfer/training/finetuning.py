@@ -10,10 +10,10 @@ from torch import Tensor
 from transformers import PretrainedConfig
 
 from modeling_mvfer import MVFERForFaceClassification, MVFERModel
+from modeling_mvfer.classifier_mvfer import Classifier
 from modeling_mvfer.normalization_mvfer import GlobalBatchNorm
 from mvfer.data.batching import Collator, ViewDataset
-from mvfer.evaluation.classification import classifier_score, evaluate_classifier, test_fused
-from mvfer.evaluation.zero_shot import embed_classes
+from mvfer.evaluation.evaluate import evaluate, test_fused
 from mvfer.training.config import TrainConfig
 from mvfer.training.labels import LabelledViews, balanced_weights, labelled_rows
 from mvfer.training.lora import add_adapters
@@ -62,16 +62,13 @@ class FineTuning(Task):
         return LabelledViews(views, self.labels)
 
     def collate(self, samples: list[dict]) -> dict[str, Tensor]:
-        return self.collator(samples) | {"labels": torch.tensor([sample["label"] for sample in samples])}
-
-    def score_rows(self, model, rows) -> float:
-        return classifier_score(model, self.processor, rows)
+        return super().collate(samples) | {"labels": torch.tensor([sample["label"] for sample in samples])}
 
     def test(self, model, **options) -> tuple[MVFERForFaceClassification, dict]:
         """Merge the adapters, mix with the start if asked, and test."""
         classifier = self.merged(model)
         mixed = self.mix(classifier) if self.config.wise_ft else {}
-        results = evaluate_classifier(classifier, self.processor, self.config.dataset[0], **options) | mixed
+        results = evaluate(classifier, self.processor, self.config.dataset[0], **options) | mixed
         return classifier.requires_grad_(True), results
 
     def merged(self, model) -> MVFERForFaceClassification:
@@ -110,9 +107,8 @@ def build_classifier(
     model = MVFERModel.from_pretrained(config.model, dtype=torch.float32, view_angles_deg=angles).eval()
     if config.head == "random":
         return MVFERForFaceClassification.from_model(model, classes, **fields)
-    return MVFERForFaceClassification.from_zero_shot(
-        model, embed_classes(model, processor.tokenizer, classes), **fields
-    )
+    embeds = Classifier.from_prompts(model, processor, classes).class_embeds
+    return MVFERForFaceClassification.from_zero_shot(model, embeds, **fields)
 
 
 def prepare(classifier: MVFERForFaceClassification, config: TrainConfig) -> torch.nn.Module:

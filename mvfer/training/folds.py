@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from mvfer.data.schema import dataset_info
 from mvfer.data.splits import check_disjoint
-from mvfer.evaluation.classifiers import FineTuned
+from mvfer.evaluation.classifiers import SplitClassifier
 from mvfer.evaluation.embeddings import embed_split
 from mvfer.training.checkpoints import TrainState
 from mvfer.training.config import TrainConfig
@@ -117,5 +117,5 @@ class FoldTuner:
 
     def _predict(self, classifier, processor, rows) -> list[str]:
         features = embed_split(classifier, processor.image_processor, rows, batch_size=self.batch_size, progress=False)
-        head = FineTuned.build(classifier, [rows])
+        head = SplitClassifier.build(classifier, processor, [rows])
         return [head.names[guess] for guess in head.predict(features.image_embeds)]

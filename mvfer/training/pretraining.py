@@ -12,8 +12,7 @@ from transformers import AutoTokenizer
 from modeling_mvfer import MVFERConfig, MVFERModel
 from mvfer.data.batching import Collator
 from mvfer.data.tokenizer import build_tokenizer
-from mvfer.evaluation.evaluate import evaluate_run
-from mvfer.evaluation.zero_shot import zero_shot_score
+from mvfer.evaluation.evaluate import evaluate
 from mvfer.training.config import TrainConfig
 from mvfer.training.presets import small_config
 from mvfer.training.task import Task
@@ -41,14 +40,8 @@ class Pretraining(Task):
         self.collator = Collator(tokenizer, self.processor.image_processor, phrases=config.phrase_weight > 0)
         self.summary = {"preset": config.preset, "supervision": config.supervision}
 
-    def collate(self, samples: list[dict]) -> dict[str, torch.Tensor]:
-        return self.collator(samples)
-
-    def score_rows(self, model: MVFERModel, rows) -> float:
-        return zero_shot_score(model, self.processor, rows)
-
     def test(self, model: MVFERModel, **options) -> tuple[MVFERModel, dict]:
-        results = evaluate_run(model.eval(), self.processor, self.config.dataset[0], **options)
+        results = evaluate(model.eval(), self.processor, self.config.dataset[0], **options)
         results["data"]["caption_source"] = results["supervision"]
         results["supervision"] = sorted(learnt_from(self.config, results["supervision"]))
         return model, results

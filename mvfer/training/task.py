@@ -8,13 +8,13 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 import torch
-from datasets import Dataset as Rows
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from modeling_mvfer import MVFERModel
-from mvfer.data.batching import ViewDataset
+from mvfer.data.batching import Collator, ViewDataset
 from mvfer.evaluation.audits.leakage import load_subjects_seen, subjects_seen
+from mvfer.evaluation.classifiers import validation_accuracy
 from mvfer.evaluation.results import table
 from mvfer.hub.run_folder import save_run, set_calibration
 from mvfer.reports.remarks import remarks
@@ -30,8 +30,9 @@ class Task(ABC):
         splits, infos: per folder of `config.dataset`, its `DatasetDict` and `dataset_info`.
     Attributes:
         model, processor: what is trained, and what makes its inputs.
-        train_splits: the rows to learn from.
+        train_splits: the rows to learn from, `datasets.Dataset`s.
         captioned: which of these rows have a text that is learnt from; `None` where texts do not matter.
+        collator: makes a batch of samples.
         forward_options: what `forward` needs beside a batch to give a loss.
         score_name: the name of the validation score in the log.
         summary: what the results say of the recipe, beside what they say of every task.
@@ -39,7 +40,8 @@ class Task(ABC):
 
     model: torch.nn.Module
     processor: MVFERProcessor
-    train_splits: list[Rows]
+    train_splits: list
+    collator: Collator
     score_name: str
     summary: dict
     captioned: list[bool] | None = None
@@ -47,14 +49,6 @@ class Task(ABC):
 
     def __init__(self, config: TrainConfig, splits: list, infos: list[dict]):
         self.config, self.splits, self.infos = config, splits, infos
-
-    @abstractmethod
-    def collate(self, samples: list[dict]) -> dict[str, Tensor]:
-        """From samples to a batch of `model.forward`."""
-
-    @abstractmethod
-    def score_rows(self, model: torch.nn.Module, rows: Rows) -> float:
-        """Accuracy on these rows."""
 
     @abstractmethod
     def test(self, model: torch.nn.Module, **options) -> tuple[MVFERModel, dict]:
@@ -68,9 +62,13 @@ class Task(ABC):
         """What the loader draws from, given the views of `train_splits`."""
         return views
 
+    def collate(self, samples: list[dict]) -> dict[str, Tensor]:
+        """From samples to a batch of `model.forward`."""
+        return self.collator(samples)
+
     def score(self, model: torch.nn.Module) -> float:
         """Mean accuracy over the validation subjects of every data set."""
-        scores = [self.score_rows(model, split["validation"]) for split in self.splits]
+        scores = [validation_accuracy(model, self.processor, split["validation"]) for split in self.splits]
         return sum(scores) / len(scores)
 
     @property

@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 
 from modeling_mvfer.adaptive_views_mvfer import adaptive_logits
+from modeling_mvfer.classifier_mvfer import Classifier
 from mvfer.cli.main import main
 from mvfer.data.batching import Collator, ViewDataset
 from mvfer.data.schema import load_splits
-from mvfer.evaluation.classifiers import classifier_of
 from mvfer.studies.adaptive_views import (
     StagedLogits,
     choose_threshold,
@@ -41,15 +41,15 @@ def made_up(count: int = 400, seed: int = 0) -> StagedLogits:
 
 def test_what_is_measured_is_what_the_pipeline_does(small_model, small_processor, toy):
     split = load_splits(toy)["test"]
-    classify = classifier_of(small_model, small_processor.tokenizer, LABELS).logits
-    data = staged_logits(small_model, small_processor, classify, split, LABELS, batch_size=4)
+    classifier = Classifier.of(small_model, small_processor, LABELS)
+    data = staged_logits(small_processor, classifier, split, batch_size=4)
     batch = Collator(None, small_processor.image_processor, phrases=False)(
         [ViewDataset(split)[row] | {"captions": [], "known_captions": []} for row in range(len(split))]
     )
     entropy = np.quantile(np.sort(-(data.logits.softmax(-1) * data.logits.log_softmax(-1)).sum(-1)[:, 0]), 0.5)
     threshold = float(entropy / np.log(3))
     predictions, used = stop_early(data, threshold, 1.0)
-    found = adaptive_logits(small_model, classify, batch, threshold=threshold)
+    found = adaptive_logits(classifier, batch, threshold=threshold)
     assert used.tolist() == found.views_used.tolist() and len(set(used)) > 1
     assert predictions.tolist() == found.logits.argmax(-1).tolist()
 

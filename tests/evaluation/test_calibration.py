@@ -5,7 +5,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 
 from mvfer.evaluation.audits import abstention, calibration
 from mvfer.evaluation.audits.decisions import calibrate
-from mvfer.evaluation.zero_shot import Answers
+from mvfer.evaluation.classifiers import Answers
 
 
 def sample(seed, n=4000, classes=7, temperature=1.0, strength=2.0):

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from modeling_mvfer import MVFERForFaceClassification
+from modeling_mvfer.classifier_mvfer import Classifier
 from mvfer.cli import main as cli
 from mvfer.cli.evaluate import main
 from mvfer.data.schema import dataset_info, load_splits
 from mvfer.evaluation.audits.leakage import subject_keys
-from mvfer.evaluation.classification import classifier_score, evaluate_classifier
-from mvfer.evaluation.classifiers import classifier_of
+from mvfer.evaluation.classifiers import single_label, validation_accuracy
+from mvfer.evaluation.evaluate import evaluate
 from mvfer.evaluation.results import accuracies, table
-from mvfer.evaluation.zero_shot import embed_classes, zero_shot_score
 from mvfer.hub.run_folder import load_run, save_run
 from tests.train.toy import write_toy_data
 
@@ -28,18 +28,20 @@ def toy(tmp_path_factory):
 @pytest.fixture(scope="module")
 def classifier(small_model, small_processor):
     return MVFERForFaceClassification.from_zero_shot(
-        small_model, embed_classes(small_model, small_processor.tokenizer, LABELS)
+        small_model, Classifier.from_prompts(small_model, small_processor, LABELS).class_embeds
     )
 
 
 @pytest.fixture(scope="module")
 def results(classifier, small_processor, toy):
-    return evaluate_classifier(classifier, small_processor, toy, also={"other": toy}, seed=3, progress=False)
+    return evaluate(classifier, small_processor, toy, also={"other": toy}, seed=3, progress=False)
 
 
 def test_before_training_it_scores_as_zero_shot_does(classifier, small_model, small_processor, toy):
     split = load_splits(toy)["validation"]
-    assert classifier_score(classifier, small_processor, split) == zero_shot_score(small_model, small_processor, split)
+    assert validation_accuracy(classifier, small_processor, split) == validation_accuracy(
+        small_model, small_processor, split
+    )
 
 
 def test_every_score_of_the_report_has_an_interval(results):
@@ -59,10 +61,10 @@ def test_every_score_of_the_report_has_an_interval(results):
 
 
 def test_a_class_that_the_model_does_not_know_counts_as_missed(small_model, small_processor, toy):
-    embeds = embed_classes(small_model, small_processor.tokenizer, LABELS[:2])
+    embeds = Classifier.from_prompts(small_model, small_processor, LABELS[:2]).class_embeds
     two = MVFERForFaceClassification.from_zero_shot(small_model, embeds)
-    results = evaluate_classifier(two, small_processor, toy, progress=False)
-    assert results["classification"]["per_class"]["surprise"]["recall"] == 0
+    results = evaluate(two, small_processor, toy, progress=False)
+    assert results["test"]["per_class"]["surprise"]["recall"] == 0
     assert np.sum(results["confusion_matrix"]["counts"]) == 9
 
 
@@ -70,9 +72,9 @@ def test_a_multi_label_model_is_not_scored_as_if_one_label_were_true(small_model
     fields = {"problem_type": "multi_label_classification"}
     several = MVFERForFaceClassification.from_model(small_model, LABELS, **fields)
     with pytest.raises(ValueError, match="multi-label"):
-        evaluate_classifier(several, small_processor, toy, progress=False)
+        evaluate(several, small_processor, toy, progress=False)
     with pytest.raises(ValueError, match="multi-label"):
-        classifier_of(several, small_processor.tokenizer, LABELS)
+        single_label(Classifier.of(several, small_processor, LABELS))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ def test_the_commands_take_a_classifier(run, toy, face_obj, classifier, small_pr
 
 def test_its_results_say_what_lets_them_be_trusted(results):
     assert {"schema_version", "calibration", "fairness", "leakage", "drift_baseline"} <= results.keys()
-    assert {"top_2", "auroc"} <= results["classification"].keys()
+    assert {"top_2", "auroc"} <= results["test"].keys()
     assert "subjects in two splits" in results["leakage"]["checked"] and results["leakage"]["found"] == []
     assert {"temperature", "abstain_below", "conformal"} <= results["calibration"].keys()
 
@@ -103,7 +105,7 @@ def test_its_results_say_what_lets_them_be_trusted(results):
 def test_people_whom_it_was_trained_on_are_found(classifier, small_processor, toy):
     info, split = dataset_info(toy), load_splits(toy)["test"]
     seen = {"trained_on": sorted(subject_keys(info, split["subject"])), "chosen_on": []}
-    found = evaluate_classifier(classifier, small_processor, toy, seen=seen, also={"other": toy}, progress=False)
+    found = evaluate(classifier, small_processor, toy, seen=seen, also={"other": toy}, progress=False)
     assert [line.split(":")[0] for line in found["leakage"]["found"]] == [
         "the model was trained on 3 tested subjects",
         "other",
@@ -111,14 +113,14 @@ def test_people_whom_it_was_trained_on_are_found(classifier, small_processor, to
 
 
 def test_classes_that_it_does_not_know_leave_its_temperature_alone(small_model, small_processor, toy):
-    embeds = embed_classes(small_model, small_processor.tokenizer, LABELS[:2])
+    embeds = Classifier.from_prompts(small_model, small_processor, LABELS[:2]).class_embeds
     two = MVFERForFaceClassification.from_zero_shot(small_model, embeds)
-    results = evaluate_classifier(two, small_processor, toy, progress=False)
+    results = evaluate(two, small_processor, toy, progress=False)
     assert results["calibration"]["fitted_on"]["num_scans"] == 6
     assert results["calibration"]["calibrated"]["log_loss"] < 10
     other = MVFERForFaceClassification.from_model(small_model, ["fear", "anger"])
     with pytest.raises(ValueError, match="none of the expressions that the model knows"):
-        evaluate_classifier(other, small_processor, toy, progress=False)
+        evaluate(other, small_processor, toy, progress=False)
 
 
 def test_calibration_is_stored_and_used(run, toy, face_obj, tmp_path, capsys):
@@ -138,7 +140,7 @@ def test_calibration_is_stored_and_used(run, toy, face_obj, tmp_path, capsys):
 
 
 def test_robustness_is_tested_on_request(classifier, small_processor, toy):
-    found = evaluate_classifier(classifier, small_processor, toy, audits=["robustness"], progress=False)
+    found = evaluate(classifier, small_processor, toy, audits=["robustness"], progress=False)
     assert found["robustness"]["num_scans"] == 9 and found["robustness"]["corruptions"]
 
 

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from modeling_mvfer.classifier_mvfer import Classifier
 from mvfer.cli.evaluate import main
 from mvfer.data.schema import load_splits, shard_path
-from mvfer.evaluation.classifiers import classifier_of
-from mvfer.evaluation.evaluate import evaluate_run
+from mvfer.evaluation.evaluate import evaluate
 from mvfer.evaluation.results import accuracies, table
 from mvfer.reports import pictures
 from mvfer.reports.examples import example_rows, predictions
@@ -27,9 +27,7 @@ def toy(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(small_model, small_processor, toy):
-    return evaluate_run(
-        small_model, small_processor, toy, also={"other": toy}, seed=3, command="made so", progress=False
-    )
+    return evaluate(small_model, small_processor, toy, also={"other": toy}, seed=3, command="made so", progress=False)
 
 
 def test_every_score_of_the_report_has_an_interval(results):
@@ -69,9 +67,7 @@ def test_the_results_say_how_they_were_made_and_fit_into_json(results):
 
 
 def test_equal_seeds_give_equal_results(small_model, small_processor, toy, results):
-    again = evaluate_run(
-        small_model, small_processor, toy, also={"other": toy}, seed=3, command="made so", progress=False
-    )
+    again = evaluate(small_model, small_processor, toy, also={"other": toy}, seed=3, command="made so", progress=False)
     assert json.dumps(again) == json.dumps(results)
 
 
@@ -91,7 +87,7 @@ def test_the_command_writes_results_and_a_picture(small_run, toy, tmp_path, caps
 
 def test_a_missing_split_is_named(small_model, small_processor, toy):
     with pytest.raises(ValueError, match="split 'all'"):
-        evaluate_run(small_model, small_processor, toy, split="all")
+        evaluate(small_model, small_processor, toy, split="all")
 
 
 def test_views_with_other_channels_than_the_model_s_are_refused(small_model, small_processor, toy, tmp_path):
@@ -100,7 +96,7 @@ def test_views_with_other_channels_than_the_model_s_are_refused(small_model, sma
     info["render_settings"]["channels"] = ["red", "green", "blue"]
     (other / "dataset_info.json").write_text(json.dumps(info))
     with pytest.raises(ValueError, match="its views show .*red"):
-        evaluate_run(small_model, small_processor, other)
+        evaluate(small_model, small_processor, other)
 
 
 def rewrite(toy, folder, split, change):
@@ -123,18 +119,18 @@ def rewrite(toy, folder, split, change):
 )
 def test_a_split_that_cannot_be_tested_is_named(small_model, small_processor, toy, tmp_path, split, change, message):
     with pytest.raises(ValueError, match=message):
-        evaluate_run(small_model, small_processor, rewrite(toy, tmp_path / "bad", split, change), progress=False)
+        evaluate(small_model, small_processor, rewrite(toy, tmp_path / "bad", split, change), progress=False)
 
 
 def test_unlabelled_rows_are_embedded_and_not_scored(small_model, small_processor, toy, tmp_path):
     unknown = rewrite(toy, tmp_path / "some", "test", lambda rows: [rows[0] | {"expression": -1}, *rows[1:]])
-    results = evaluate_run(small_model, small_processor, unknown, progress=False)
-    assert results["zero_shot"]["num_scans"] == 8 and results["knn"]["num_scans"] == 8
+    results = evaluate(small_model, small_processor, unknown, progress=False)
+    assert results["test"]["num_scans"] == 8 and results["knn"]["num_scans"] == 8
 
 
 def test_without_labels_to_fit_there_is_no_probe_and_no_temperature(small_model, small_processor, toy, tmp_path):
     unknown = rewrite(toy, tmp_path / "v", "validation", lambda rows: [row | {"expression": -1} for row in rows])
-    results = evaluate_run(small_model, small_processor, unknown, progress=False)
+    results = evaluate(small_model, small_processor, unknown, progress=False)
     assert results["knn"] is None and results["linear_probe"] is None
     assert "labelled validation scans" in results["calibration"]["not_calibrated"]
     assert any("calibration: none" in line for line in remarks(results))
@@ -149,14 +145,14 @@ def test_views_from_other_angles_are_tested_all_the_same(small_model, small_proc
     other = toy
     for split in ("train", "validation", "test"):
         other = rewrite(other, tmp_path / split, split, one_view)
-    results = evaluate_run(small_model, small_processor, other, audits=["robustness"], progress=False)
-    assert list(results["zero_shot_by_view"]) == ["left_45"] and results["robustness"]["view_subsets"] == {}
-    assert results["zero_shot_by_view"]["left_45"]["accuracy"] == results["zero_shot"]["accuracy"]
+    results = evaluate(small_model, small_processor, other, audits=["robustness"], progress=False)
+    assert list(results["by_view"]) == ["left_45"] and results["robustness"]["view_subsets"] == {}
+    assert results["by_view"]["left_45"]["accuracy"] == results["test"]["accuracy"]
 
 
 def test_new_scores_are_beside_the_old_ones(results):
-    assert results["schema_version"] == 3 and {"top_2", "auroc"} <= set(results["zero_shot"])
-    assert results["knn"]["k"] >= 1 and "top_2" in results["zero_shot_by_view"]["front"]
+    assert results["schema_version"] == 4 and {"top_2", "auroc"} <= set(results["test"])
+    assert results["knn"]["k"] >= 1 and "top_2" in results["by_view"]["front"]
     assert {"temperature", "abstain_below", "conformal", "risk_coverage", "prompts_key"} <= set(results["calibration"])
     assert results["calibration"]["fitted_on"] == {"num_scans": 9, "num_subjects": 3}
     assert set(results["fairness"]) == {"sex", "age_group", "ancestry"}
@@ -165,8 +161,8 @@ def test_new_scores_are_beside_the_old_ones(results):
 
 def test_examples_show_one_scan_per_class_with_its_true_label(small_model, small_processor, toy):
     split = load_splits(toy)["test"]
-    classifier = classifier_of(small_model, small_processor.tokenizer, ["happiness", "sadness", "surprise"])
-    shown = predictions(small_model, small_processor, split.select(example_rows(split)), classifier)
+    classifier = Classifier.of(small_model, small_processor, ["happiness", "sadness", "surprise"])
+    shown = predictions(small_processor, split.select(example_rows(split)), classifier)
     assert [row.true_label for row in shown] == ["happiness", "sadness", "surprise"]
     assert all(sum(row.probabilities.values()) == pytest.approx(1) for row in shown)
     assert shown[0].views.shape == (3, 32, 32, 3) and sum(shown[0].view_weights) == pytest.approx(1)
@@ -176,17 +172,15 @@ def test_pictures_show_calibrated_scores_where_the_model_is_calibrated(small_mod
     from modeling_mvfer.zeroshot_mvfer import prompts_key
     from mvfer.hub.run_folder import save_run
 
-    results = evaluate_run(small_model, small_processor, toy, progress=False)
+    results = evaluate(small_model, small_processor, toy, progress=False)
     model = copy.deepcopy(small_model)
     model.config.calibration = {"temperature": 0.01, "prompts_key": prompts_key(results["prompts"])}
     split = load_splits(toy)["test"]
     chosen = split.select(example_rows(split))
     shown = []
     for one in (small_model, model):
-        classifier = classifier_of(one, small_processor.tokenizer, list(results["prompts"]))
-        shown.append(
-            [list(row.probabilities.values()) for row in predictions(one, small_processor, chosen, classifier)]
-        )
+        classifier = Classifier.of(one, small_processor, list(results["prompts"]))
+        shown.append([list(row.probabilities.values()) for row in predictions(small_processor, chosen, classifier)])
     plain, calibrated = np.array(shown)
     powers = plain.astype(float) ** 100  # softmax(logits / 0.01)
     np.testing.assert_allclose(calibrated, powers / powers.sum(1, keepdims=True), rtol=1e-2, atol=1e-6)

@@ -1,5 +1,6 @@
 """Attributions add up, point at what was planted, and come back to the right place of the mesh."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 import torch
 import trimesh
 
+from modeling_mvfer.classifier_mvfer import Classifier
+from modeling_mvfer.zeroshot_mvfer import class_logits
 from mvfer.cli import main as cli
-from mvfer.evaluation.zero_shot import embed_classes
 from mvfer.studies.explain import attribute_views, background, colors_of, heat_of, heat_on_vertices, log_odds
 from processing.framing_mvfer import frame_face
 from processing.meshes_mvfer import load_mesh
@@ -19,21 +21,19 @@ ANGLES = [(-30.0, 0.0), (0.0, 0.0), (30.0, 0.0)]
 
 def test_attributions_add_up_to_the_change_of_the_log_odds(small_model, small_processor, face_obj):
     inputs = small_processor(meshes=[face_obj], return_tensors="pt")
-    classes = embed_classes(small_model, small_processor.tokenizer, LABELS)
-    found = attribute_views(small_model, inputs, classes, "sadness", steps=128)
+    classifier = Classifier.from_prompts(small_model, small_processor, LABELS)
+    found = attribute_views(classifier, inputs, "sadness", steps=128)
     with torch.no_grad():
-        here = log_odds(small_model, inputs, classes, "sadness")
+        here = log_odds(classifier, inputs, "sadness")
         empty = dict(inputs) | {"pixel_values": background(inputs["pixel_values"])}
-        change = here - log_odds(small_model, empty, classes, "sadness")
+        change = here - log_odds(classifier, empty, "sadness")
     assert float(found.sum()) == pytest.approx(float(change), rel=0.02, abs=0.02)
     with pytest.raises(ValueError, match="a label of"):
-        attribute_views(small_model, inputs, classes, "boredom")
+        attribute_views(classifier, inputs, "boredom")
 
 
 class OnePatch:
     """A model that looks at eight by eight pixels of the front view alone."""
-
-    logit_scale = torch.tensor(0.0)
 
     def get_image_features(self, pixel_values, **_):
         lit = pixel_values[0, 1, :, 8:16, 20:28].mean()
@@ -42,9 +42,10 @@ class OnePatch:
 
 def test_the_heat_is_where_the_model_looks():
     classes = {"lit": torch.tensor([[1.0, 0.0]]), "dark": torch.tensor([[0.0, 1.0]])}
+    classifier = Classifier(OnePatch(), list(classes), partial(class_logits, class_embeds=classes, scale=1.0))
     pixels = torch.zeros(1, 3, 3, 32, 32)
     pixels[:, :, :, 4:28, 4:28] = 1.0
-    heat = heat_of(attribute_views(OnePatch(), {"pixel_values": pixels}, classes, "lit"))
+    heat = heat_of(attribute_views(classifier, {"pixel_values": pixels}, "lit"))
     assert heat[[0, 2]].max() == 0 and heat.max() == 1
     assert {index // 8 for index in np.argwhere(heat[1] > 0.9)[:, 0]} == {1}
     assert heat[1, 12, 24] == 1 and heat[1, 24, 12] == 0

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from mvfer.data.schema import load_splits
+from mvfer.evaluation.classifiers import present_classes, validation_accuracy
 from mvfer.evaluation.embeddings import embed_split
-from mvfer.evaluation.zero_shot import present_classes, zero_shot_score
 from tests.train.toy import write_toy_data
 
 
@@ -53,7 +53,7 @@ def test_a_split_without_rows_is_refused(small_model, small_processor, split):
 
 def test_the_training_mode_of_the_model_is_restored(small_model, small_processor, split):
     small_model.train()
-    score = zero_shot_score(small_model, small_processor, split)
+    score = validation_accuracy(small_model, small_processor, split)
     was_training = small_model.training
     small_model.eval()
     assert was_training and 0 <= score <= 1

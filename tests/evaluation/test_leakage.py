@@ -9,7 +9,7 @@ import pytest
 from mvfer.cli.evaluate import main
 from mvfer.data.schema import dataset_info, load_splits, shard_path
 from mvfer.evaluation.audits.leakage import duplicated_scans, seen_subjects, subject_keys, subjects_seen
-from mvfer.evaluation.evaluate import evaluate_run
+from mvfer.evaluation.evaluate import evaluate
 from mvfer.hub.run_folder import load_run, save_run
 from tests.train.toy import write_toy_data
 
@@ -29,7 +29,7 @@ def replant(toy, folder, change, split="test") -> Path:
 
 
 def found(model, processor, folder, **options):
-    return evaluate_run(model, processor, folder, progress=False, **options)["leakage"]
+    return evaluate(model, processor, folder, progress=False, **options)["leakage"]
 
 
 def test_clean_data_has_no_leak_and_says_what_was_checked(small_model, small_processor, toy):
@@ -57,7 +57,7 @@ def test_scans_copied_under_other_names_are_caught(small_model, small_processor,
 
 def test_a_temperature_fitted_on_the_test_is_refused_and_loud(small_model, small_processor, toy, tmp_path):
     leaky = replant(toy, tmp_path / "leaky", lambda rows: rows["test"], split="validation")  # validation is the test
-    results = evaluate_run(small_model, small_processor, leaky, progress=False)
+    results = evaluate(small_model, small_processor, leaky, progress=False)
     assert "must not be fitted on tested subjects" in results["calibration"]["not_calibrated"]
     assert any("3 subjects of test also in validation" in one for one in results["leakage"]["found"])
     assert "validation: weights" in found(small_model, small_processor, toy, split="validation")["found"][0]

@@ -7,9 +7,8 @@ import pytest
 from PIL import Image
 
 from mvfer.cli import main as cli
-from mvfer.evaluation.classifiers import worst_mistakes
-from mvfer.evaluation.evaluate import evaluate_run
-from mvfer.evaluation.zero_shot import Answers
+from mvfer.evaluation.classifiers import Answers, worst_mistakes
+from mvfer.evaluation.evaluate import evaluate
 from mvfer.reports.pages import picture
 from mvfer.reports.remarks import remarks
 from mvfer.reports.report import SECTIONS, _calibration_figure, report_page, robustness_figure
@@ -22,7 +21,7 @@ from .test_poc import Tags
 def results(small_model, small_processor, tmp_path_factory):
     data = write_toy_data(tmp_path_factory.mktemp("data") / "toy", subjects=(8, 6, 6))
     options = {"audits": ["robustness", "prompt_audit"], "progress": False, "command": "mvfer evaluate <so>"}
-    return evaluate_run(small_model, small_processor, data, **options)
+    return evaluate(small_model, small_processor, data, **options)
 
 
 def headings(text: str) -> list[str]:

@@ -11,8 +11,8 @@ from mvfer.data.schema import load_splits, view_arrays
 from mvfer.evaluation.audits.mesh_corruptions import MESH_CORRUPTIONS
 from mvfer.evaluation.audits.robustness import choose_rows, find_meshes, mesh_robustness, summarise, view_robustness
 from mvfer.evaluation.audits.view_corruptions import VIEW_CORRUPTIONS
+from mvfer.evaluation.classifiers import SplitClassifier
 from mvfer.evaluation.embeddings import embed_changed, embed_split, embed_views
-from mvfer.evaluation.zero_shot import ZeroShot
 from processing import MVFERImageProcessor, MVFERProcessor
 from processing.rank_pooling_mvfer import rank_pool
 from tests.tiny import bumpy_face, write_obj
@@ -40,7 +40,7 @@ def test_the_accuracy_kept_is_the_mean_over_grades_relative_to_clean():
 
 def test_leaving_views_out_is_the_model_without_them(small_model, small_processor, toy):
     split = load_splits(toy)["test"]
-    zero_shot = ZeroShot.build(small_model, small_processor.tokenizer, [split])
+    zero_shot = SplitClassifier.build(small_model, small_processor, [split])
     features = embed_split(small_model, small_processor.image_processor, split, each_view=True, progress=False)
     found = view_robustness(small_model, small_processor.image_processor, split, zero_shot, seed=0, progress=False)
     truth = zero_shot.classes_of(features.labels)
@@ -76,7 +76,7 @@ def test_frames_are_disturbed_before_they_become_a_dynamic_image(small_model, sm
         angles = torch.tensor(split[0]["view_angles_deg"])
         expected = small_model.get_image_features(pixels, view_angles_deg=angles).pooler_output
     np.testing.assert_allclose(found, torch.nn.functional.normalize(expected, dim=-1).numpy(), atol=1e-5)
-    zero_shot = ZeroShot.build(small_model, small_processor.tokenizer, [split])
+    zero_shot = SplitClassifier.build(small_model, small_processor, [split])
     curves = view_robustness(small_model, image_processor, split, zero_shot, seed=0, progress=False)["corruptions"]
     assert len(curves["frame_drop"]["accuracy"]) == 5
 
@@ -124,7 +124,7 @@ def test_a_model_of_colours_is_tested_without_texture_and_needs_it(small_model, 
     """On views that show colours, the curve of the texture; of meshes without colours, one clear error."""
     image_processor = MVFERImageProcessor(**SIZE_32, channels=["red", "green", "blue"])
     split = load_splits(toy)["test"]
-    zero_shot = ZeroShot.build(small_model, small_processor.tokenizer, [split])
+    zero_shot = SplitClassifier.build(small_model, small_processor, [split])
     found = view_robustness(small_model, image_processor, split, zero_shot, seed=0, progress=False)
     assert len(found["corruptions"]["texture"]["accuracy"]) == 5 and found["not_applicable"] == {}
     processor = MVFERProcessor(image_processor=image_processor, tokenizer=small_processor.tokenizer)

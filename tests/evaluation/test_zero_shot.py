@@ -1,8 +1,14 @@
+from functools import partial
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from mvfer.evaluation.zero_shot import match_statistics, predict
+from modeling_mvfer.classifier_mvfer import Classifier
+from modeling_mvfer.zeroshot_mvfer import class_logits
+from mvfer.evaluation.classifiers import SplitClassifier
+from mvfer.evaluation.embeddings import match_statistics
 
 
 def unit(values):
@@ -11,8 +17,10 @@ def unit(values):
 
 def test_predictions_are_indices_of_the_most_similar_class():
     classes = {"a": torch.tensor([[1.0, 0.0]]), "b": torch.tensor([[0.0, 1.0], [0.0, 1.0]])}
+    model = SimpleNamespace(device="cpu", config=SimpleNamespace(problem_type=None))
+    asked = Classifier(model, ["a", "b"], partial(class_logits, class_embeds=classes, scale=10.0))
     embeds = unit(np.array([[0.9, 0.1], [0.2, 0.8]]))
-    assert predict(embeds, classes, scale=10.0).tolist() == [0, 1]
+    assert SplitClassifier(asked, ["a", "b"], ["a", "b"]).predict(embeds).tolist() == [0, 1]
 
 
 def test_normalisation_undoes_a_shift_and_a_stretch_of_the_whole_set():

@@ -160,11 +160,12 @@ def results():
     accuracy = {"accuracy": {"mean": 0.91, "low": 0.87, "high": 0.95}, "num_scans": 40, "num_subjects": 8}
     accuracy |= {name: {"mean": 0.9, "low": 0.8, "high": 0.94} for name in ("balanced_accuracy", "macro_f1")}
     return {
-        "zero_shot": accuracy,
+        "kind": "zero_shot",
+        "test": accuracy,
         "linear_probe": None,
-        "zero_shot_half_occluded": accuracy,
-        "zero_shot_same_half_occluded": accuracy,
-        "zero_shot_by_view": {"front": accuracy},
+        "half_occluded": accuracy,
+        "same_half_occluded": accuracy,
+        "by_view": {"front": accuracy},
         "transfer": {"ict": {"zero_shot": accuracy, "linear_probe": None}},
         "split": "test",
         "seed": 3,

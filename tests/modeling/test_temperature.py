@@ -6,6 +6,7 @@ import torch
 
 from modeling_mvfer import MVFERForFaceClassification
 from modeling_mvfer.classification_pipeline_mvfer import CLASSIFICATION_TASK, MeshClassificationPipeline
+from modeling_mvfer.classifier_mvfer import Classifier
 from modeling_mvfer.pipeline_mvfer import TASK, ZeroShotMeshClassificationPipeline
 from modeling_mvfer.zeroshot_mvfer import class_embeddings, prompts_key
 from mvfer.hub.run_folder import set_calibration
@@ -78,7 +79,7 @@ def test_every_way_of_fusing_views_serves_classifiers_and_fewer_views(tiny_model
     batch = {"pixel_values": torch.randn(2, 3, 2, 3, 16, 16)}
     expected = model.get_image_features(**batch).pooler_output
     torch.testing.assert_close(tuned.get_image_features(**batch).pooler_output, expected)
-    staged = adaptive_logits(tuned, tuned.head, batch, threshold=0.0)
+    staged = adaptive_logits(Classifier.from_head(tuned), batch, threshold=0.0)
     torch.testing.assert_close(staged.logits, tuned(**batch).logits, rtol=1e-4, atol=1e-4)
     tuned.save_pretrained(tmp_path)
     again = MVFERForFaceClassification.from_pretrained(tmp_path)

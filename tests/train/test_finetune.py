@@ -12,7 +12,7 @@ import train
 from modeling_mvfer import MVFERForFaceClassification
 from mvfer.data.schema import dataset_info, load_splits
 from mvfer.evaluation.audits.leakage import subject_keys
-from mvfer.evaluation.classification import classifier_score
+from mvfer.evaluation.classifiers import validation_accuracy
 from mvfer.hub.run_folder import load_run
 from mvfer.training import lora
 from mvfer.training.labels import balanced_weights, labelled_rows
@@ -52,8 +52,8 @@ def test_a_probe_learns_the_toy_faces_and_changes_the_head_alone(tune, small_run
     assert {name for name in tuned if name in start and not torch.equal(tuned[name], start[name])} == set()
     assert {name for name in tuned if name not in start} == {"head.weight", "head.bias", "head.logit_scale"}
     results = results_of(folder)
-    assert results["classification"]["accuracy"]["mean"] > 0.8
-    assert set(results["classification_by_view"]) == {"front", "left_30", "right_30"}
+    assert results["test"]["accuracy"]["mean"] > 0.8
+    assert set(results["by_view"]) == {"front", "left_30", "right_30"}
     assert results["training"]["method"] == "probe" and results["training"]["labelled_scans"] == 24
     assert results["leakage"]["found"] == [] and results["training"]["start"] == str(small_run)
     config = json.loads((folder / "config.json").read_text())
@@ -95,7 +95,7 @@ def test_the_exported_classifier_is_the_one_that_was_validated(tune, toy_data):
     folder = tune("--method", "lora", "--steps", 3, "--learning_rate", 0.01)
     model, processor = load_run(folder)
     assert type(model) is MVFERForFaceClassification
-    score = classifier_score(model, processor, load_splits(toy_data)["validation"])
+    score = validation_accuracy(model, processor, load_splits(toy_data)["validation"])
     assert score == pytest.approx(results_of(folder)["training"]["validation_accuracy"])
 
 
@@ -134,7 +134,7 @@ def test_the_mixture_of_start_and_result_is_exported_and_both_are_reported(tune,
     mixed, scores = results["wise_ft"], results["wise_ft"]["validation_accuracy"]
     assert len(scores) == 11 and max(scores.values()) == scores[f"{mixed['alpha']:g}"]
     model, processor = load_run(folder)
-    assert classifier_score(model, processor, load_splits(toy_data)["validation"]) == max(scores.values())
+    assert validation_accuracy(model, processor, load_splits(toy_data)["validation"]) == max(scores.values())
     for end in ("zero_shot", "fine_tuned"):
         assert mixed[end]["classification"]["num_scans"] == 9
     assert "before fine-tuning (zero-shot)" in (folder / "README.md").read_text()

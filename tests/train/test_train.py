@@ -74,9 +74,9 @@ def test_the_run_folder_is_the_model_folder(unbroken):
     assert {"model.safetensors", "config.json", "processor_config.json", "README.md", "results.json"} <= names
     assert {"train_config.json", "metrics.jsonl", "modeling_mvfer.py", "checkpoints"} <= names
     results = json.loads((unbroken / "results.json").read_text())
-    assert results["zero_shot"]["accuracy"].keys() == {"mean", "low", "high"}
+    assert results["test"]["accuracy"].keys() == {"mean", "low", "high"}
     assert results["training"]["steps"] == 4
-    assert set(results["zero_shot_by_view"]) == {"front", "left_30", "right_30"}
+    assert set(results["by_view"]) == {"front", "left_30", "right_30"}
 
 
 def test_the_log_has_every_term_under_its_name(unbroken):

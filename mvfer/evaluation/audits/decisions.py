@@ -15,8 +15,8 @@ from mvfer.evaluation.audits.abstention import (
     risk_coverage,
 )
 from mvfer.evaluation.audits.calibration import calibration_scores, fit_temperature, reliability
+from mvfer.evaluation.classifiers import Answers
 from mvfer.evaluation.metrics import bootstrap_mean
-from mvfer.evaluation.zero_shot import Answers
 
 ERROR_RATE = 0.1  # of the conformal sets
 CURVE_POINTS = 20

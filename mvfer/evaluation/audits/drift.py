@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import softmax
 
+from mvfer.evaluation.classifiers import SplitClassifier
 from mvfer.evaluation.embeddings import SplitFeatures
-from mvfer.evaluation.zero_shot import SplitClassifier
 
 LEVEL = 0.99
 BINS = 10

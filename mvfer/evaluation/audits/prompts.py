@@ -18,15 +18,15 @@ from mvfer.evaluation.audits.prompt_audit import (
     leave_one_out,
     misplaced_classes,
 )
+from mvfer.evaluation.classifiers import SplitClassifier
 from mvfer.evaluation.embeddings import SplitFeatures
-from mvfer.evaluation.zero_shot import ZeroShot
 from processing.prompts_mvfer import ACTION_BANK, KINDS, LANGUAGES, describe_actions, find_expression, prompts_for
 
 OWN = "the model's own"
 
 
 def audit_prompts(
-    model, tokenizer, zero_shot: ZeroShot, validation: SplitFeatures, tested: SplitFeatures, *, seed: int
+    model, tokenizer, zero_shot: SplitClassifier, validation: SplitFeatures, tested: SplitFeatures, *, seed: int
 ) -> dict:
     """Run the audit.
 
@@ -67,14 +67,14 @@ def prompt_sets(labels: Sequence[str]) -> dict[str, dict[str, list[str]]]:
 
 
 def prompt_scores(
-    model, tokenizer, zero_shot: ZeroShot, prompts: Mapping[str, Sequence[str]], features: SplitFeatures
+    model, tokenizer, zero_shot: SplitClassifier, prompts: Mapping[str, Sequence[str]], features: SplitFeatures
 ) -> PromptScores:
     """Similarities of the labelled scans with every prompt."""
     embeds = class_embeddings(model, tokenizer, prompts)
     rows = np.flatnonzero(features.labels >= 0)
     every = np.concatenate([embeds[name].cpu().numpy() for name in zero_shot.names])
     return PromptScores(
-        similarities=zero_shot.scale * features.image_embeds[rows] @ every.T,
+        similarities=float(model.logit_scale.detach().float().exp()) * features.image_embeds[rows] @ every.T,
         owners=np.repeat(np.arange(len(zero_shot.names)), [len(prompts[name]) for name in zero_shot.names]),
         texts=[text for name in zero_shot.names for text in prompts[name]],
         labels=zero_shot.classes_of(features.labels[rows]),

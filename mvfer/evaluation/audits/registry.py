@@ -14,9 +14,8 @@ from mvfer.evaluation.audits.fairness import ATTRIBUTES, fairness_audit
 from mvfer.evaluation.audits.prompts import audit_prompts
 from mvfer.evaluation.audits.robustness import choose_rows, find_meshes, mesh_robustness, view_robustness
 from mvfer.evaluation.audits.weights import mean_weights
-from mvfer.evaluation.classifiers import worst_mistakes
+from mvfer.evaluation.classifiers import Answers, SplitClassifier, worst_mistakes
 from mvfer.evaluation.embeddings import SplitFeatures, check_reads_scans
-from mvfer.evaluation.zero_shot import Answers, SplitClassifier
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from tqdm.auto import tqdm
 from mvfer.data.split_reader import frames_of
 from mvfer.evaluation.audits.mesh_corruptions import MESH_CORRUPTIONS, MESH_NEEDS, framed_scene, render_scene
 from mvfer.evaluation.audits.view_corruptions import SEVERITIES, VIEW_CORRUPTIONS, applicable, drop_frames, inapplicable
+from mvfer.evaluation.classifiers import SplitClassifier
 from mvfer.evaluation.embeddings import Change, SplitFeatures, embed_changed, embed_views
 from mvfer.evaluation.metrics import Interval, bootstrap_mean, bootstrap_weights
-from mvfer.evaluation.zero_shot import SplitClassifier
 from processing.cameras_mvfer import view_name
 from processing.channels_mvfer import COLOR_CHANNELS
 from processing.meshes_mvfer import MESH_SUFFIXES, load_mesh

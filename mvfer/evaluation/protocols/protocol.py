@@ -16,13 +16,13 @@ from mvfer.data.protocols import PROTOCOLS, Protocol, folds, keeps
 from mvfer.data.schema import dataset_info, load_splits
 from mvfer.evaluation.audits.calibration import calibration_scores, fit_temperature
 from mvfer.evaluation.audits.leakage import seen_subjects
+from mvfer.evaluation.classifiers import SplitClassifier
 from mvfer.evaluation.embeddings import SplitFeatures, embed_split
 from mvfer.evaluation.evaluate import check_channels, fit_classifiers
 from mvfer.evaluation.metrics import METRICS, mean_over_runs, score
 from mvfer.evaluation.protocols.multilabel_folds import score_labels_in_folds
 from mvfer.evaluation.protocols.published import published_for
 from mvfer.evaluation.results import SCHEMA_VERSION, TESTS, environment
-from mvfer.evaluation.zero_shot import ZeroShot
 
 
 def evaluate_protocol(
@@ -46,7 +46,7 @@ def evaluate_protocol(
     Args:
         name (`str`): one of `PROTOCOLS`; repetitions: draws of subjects and folds, with seeds seed, seed + 1, ...
         fine_tune (*optional*): such as a `FoldTuner`: takes the rows of every fold, trains in each, predicts.
-        others: as in `evaluate_run`.
+        others: as in `evaluate`.
     Returns:
         `dict`: protocol (name, source, reading, folds, repetitions), for zero_shot, knn, linear_probe and fine_tuned (`None`
         where nothing is trained) the scores over all scans of the first repetition, each in the fold that tests its subject
@@ -64,7 +64,7 @@ def evaluate_protocol(
     if protocol.labels:
         scores = score_labels_in_folds(features, tested["task"], protocol.labels, drawn[0], seed=seed)
     else:
-        zero_shot = ZeroShot.build(model, processor.tokenizer, [tested], kinds=prompt_kinds, language=language)
+        zero_shot = SplitClassifier.build(model, processor, [tested], kinds=prompt_kinds, language=language)
         if why := zero_shot.cannot_score(tested):
             raise ValueError(f"{dataset_dir}: {name} finds {why}")
         runs = [[_fold(features, zero_shot, people) for people in repetition] for repetition in drawn]
@@ -126,7 +126,7 @@ def _keys(rows: Dataset) -> list[dict]:
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _scores(runs: list, zero_shot: ZeroShot, seed: int) -> dict:
+def _scores(runs: list, zero_shot: SplitClassifier, seed: int) -> dict:
     """Of every test, and what is known of every fold."""
     results = {test: _pooled(test, runs, zero_shot, seed) for test in TESTS}
     counts = results["zero_shot"].pop("confusion_matrix")
@@ -139,7 +139,7 @@ def _scores(runs: list, zero_shot: ZeroShot, seed: int) -> dict:
     }
 
 
-def _add_fine_tuned(runs: list, drawn: list, tested: Dataset, zero_shot: ZeroShot, fine_tune: Callable) -> None:
+def _add_fine_tuned(runs: list, drawn: list, tested: Dataset, zero_shot: SplitClassifier, fine_tune: Callable) -> None:
     """Put the guesses of a copy that was fine-tuned in each fold beside the others."""
     subjects = np.asarray(tested["subject"])
     every = [people for repetition in drawn for people in repetition]
@@ -156,7 +156,7 @@ def _described(name: str, protocol: Protocol, drawn: list) -> dict:
     return described | {"folds": len(drawn[0]), "repetitions": len(drawn)}
 
 
-def _fold(features: SplitFeatures, zero_shot: ZeroShot, people: Mapping[str, Sequence[str]]) -> dict:
+def _fold(features: SplitFeatures, zero_shot: SplitClassifier, people: Mapping[str, Sequence[str]]) -> dict:
     """Guesses of every test in one fold: test name -> (positions in the set, truth, guesses)."""
     subjects = np.asarray(features.subjects)
     parts = {name: features.select(np.flatnonzero(np.isin(subjects, names))) for name, names in people.items()}
@@ -183,7 +183,7 @@ def _fold(features: SplitFeatures, zero_shot: ZeroShot, people: Mapping[str, Seq
     return {"answers": answers, "found": found, "summary": summary}
 
 
-def _pooled(test: str, runs: list, zero_shot: ZeroShot, seed: int) -> dict | None:
+def _pooled(test: str, runs: list, zero_shot: SplitClassifier, seed: int) -> dict | None:
     """Scores over the scans of all folds of the first repetition, and means over all folds."""
     if any(test not in fold["found"] for run in runs for fold in run):
         return None
