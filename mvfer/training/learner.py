@@ -19,7 +19,7 @@ from mvfer.training.config import TrainConfig
 from mvfer.training.muon import SharedMuon
 from mvfer.training.sampler import batches_of
 from mvfer.training.task import Task
-from mvfer.training.teacher import Assigned, Teacher, prompt_bank
+from mvfer.training.teacher import Assigned, Teacher
 
 FEW_TOKENS = 64  # per view
 
@@ -36,26 +36,15 @@ class Learner:
     def __init__(self, task: Task, config: TrainConfig, accelerator: Accelerator):
         self.task, self.config, self.accelerator = task, config, accelerator
         if accelerator.device.type == "cpu" and task.model.vision_model.embeddings.num_positions <= FEW_TOKENS:
-            task.model.set_attn_implementation(
-                "eager"
-            )  # on a CPU, for 17 tokens, sdpa costs a quarter of the step more
+            task.model.set_attn_implementation("eager")  # for 17 tokens, sdpa costs a quarter of the step more
         optimizers, self.schedules = optimizers_and_schedules(task.model, config)
         self.model, *self.optimizers = accelerator.prepare(task.model, *optimizers)
         self.average = MovingAverage(self.bare_model, config.ema_decay)
         self.stateful = [self.average, *self.schedules]
         self.teacher = None
         if config.supervision == "pseudo":
-            self.teacher = Teacher(
-                accelerator,
-                self.bare_model,
-                self.average.shadow,
-                task.processor.tokenizer,
-                prompt_bank(config.prompt_bank),
-                confidence=config.confidence,
-                view_dropout=config.view_dropout,
-                batch_size=config.batch_size,
-                seed=config.seed,
-            )
+            tokenizer = task.processor.tokenizer
+            self.teacher = Teacher(accelerator, self.bare_model, self.average.shadow, tokenizer, config)
             self.stateful.append(self.teacher)
 
     @property

@@ -92,12 +92,5 @@ class Task(ABC):
             "start": config.model,
             **self.summary,
         }
-        save_run(
-            config.output_dir,
-            model,
-            self.processor,
-            results=results,
-            datasets=self.infos,
-            subjects_seen=seen,
-        )
+        save_run(config.output_dir, model, self.processor, results=results, datasets=self.infos, subjects_seen=seen)
         print("\n".join([*remarks(results), "", table(results)]))

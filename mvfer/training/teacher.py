@@ -13,6 +13,7 @@ from accelerate import Accelerator
 
 from modeling_mvfer import MVFERModel
 from mvfer.training.assignments import balanced_assignments, effective_number, effective_rank, global_mean
+from mvfer.training.config import TrainConfig
 from processing.prompts_mvfer import prompts_for
 
 
@@ -38,11 +39,8 @@ class Teacher:
             assignments cannot sharpen themselves.
         weights (`dict`): the moving average's tensors; the teacher's model shares them, and moves with them.
         tokenizer: the model's.
-        bank: prompts, from `prompt_bank`.
-        confidence (`float`): scans whose largest share is below it teach nothing.
-        view_dropout (`float`): chance that the student does not see a view; one always stays.
-        batch_size (`int`): scans of one batch of this process.
-        seed (`int`): of the views that are left out.
+        config (`TrainConfig`): the recipe: `prompt_bank`; `confidence`, below which a scan's largest share teaches nothing;
+            `view_dropout`, the chance that the student does not see a view (one always stays); `batch_size` and `seed`.
     Raises:
         ValueError: if a global batch has fewer scans than there are prompts.
     Source:
@@ -57,20 +55,15 @@ class Teacher:
         student: MVFERModel,
         weights: dict[str, torch.Tensor],
         tokenizer,
-        bank: list[str],
-        *,
-        confidence: float,
-        view_dropout: float,
-        batch_size: int,
-        seed: int,
+        config: TrainConfig,
     ):
-        world = accelerator.num_processes
-        if batch_size * world < len(bank):
+        bank, world = prompt_bank(config.prompt_bank), accelerator.num_processes
+        if config.batch_size * world < len(bank):
             raise ValueError(
-                f"{len(bank)} prompts cannot share {batch_size} x {world} scans; pass a larger --batch_size, "
+                f"{len(bank)} prompts cannot share {config.batch_size} x {world} scans; pass a larger --batch_size, "
                 "or fewer expressions in --prompt_bank"
             )
-        self.accelerator, self.confidence, self.view_dropout, self.seed = accelerator, confidence, view_dropout, seed
+        self.accelerator, self.config = accelerator, config
         self.model = MVFERModel(student.config).to(accelerator.device).eval().requires_grad_(False)
         self.model.load_state_dict(weights, assign=True)
         tokens = tokenizer(bank, padding=True, truncation=True, return_tensors="pt").to(accelerator.device)
@@ -87,7 +80,7 @@ class Teacher:
         images, prompts = (torch.nn.functional.normalize(rows.float(), dim=-1) for rows in (images, prompts))
         logits = self.scale * images @ prompts.T
         shares = balanced_assignments(logits)
-        is_sure = shares.amax(dim=1, keepdim=True) >= self.confidence
+        is_sure = shares.amax(dim=1, keepdim=True) >= self.config.confidence
         student = batch | self.prompts | {"text_assignments": (shares * is_sure).float()}
         student["view_mask"] = self._leave_out(batch["view_mask"])
         self.batches += 1
@@ -110,9 +103,9 @@ class Teacher:
         """Drop views of `(B, V)` or `(B, T, V)`, in all frames alike; the draw does not depend on the number of ranks."""
         present = (mask.any(dim=1) if mask.ndim == 3 else mask).cpu()  # (B, V)
         rank, world, (size, views) = self.accelerator.process_index, self.accelerator.num_processes, present.shape
-        draws = np.random.default_rng((self.seed, self.batches)).random((world * size, views))
+        draws = np.random.default_rng((self.config.seed, self.batches)).random((world * size, views))
         draws = torch.from_numpy(draws[rank * size : (rank + 1) * size]).masked_fill(~present, -1)
-        kept = (draws >= self.view_dropout) | (draws == draws.amax(dim=1, keepdim=True))
+        kept = (draws >= self.config.view_dropout) | (draws == draws.amax(dim=1, keepdim=True))
         kept = (kept & present).to(mask.device)
         return mask & (kept.unsqueeze(1) if mask.ndim == 3 else kept)
 

@@ -10,6 +10,7 @@ from accelerate import Accelerator
 import train
 from mvfer.data.batching import Collator, ViewDataset
 from mvfer.training.assignments import balanced_assignments
+from mvfer.training.config import TrainConfig
 from mvfer.training.teacher import Teacher, collapse_signs, prompt_bank
 
 from .test_train import arguments, assert_same_state, log_of, rewritten, set_all
@@ -37,9 +38,9 @@ def teaching(start, toy_data):
     batch = Collator(None, processor.image_processor)([rows[row] for row in range(8)])
 
     def build(**settings):
-        settings = {"confidence": 0.0, "view_dropout": 0.5, "batch_size": 8, "seed": 0, **settings}
-        bank = prompt_bank(["happiness"])
-        return Teacher(Accelerator(cpu=True), student, weights, processor.tokenizer, bank, **settings)
+        settings = {"confidence": 0.0, "view_dropout": 0.5, "batch_size": 8, "prompt_bank": ["happiness"], **settings}
+        config = TrainConfig(supervision="pseudo", model=str(start), **settings)
+        return Teacher(Accelerator(cpu=True), student, weights, processor.tokenizer, config)
 
     return build, student, weights, batch
 
