@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import torch
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
 from safetensors import SafetensorError
@@ -152,7 +153,8 @@ def load_run(folder: str | Path, *, needs_texts: bool = False) -> tuple[MVFERMod
             f"{folder}: a fine-tuned classifier, which compares no texts; pass the MVFERModel that it was made from"
         )
     model_class = MVFERForFaceClassification if is_classifier else MVFERModel
-    return model_class.from_pretrained(folder, config=config).eval(), MVFERProcessor.from_pretrained(folder)
+    model = model_class.from_pretrained(folder, config=config, dtype=torch.float32)  # however few bits it is stored in
+    return model.eval(), MVFERProcessor.from_pretrained(folder)
 
 
 def push_run(folder: str | Path, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
