@@ -31,12 +31,12 @@ test: $(VENV)/test
 
 $(VENV)/demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --no-compile -c constraints.txt -e ".[demo,fast]"
+	$(BIN)/pip install -q --no-compile -c constraints.txt -e ".[train,demo,fast]"
 	touch $@
 
 $(VENV)/test: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt -e ".[demo,fast,dev]"
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
 	touch $@
 
 clean:

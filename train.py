@@ -11,6 +11,11 @@ import signal
 import sys
 from pathlib import Path
 
+from mvfer.extras import explain_missing
+
+if __name__ == "__main__":
+    explain_missing()
+
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed

@@ -20,11 +20,6 @@ import numpy as np
 from .obj_mvfer import MeshFileError, decode
 from .textures_mvfer import image_pixels
 
-try:
-    import trimesh
-except ImportError:
-    trimesh = None
-
 _REMEDY = "copy or export it again"
 _EXPORT_ONE = "export one mesh without copies of it"
 _FREE_ELEMENTS, _REUSE = 2**20, 4  # arrays of a GLB without bytes of their own, and meshes that are used again
@@ -44,8 +39,10 @@ def parse_with_trimesh(data: bytes, suffix: str, *, geometry_only: bool = False)
     Raises:
         MeshFileError: if it is damaged, truncated, empty or a point cloud, or trimesh is not installed.
     """
-    if trimesh is None:
-        raise MeshFileError(f"reading {suffix} needs trimesh", "pip install 'trimesh>=5'")
+    try:
+        import trimesh  # here, because it costs what reading forty OBJ files costs, and these need it not
+    except ImportError:
+        raise MeshFileError(f"reading {suffix} needs trimesh", "pip install 'trimesh>=5'") from None
     claimed_vertices, claimed_faces = _CLAIMS[suffix](data)
     try:
         with _without_log():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from mvfer.hub.run_folder import load_run
+from mvfer.hub.load import load_run
 
 KEPT = ("results.json", "README.md")
 CODE_KEYS = ("auto_map", "custom_pipelines")

@@ -56,6 +56,8 @@ def build_processor(config: TrainConfig, splits: list, infos: list[dict]) -> MVF
                 raise ValueError(
                     f"{folder}: {key} is {info['render_settings'][key]}, but {render[key]} in {config.dataset[0]}; build alike"
                 )
+    if render.get("backend") == "numba":
+        render = render | {"backend": "auto"}  # a model also runs where numba is not installed
     magnifications = {info.get("build", {}).get("magnification", 1.0) for info in infos}
     if len(magnifications) > 1:
         raise ValueError(f"the data sets were built with different --magnification, {magnifications}; build alike")

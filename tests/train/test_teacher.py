@@ -29,7 +29,7 @@ def start(toy_data, tmp_path_factory):
 def teaching(start, toy_data):
     """`teaching(**settings)`: a teacher, its student, the weights they share and a batch without texts."""
     from mvfer.data.schema import load_splits
-    from mvfer.hub.run_folder import load_run
+    from mvfer.hub.load import load_run
 
     student, processor = load_run(start)
     weights = {name: value.clone() for name, value in student.state_dict().items()}

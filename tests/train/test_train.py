@@ -18,10 +18,11 @@ from safetensors.torch import load_file
 
 import train
 from modeling_mvfer import MVFERConfig
-from mvfer.data.schema import shard_path
+from mvfer.data.schema import dataset_info, load_splits, shard_path
 from mvfer.training.checkpoints import complete_checkpoints
-from mvfer.training.config import TrainConfig
+from mvfer.training.config import TrainConfig, parse_config
 from mvfer.training.log import MetricsLog
+from mvfer.training.pretraining import build_processor
 from processing import MVFERProcessor
 
 from .toy import write_toy_data
@@ -81,6 +82,13 @@ def test_the_run_folder_is_the_model_folder(unbroken):
     assert results["test"]["accuracy"].keys() == {"mean", "low", "high"}
     assert results["training"]["steps"] == 4
     assert set(results["by_view"]) == {"front", "left_30", "right_30"}
+
+
+def test_a_model_of_views_that_numba_drew_also_runs_where_numba_is_missing(toy_data, tmp_path):
+    splits, info = load_splits(toy_data), dataset_info(toy_data)
+    info["render_settings"]["backend"] = "numba"
+    processor = build_processor(parse_config(arguments(toy_data, tmp_path)), [splits], [info])
+    assert processor.image_processor.render_backend == "auto"
 
 
 def test_the_log_has_every_term_under_its_name(unbroken):
