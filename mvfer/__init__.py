@@ -5,10 +5,24 @@ not load torch.
 """
 
 from importlib import import_module
+from pathlib import Path
 
 __version__ = "0.2.0"
-__all__ = ["MVFERModel", "MVFERProcessor", "load_run"]
+__all__ = ["MVFERModel", "MVFERProcessor", "load_run", "model"]
 _HOMES = {"MVFERModel": "modeling_mvfer", "MVFERProcessor": "processing", "load_run": "mvfer.hub.load"}
+
+
+def model(name: str = "small") -> str:
+    """The folder of a model that comes with the package: `MVFERModel.from_pretrained(mvfer.model("small"))`.
+
+    Raises:
+        ValueError: if there is none of this name.
+    """
+    folder = Path(__file__).parent / "models" / name
+    if not (folder / "config.json").is_file():
+        there = sorted(path.name for path in folder.parent.glob("*") if path.is_dir())
+        raise ValueError(f"{name}: no such model comes with the package; there are {', '.join(there) or 'none'}")
+    return str(folder)
 
 
 def __getattr__(name: str):

@@ -109,12 +109,16 @@ class MVFERImageProcessor(PilBackend):
 
     @classmethod
     def from_render_settings(cls, settings: RenderSettings | Mapping, **kwargs) -> "MVFERImageProcessor":
-        """The processor that renders like a data set whose `dataset_info.json` holds these settings."""
+        """The processor that renders like a data set whose `dataset_info.json` holds these settings.
+
+        The backend is whichever is at hand where the processor is used, not the one that rendered the data set.
+        """
         settings = settings if isinstance(settings, RenderSettings) else RenderSettings.from_dict(settings)
         fields = settings.to_dict()
-        size_px, backend = fields.pop("size_px"), fields.pop("backend")
+        size_px, fields["render_backend"] = fields.pop("size_px"), "auto"
+        del fields["backend"]
         crop_size = {"height": size_px, "width": size_px}
-        return cls(size={"shortest_edge": size_px}, crop_size=crop_size, render_backend=backend, **fields, **kwargs)
+        return cls(size={"shortest_edge": size_px}, crop_size=crop_size, **fields, **kwargs)
 
     @property
     def size_px(self) -> int:

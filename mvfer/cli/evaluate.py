@@ -19,15 +19,14 @@ from mvfer.evaluation.audits.leakage import load_subjects_seen, subject_keys
 from mvfer.evaluation.audits.registry import AUDITS
 from mvfer.evaluation.evaluate import TARGET_ACCURACY, evaluate
 from mvfer.evaluation.metrics import mean_over_runs
-from mvfer.evaluation.protocols.paper import PAPER, evaluate_paper
-from mvfer.evaluation.protocols.protocol import evaluate_protocol
+from mvfer.evaluation.protocols.protocol import PAPER, evaluate_paper, evaluate_protocol
 from mvfer.evaluation.results import accuracies, scores_of, table, tables_of
 from mvfer.hub.model_index import update_card
 from mvfer.hub.run_folder import store_calibration
 from mvfer.reports.examples import example_rows, predictions
+from mvfer.reports.findings import findings
 from mvfer.reports.pictures import confusion_picture, predictions_picture
 from mvfer.reports.protocol_report import protocol_page, protocol_text
-from mvfer.reports.remarks import remarks
 from mvfer.reports.report import report_page
 
 FINETUNE_STEPS = 200
@@ -46,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     write_json(out / "results.json", results)
     page = _protocol_page(results, out) if args.protocol else _page(results, out)
     (out / "index.html").write_text(page, encoding="utf-8")
-    for line in remarks(results):
+    for line in findings(results):
         print(line)
     print("\n" + (protocol_text(results) if args.protocol else table(results)))
     for name, value in results.get("over_runs", {}).get("accuracy", {}).items():
@@ -94,7 +93,7 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("--calibrate stores into one model folder on this computer, without --protocol")
     if args.calibrate and (args.prompts or args.language != "en"):
         raise ValueError("--calibrate is for the model's own prompts; leave out --prompts and --language")
-    if args.protocol and (given := asked(args, "also", "robustness", "meshes", "prompt_audit")):
+    if args.protocol and (given := asked(args, "also_test", "robustness", "meshes", "prompt_audit")):
         raise ValueError(f"--protocol tests folds alone; leave out {given}")
     if args.update_card and not all(local):
         raise ValueError("--update_card writes into model folders on this computer; download the repository first")
@@ -123,7 +122,7 @@ def evaluate_model(folder: str, args: argparse.Namespace, command: str) -> dict:
     prompts = {"prompt_kinds": args.prompts, "language": args.language}
     tests = {
         "split": args.split,
-        "also": {Path(other).name: other for other in args.also},
+        "also": {Path(other).name: other for other in args.also_test},
         "target_accuracy": args.target_accuracy,
         "audits": [name for name, audit in AUDITS.items() if audit.on_request and getattr(args, name, False)],
         "meshes": args.meshes,
@@ -217,7 +216,7 @@ def parser(**options) -> argparse.ArgumentParser:
         prog="mvfer evaluate",
         description="Test a model on the held-out subjects of a data set, and on others as transfer. Exit status 1 if the "
         "model, or its training rows, have seen what it is tested on.",
-        epilog="examples:\n  mvfer evaluate --model runs/first --dataset data/anny --also data/ict --out report\n"
+        epilog="examples:\n  mvfer evaluate --model runs/first --dataset data/anny --also_test data/ict --out report\n"
         "  mvfer evaluate --model runs/first --dataset data/anny --robustness --prompt_audit --out report\n"
         "  mvfer evaluate --model runs/first --dataset data/bosphorus --protocol paper --finetune lora --out report",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -227,7 +226,7 @@ def parser(**options) -> argparse.ArgumentParser:
     add("--model", required=True, nargs="+", metavar="DIR", help="folder of a run, or a repository on the Hub; several runs "
         "(seeds) give means over them as well")  # fmt: skip
     add("--dataset", required=True, metavar="DIR", help="folder written by dataset_scripts.build_*")
-    add("--also", nargs="+", default=[], metavar="DIR", help="data sets of another origin (transfer)")
+    add("--also_test", nargs="+", default=[], metavar="DIR", help="data sets of another origin (transfer)")
     add("--out", required=True, metavar="DIR", help="folder for results.json, index.html and pictures")
     add("--split", default="test", help="rows that are scored (default: test)")
     add("--seed", type=int, default=0, help="of resamples, folds, covered halves and corruptions (default: 0)")

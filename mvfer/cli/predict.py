@@ -8,7 +8,10 @@ import json
 import sys
 from pathlib import Path
 
+import mvfer
+
 EPILOG = """examples:
+  mvfer predict face.obj
   mvfer predict face.obj --model runs/first --labels happiness disgust --picture views.png
   mvfer predict scans/*.obj --model runs/first --json > predictions.jsonl
 """
@@ -143,7 +146,12 @@ def parser() -> argparse.ArgumentParser:
 
 def add_model_flags(flags: argparse.ArgumentParser) -> None:
     """The flags of whatever asks a model."""
-    flags.add_argument("--model", required=True, metavar="DIR", help="folder of a run, or a repository on the Hub")
+    flags.add_argument(
+        "--model",
+        default=mvfer.model(),
+        metavar="DIR",
+        help="folder of a run, or a repository on the Hub (default: the small model that comes with the package)",
+    )
     flags.add_argument(
         "--labels", nargs="+", metavar="LABEL", help="any texts (default: the expressions that the model was tested on)"
     )

@@ -5,6 +5,8 @@ Apart from `run_folder`, which writes them: what reads needs nothing that evalua
 
 from pathlib import Path
 
+import torch
+
 from modeling_mvfer.classification_mvfer import MVFERForFaceClassification
 from modeling_mvfer.configuration_mvfer import MVFERConfig
 from modeling_mvfer.modeling_mvfer import MVFERModel
@@ -32,4 +34,5 @@ def load_run(folder: str | Path, *, needs_texts: bool = False) -> tuple[MVFERMod
             f"{folder}: a fine-tuned classifier, which compares no texts; pass the MVFERModel that it was made from"
         )
     model_class = MVFERForFaceClassification if is_classifier else MVFERModel
-    return model_class.from_pretrained(folder, config=config).eval(), MVFERProcessor.from_pretrained(folder)
+    model = model_class.from_pretrained(folder, config=config, dtype=torch.float32)  # however few bits it is stored in
+    return model.eval(), MVFERProcessor.from_pretrained(folder)

@@ -1,10 +1,10 @@
-"""Fine-tuning as a task of `train.py`: labelled views in, a classifier of expressions out.
+"""Fine-tuning as a task of `train.py`. In: views and labels. Out: a classifier of expressions.
 
-The head starts as the zero-shot classifier; the head alone, low-rank adapters, or everything is trained.
+The head starts as the zero-shot classifier; the head alone, low-rank adapters, or everything is trained. The weights may then be
+mixed with those of the start (WiSE-FT).
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,16 +14,20 @@ from modeling_mvfer import MVFERForFaceClassification, MVFERModel
 from modeling_mvfer.classifier_mvfer import Classifier
 from modeling_mvfer.normalization_mvfer import GlobalBatchNorm
 from mvfer.data.batching import Collator, ViewDataset
-from mvfer.evaluation.classifiers import validation_accuracy
 from mvfer.evaluation.evaluate import evaluate, test_fused
-from mvfer.training.checkpoints import TrainState
 from mvfer.training.config import TrainConfig
 from mvfer.training.labels import LabelledViews, balanced_weights, labelled_rows
-from mvfer.training.lora import add_adapters
 from mvfer.training.pretraining import build_model, build_processor
 from mvfer.training.task import Task
-from mvfer.training.wise_ft import choose_alpha
 from processing import MVFERProcessor
+
+try:
+    import peft
+except ImportError:
+    peft = None  # type: ignore[assignment]  # stands for its absence
+
+ADAPTED_LAYERS = r"vision_model\..*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)|visual_projection"
+ALPHAS = tuple(step / 10 for step in range(11))  # of WiSE-FT
 
 
 class FineTuning(Task):
@@ -51,6 +55,11 @@ class FineTuning(Task):
         self.weights_before = {name: value.clone() for name, value in classifier.state_dict().items()}
         self.model = prepare(classifier, config)
         self.collator = Collator(None, self.processor.image_processor, phrases=False)
+        self.summary = {
+            "method": config.method,
+            "labels_per_class": config.labels_per_class or "all",
+            "labelled_scans": len(self.labels),
+        }
 
     def batch_size(self, world: int) -> int:
         """Rows per process and step: all of them where a few labelled subjects have fewer."""
@@ -60,38 +69,24 @@ class FineTuning(Task):
         return LabelledViews(views, self.labels)
 
     def collate(self, samples: list[dict]) -> dict[str, Tensor]:
-        return self.collator(samples) | {"labels": torch.tensor([sample["label"] for sample in samples])}
+        return super().collate(samples) | {"labels": torch.tensor([sample["label"] for sample in samples])}
 
-    def score(self, model) -> float:
-        scores = [validation_accuracy(model, self.processor, split["validation"]) for split in self.splits]
-        return sum(scores) / len(scores)
+    def test(self, model, **options) -> tuple[MVFERForFaceClassification, dict]:
+        """Merge the adapters, mix with the start if asked, and test."""
+        classifier = self.merged(model)
+        mixed = self.mix(classifier) if self.config.wise_ft else {}
+        results = evaluate(classifier, self.processor, self.config.dataset[0], **options) | mixed
+        return classifier.requires_grad_(True), results
 
-    def export(self, model, weights: dict, state: TrainState, command: str) -> None:
-        """Mix with the start if asked, then as every task."""
-        config, classifier = self.config, self.finished(model, weights)
-        mixed = self.mix(classifier) if config.wise_ft else {}
-        options: dict[str, Any] = {"also": self.others, "seed": config.seed, "seen": self.seen, "command": command}
-        results = evaluate(classifier, self.processor, config.dataset[0], **options) | mixed
-        classifier.requires_grad_(True)
-        self.save(
-            classifier,
-            results,
-            state,
-            method=config.method,
-            labels_per_class=config.labels_per_class or "all",
-            labelled_scans=len(self.labels),
-        )
-
-    def finished(self, model, weights: dict) -> MVFERForFaceClassification:
-        """The trained model with these weights, adapters merged, in evaluation mode."""
-        model.load_state_dict(weights)
+    def merged(self, model) -> MVFERForFaceClassification:
+        """The trained model without adapters, in evaluation mode."""
         return (model.merge_and_unload() if self.config.method == "lora" else model).eval()
 
     def mix(self, classifier) -> dict:
         """WiSE-FT: leave the classifier with the mixture that is best on the validation subjects; test both of its ends."""
 
         def test() -> dict:
-            folders = {"classification": self.config.dataset[0], **self.others}
+            folders = {"classification": self.config.dataset[0], **self.transfer_sets}
             return {
                 name: test_fused(classifier, self.processor, folder, seed=self.config.seed, progress=False)
                 for name, folder in folders.items()
@@ -157,3 +152,63 @@ def check_views(config: TrainConfig, infos: list[dict]) -> None:
         )
     if config.frames != start.frames:
         raise ValueError(f"{config.model} learnt from sequences as --frames {start.frames}; pass this flag")
+
+
+def add_adapters(classifier, *, rank: int):
+    """Freeze a classifier but for its head, and add adapters of this rank to every linear layer of the vision tower.
+
+    They start at zero. Once merged, nothing of `peft`, an optional library, is left in the model.
+
+    Returns:
+        `peft.PeftModel`: its `merge_and_unload()` gives the classifier back, adapters merged.
+    Raises:
+        ValueError: if peft is not installed.
+    Source:
+        Hu et al. 2021, "LoRA", arXiv:2106.09685.
+    """
+    if peft is None:
+        raise ValueError("--method lora needs peft; install it: pip install 'mvfer[lora]' (or pip install peft)")
+    settings = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=ADAPTED_LAYERS)
+    adapted = peft.get_peft_model(classifier, settings)
+    classifier.head.requires_grad_(True)
+    return adapted
+
+
+def interpolate(start: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
+    """`(1 - alpha) * start + alpha * tuned`, tensor by tensor; counters, which are whole numbers, are the tuned ones.
+
+    What is gained on the labelled data is often kept, and what the zero-shot model knew of other data is lost less, somewhere
+    between the two.
+
+    Raises:
+        ValueError: if the two have different names, or alpha is not in 0..1.
+    Source:
+        Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", eq. 1, arXiv:2109.01903.
+    """
+    if start.keys() != tuned.keys() or not 0 <= alpha <= 1:
+        different = sorted(start.keys() ^ tuned.keys())
+        raise ValueError(f"expected one model's weights and alpha in 0..1, got alpha {alpha}; not in both: {different}")
+    return {
+        name: start[name].to(value.device).lerp(value, alpha) if value.is_floating_point() else value.clone()
+        for name, value in tuned.items()
+    }
+
+
+def choose_alpha(
+    model, start: Mapping[str, Tensor], tuned: Mapping[str, Tensor], score: Callable[..., float]
+) -> tuple[float, dict[str, float]]:
+    """Try `ALPHAS`; the model is left with the weights of the best, of equal ones the smallest, which is nearest the start.
+
+    Args:
+        model: whose weights they are.
+        score: the model's validation score.
+    Returns:
+        the chosen alpha, and the score of every alpha by its name ("0.3").
+    """
+    scores = {}
+    for alpha in ALPHAS:
+        model.load_state_dict(interpolate(start, tuned, alpha))
+        scores[f"{alpha:g}"] = score(model)
+    best = max(ALPHAS, key=lambda alpha: scores[f"{alpha:g}"])
+    model.load_state_dict(interpolate(start, tuned, best))
+    return best, scores

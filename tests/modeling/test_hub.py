@@ -212,3 +212,31 @@ def test_an_unknown_variable_in_the_card_is_an_error(small_model, small_processo
     monkeypatch.setattr(card, "TEMPLATE", template)
     with pytest.raises(ValueError, match="accuracy_of_last_year"):
         card.model_card(small_model, small_processor)
+
+
+def test_a_bundled_run_predicts_as_the_run_does_and_brings_no_code(small_run, face_obj, tmp_path):
+    from mvfer.hub.bundle import bundle
+
+    run = shutil.copytree(small_run, tmp_path / "run")
+    (run / "results.json").write_text("{}")
+    folder = bundle(run, tmp_path / "bundled")
+    assert not list(folder.glob("*.py")) and "auto_map" not in (folder / "config.json").read_text()
+    assert (folder / "model.safetensors").stat().st_size < 0.6 * (run / "model.safetensors").stat().st_size
+    embeds = []
+    for source in (run, folder):
+        model, processor = load_run(source)
+        assert model.dtype == torch.float32
+        embeds.append(model.get_image_features(**processor(meshes=[face_obj], return_tensors="pt")).pooler_output)
+    torch.testing.assert_close(*embeds, rtol=0.02, atol=0.02)
+
+
+def test_the_model_that_comes_with_the_package_knows_what_its_examples_show(capsys):
+    import mvfer
+    from mvfer.cli.main import main
+
+    names = ["neutral", "happiness", "surprise"]
+    assert main(["predict", *(str(ROOT / "examples" / f"{name}.ply") for name in names), "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["label"] for row in rows] == names and all(row["calibrated"] for row in rows)
+    with pytest.raises(ValueError, match="no such model comes with the package; there are small"):
+        mvfer.model("large")
