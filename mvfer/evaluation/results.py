@@ -10,17 +10,15 @@ from mvfer.evaluation.metrics import METRICS
 
 # Of the results; 2 added k-NN, top-2, AUROC, calibration, fairness, leakage, and audits on request; 3 weights and mistakes.
 SCHEMA_VERSION = 3
-
-
+PACKAGES = ("torch", "transformers", "datasets", "numpy", "scikit-learn")
+TESTS = ("zero_shot", "knn", "linear_probe", "fine_tuned")
+MULTILABEL_TESTS = ("multilabel_probe", "every_label")
 TRANSFER_TESTS = {
     "zero_shot": "zero-shot",
     "zero_shot_normalised": "zero-shot, normalised",
     "linear_probe": "linear probe",
     "classification": "fine-tuned",
 }
-
-
-PACKAGES = ("torch", "transformers", "datasets", "numpy", "scikit-learn")
 
 
 def environment() -> dict[str, str]:
@@ -82,12 +80,6 @@ def tables_of(results: dict) -> dict[str, dict]:
     return results.get("tables", {})
 
 
-TESTS = ("zero_shot", "knn", "linear_probe", "fine_tuned")
-
-
-MULTILABEL_TESTS = ("multilabel_probe", "every_label")
-
-
 def scores_of(results: Mapping) -> dict[str, dict]:
     """Of the results of one protocol: readable name of a test to its scores, in the order of the report."""
     return {test.replace("_", " "): results[test] for test in (*TESTS, *MULTILABEL_TESTS) if results.get(test)}
@@ -95,4 +87,4 @@ def scores_of(results: Mapping) -> dict[str, dict]:
 
 def main_scores(results: Mapping) -> Mapping:
     """Of all views together: zero-shot, or a fine-tuned classifier's."""
-    return results["zero_shot"] if "zero_shot" in results else results["classification"]
+    return results[main_test(results)]
