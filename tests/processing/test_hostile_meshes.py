@@ -47,7 +47,7 @@ FILES = {
     "binary.obj": (V.encode() + b"\0\0\0f 1 2 3\n", "binary data, not OBJ text"),
     "face.xyz": ("0 0 0\n", "unknown kind of file '.xyz'"),
     "no_extension": (V + "f 1 2 3\n", "unknown kind of file ''"),
-    "scene.gltf": ("{}", "unknown kind of file '.gltf'"),
+    "scene.gltf": ("{}", "no triangles found in it"),
     # OBJ
     "comments_only.obj": ("# a mesh\n# will follow\n", "no vertices"),
     "points.obj": (V, "a point cloud"),
