@@ -28,7 +28,10 @@ def as_rgb(image: Image.Image) -> Image.Image:
         ValueError: if its numbers are in no known range.
     """
     if image.mode.startswith(("I", "F")):  # "I;16" and its byte orders, "I" (32 bits), "F"
-        image = Image.fromarray(to_8_bits(np.asarray(image)))
+        pixels = np.asarray(image)
+        if image.mode == "I" and 0 <= pixels.min() <= pixels.max() <= 65535:  # 16 bits in 32, as some files have them
+            pixels = pixels.astype(np.uint16)
+        image = Image.fromarray(to_8_bits(pixels))
     return image.convert("RGB")
 
 
@@ -36,8 +39,8 @@ def to_8_bits(pixels: np.ndarray) -> np.ndarray:
     """Pixels of 8 bits, 16 bits or floats as uint8.
 
     Args:
-        pixels: uint8, or integers in 0..255 or 0..65535, or floats in 0..1 or 0..255. Integers of more than 8 bits are taken
-            for 16 if one is above 255.
+        pixels: uint8, uint16, other integers in 0..255, or floats in 0..1 or 0..255. uint16 with nothing above 255 is taken
+            for 8 bits.
     Raises:
         ValueError: if they are not finite, or in no such range.
     """
@@ -48,8 +51,8 @@ def to_8_bits(pixels: np.ndarray) -> np.ndarray:
     low, high = pixels.min(), pixels.max()
     if pixels.dtype.kind == "f" and 0 <= low and high <= 1:
         pixels = pixels * 255
-    elif pixels.dtype.kind in "ui" and pixels.dtype.itemsize > 1 and 0 <= low and 255 < high <= 65535:
+    elif pixels.dtype == np.uint16 and high > 255:
         pixels = pixels / _TO_8_BITS
     elif low < 0 or high > 255:
-        raise ValueError(f"expected pixels in 0..255, 0..65535 (integers) or 0..1 (floats), got {low:.3g}..{high:.3g}")
+        raise ValueError(f"expected pixels in 0..255 or 0..1, got {low:.3g}..{high:.3g}; 16 bits are given as uint16")
     return pixels.round().astype(np.uint8)

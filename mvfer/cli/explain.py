@@ -8,7 +8,7 @@ import torch
 import trimesh
 
 from modeling_mvfer.classifier_mvfer import Classifier
-from mvfer.cli.predict import labels_of, open_model, up_axis
+from mvfer.cli.predict import add_mesh_argument, labels_of, open_model, up_axis
 from mvfer.reports.pictures import displayable
 from mvfer.studies.explain import attribute_views, colors_of, explanation_picture, heat_of, heat_on_vertices, log_odds
 from processing.cameras_mvfer import view_name
@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="example:\n  mvfer explain face.obj --model runs/first --out explained.glb",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    flags.add_argument("mesh", help="mesh file")
+    add_mesh_argument(flags, "mesh", "with what lies beside it")
     flags.add_argument("--model", required=True, metavar="DIR", help="folder of a run, or a repository on the Hub")
     flags.add_argument("--label", help="what to explain (default: what the model predicts)")
     flags.add_argument("--labels", nargs="+", help="what it could have been (default: as in mvfer predict)")
