@@ -1,11 +1,11 @@
-"""Does the learning curve tell the truth? Foretold from a share of the people, measured with all of them.
+"""Does the learning curve tell the truth? Extrapolated from a share of the people, measured with all of them.
 
     python -m benchmarks.learning_curve --model runs/ict --dataset data/ict --share 0.2 --draws 10 --out report/learning_curve
 
 Goes in: a trained `MVFERModel` and a data set with labels. Comes out: `learning_curve.md`, `learning_curve.json`: for each draw
-of a share of the training people the accuracy that their learning curve foretells for all of them, with its 95 % interval, beside
-the one that was measured, and in how many draws the interval holds it. Embeddings are kept in `--out`, so that a second call
-with other shares takes no time for them.
+of a share of the training people the accuracy to which their learning curve extrapolates for all of them, with its 95 %
+interval, beside the one that was measured, and in how many draws the interval holds it. Embeddings are kept in `--out`, so
+that a second call with other shares takes no time for them.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from benchmarks.arms import write_report
 from mvfer.data.schema import load_splits
 from mvfer.evaluation.embeddings import embed_split
 from mvfer.hub.run_folder import load_run
-from mvfer.studies.learning_curve import foretell, measure_learning_curve
+from mvfer.studies.learning_curve import extrapolate, measure_learning_curve
 
 SPLITS = ("train", "validation", "test")
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # embeddings (n, D), classes (n,), subjects (n,)
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     data = labelled_embeddings(args.model, args.dataset, args.out / "embeddings.npz")
-    found = foretell_all(data, share=args.share, draws=args.draws, seed=args.seed)
+    found = extrapolate_all(data, share=args.share, draws=args.draws, seed=args.seed)
     found |= {"model": Path(args.model).name, "dataset": Path(args.dataset).name, "seed": args.seed}
     write_report("learning_curve", args.out, found, table(found))
     return 0
@@ -57,7 +57,7 @@ def labelled_embeddings(model_dir: str, dataset_dir: str, cache: Path) -> dict[s
     return data
 
 
-def foretell_all(data: dict[str, Rows], *, share: float, draws: int, seed: int) -> dict:
+def extrapolate_all(data: dict[str, Rows], *, share: float, draws: int, seed: int) -> dict:
     """Foretell the accuracy with all training people from several random shares of them.
 
     Returns:
@@ -77,9 +77,9 @@ def foretell_all(data: dict[str, Rows], *, share: float, draws: int, seed: int) 
     for draw in tqdm(range(draws), unit="draw", desc="learning curves"):
         mine = np.isin(subjects, rng.choice(people, used, replace=False))
         curve = measure_learning_curve((embeds[mine], labels[mine], subjects[mine]), *rest, seed=draw)
-        told = foretell(curve, [len(people)], seed=draw)[0]
+        expected = extrapolate(curve, [len(people)], seed=draw)[0]
         now = 1 - float(curve.errors()[-1])
-        rows.append({"now": now, **told, "inside": bool(told["low"] <= measured <= told["high"])})
+        rows.append({"now": now, **expected, "inside": bool(expected["low"] <= measured <= expected["high"])})
     return {
         "people": len(people),
         "people_used": used,
@@ -95,11 +95,11 @@ def table(found: dict) -> str:
     """The result in words and as a Markdown table."""
     inside = sum(row["inside"] for row in found["draws"])
     lines = [
-        f"{found['model']} on {found['dataset']}: with all {found['people']} people {found['measured']:.3f}. Foretold from "
+        f"{found['model']} on {found['dataset']}: with all {found['people']} people {found['measured']:.3f}. Extrapolated from "
         f"{found['people_used']} of them, the interval holds that in {inside} of {len(found['draws'])} draws; it is "
         f"{found['width']:.3f} wide, its middle off by {found['error']:+.3f} on average.",
         "",
-        f"| draw | measured with {found['people_used']} | foretold for {found['people']} | 95 % interval | inside |",
+        f"| draw | measured with {found['people_used']} | extrapolated to {found['people']} | 95 % interval | inside |",
         "|---|---|---|---|---|",
     ]
     for number, row in enumerate(found["draws"], 1):

@@ -5,8 +5,8 @@
     python -m benchmarks.micro --dataset data/micro --magnified data/micro-magnified --model runs/demo --frozen_towers \
         --steps 150 --batch_size 32 --learning_rate 1e-3 --out report/micro
 
-Goes in: two sets of the same films, the second magnified; further flags go to `train.py`, to every arm alike. Comes out: one run
-per arm and seed below `--out`, and `micro.md` and `micro.json`: UF1 and UAR over all categories, means over seeds with 95 %
+Goes in: two sets of the same sequences, the second magnified; further flags go to `train.py`, to every arm alike. Comes out: one
+run per arm and seed below `--out`, and `micro.md` and `micro.json`: UF1 and UAR over all categories, means over seeds with 95 %
 intervals, zero-shot and by probes that leave one subject out; and how far the spotted apex is off.
 """
 
@@ -22,7 +22,7 @@ from modeling_mvfer.classifier_mvfer import Classifier
 from mvfer.data.schema import load_splits
 from mvfer.evaluation.classifiers import SplitClassifier
 from mvfer.evaluation.embeddings import embed_split
-from mvfer.evaluation.leave_one_out import leave_one_subject_out
+from mvfer.evaluation.probes import leave_one_subject_out
 from mvfer.evaluation.protocols.multilabel import multilabel_score, targets_of_tasks
 from mvfer.hub.run_folder import load_run
 from processing.prompts_mvfer import describe_actions
@@ -32,7 +32,7 @@ WAYS = ("frames, attention, temporal layers", "rank pooled")
 
 def main(argv: list[str] | None = None) -> int:
     flags = parser(__doc__.splitlines()[0])
-    flags.add_argument("--magnified", required=True, help="the same films, built with --magnification")
+    flags.add_argument("--magnified", required=True, help="the same sequences, built with --magnification")
     args, passed_on = flags.parse_known_args(argv)
     sets = {"plain": args.dataset, "magnified": args.magnified}
     arms = {f"{way}, {kind}": ["--dataset", data, *ARMS[way]] for way in WAYS for kind, data in sets.items()}

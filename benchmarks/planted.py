@@ -28,7 +28,7 @@ from unittest import mock
 from benchmarks.arms import write_report
 from benchmarks.planted_sets import Studio
 from dataset_scripts import build_anny, build_ict_facekit
-from mvfer.cli import check
+from mvfer.cli.check import main as check
 from mvfer.cli.evaluate import main as evaluate
 from mvfer.evaluation.audits.fairness import flagged_groups
 from mvfer.reports.pages import interval
@@ -163,7 +163,7 @@ def run_check(args, folder: Path, name: str) -> dict:
     if not file.exists():
         baseline = str(args.out / "runs" / "untouched" / "results.json")
         with _printed_to(file):
-            check.main(["--baseline", baseline, "--model", args.model, "--dataset", str(folder), "--json"])
+            check(["--baseline", baseline, "--model", args.model, "--dataset", str(folder), "--json"])
     return json.loads(file.read_text(encoding="utf-8"))
 
 

@@ -7,8 +7,8 @@
 Goes in: a 4D set; further flags go to `train.py`, to every arm alike: here a model that knows scans of other people (the demo's
 have seed 0) and learns what moves. Comes out: one run per arm and seed below `--out`, and `sequences.md` and `sequences.json`:
 means over seeds with 95 % intervals. The arm `apex frame alone` learns and is tested on single scans: the frames at the true
-apex, which the data set knows and nobody is told of a new film. "Given its apex frame alone" tests a model of sequences on the
-same scans.
+apex, which the data set knows and nobody is told of a new sequence. "Given its apex frame alone" tests a model of sequences on
+the same scans.
 """
 
 import math

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as nnf
 
-from .zbuffer_mvfer import nearest_triangles
+from .rasterizer_mvfer import nearest_triangles
 
 MAP_SIZE_PX = 128  # of the depth map that is searched
 ZOOM_BELOW_PX = 27.0  # look closer if the face is smaller than this on the first map

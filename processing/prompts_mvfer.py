@@ -1,8 +1,7 @@
-"""What faces do, in words: facial actions as phrases, and the published prompt bank of the expressions.
+"""What faces do, in words: descriptions of facial actions, and the published prompt bank of the expressions.
 
-In: FACS action units ("12", or one-sided "12L" / "12R": the subject's left and right) or expression names. Out: English
-and Japanese text. The words for actions never name an emotion, so a caption made of them is no label. The prompt bank
-describes each expression by the same phrases ("actions") and, apart from that, by its name ("names").
+In: FACS action units or expression names. Out: English and Japanese text, from the phrases of `facs_phrases_mvfer`. The
+prompt bank describes each expression by these phrases ("actions") and, apart from that, by its name ("names").
 
 Source: Ekman & Friesen, Facial Action Coding System, and its emotion prototypes (EMFACS); the choice of variants is
 ours.
@@ -12,193 +11,13 @@ import random
 import re
 from collections.abc import Iterable, Mapping
 
+from .facs_phrases_mvfer import ACTION_PHRASES, RELAXED_PHRASES
+
 BASIC_EXPRESSIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise")
 EXPRESSIONS = (*BASIC_EXPRESSIONS, "contempt")
 LANGUAGES = ("en", "ja")
 KINDS = ("actions", "names")
 
-# Several wordings per action unit, the canonical one first. No commas: a comma separates actions.
-_BILATERAL = {
-    "1": {
-        "en": ("inner brows raised", "inner corners of the eyebrows lifted", "inner eyebrows pulled up"),
-        "ja": ("眉の内側が上がっている", "眉頭が持ち上がっている", "眉頭を上げている"),
-    },
-    "2": {
-        "en": ("outer brows raised", "outer ends of the eyebrows lifted", "outer eyebrows pulled up"),
-        "ja": ("眉の外側が上がっている", "眉尻が持ち上がっている", "眉尻を上げている"),
-    },
-    "4": {
-        "en": ("brows lowered", "eyebrows drawn down and together", "furrowed brow"),
-        "ja": ("眉が下がり寄っている", "眉をひそめている", "眉間にしわが寄っている"),
-    },
-    "5": {
-        "en": ("upper eyelids raised", "eyes opened wide", "wide open eyes"),
-        "ja": ("上まぶたが上がっている", "目を大きく見開いている", "目が見開かれている"),
-    },
-    "6": {
-        "en": ("cheeks raised", "cheeks lifted towards the eyes", "cheeks pushed up"),
-        "ja": ("頬が上がっている", "頬が目の方へ持ち上がっている", "頬を押し上げている"),
-    },
-    "7": {
-        "en": ("eyelids tightened", "narrowed eyes", "lower eyelids tensed"),
-        "ja": ("まぶたに力が入っている", "目を細めている", "下まぶたが緊張している"),
-    },
-    "9": {
-        "en": ("nose wrinkled", "wrinkles across the bridge of the nose", "scrunched nose"),
-        "ja": ("鼻にしわが寄っている", "鼻筋にしわを寄せている", "鼻をしかめている"),
-    },
-    "10": {
-        "en": ("upper lip raised", "upper lip lifted", "upper lip pulled up"),
-        "ja": ("上唇が上がっている", "上唇が持ち上がっている", "上唇を引き上げている"),
-    },
-    "12": {
-        "en": ("lip corners pulled up", "corners of the mouth lifted", "smiling mouth"),
-        "ja": ("口角が上がっている", "口の端が引き上げられている", "口元がほころんでいる"),
-    },
-    "14": {
-        "en": ("lip corners tucked inwards", "dimples beside the mouth", "dimpled cheeks"),
-        "ja": ("口角が内側に引き締まっている", "口元にえくぼができている", "頬にえくぼがある"),
-    },
-    "15": {
-        "en": ("lip corners pulled down", "corners of the mouth turned down", "mouth corners drawn downwards"),
-        "ja": ("口角が下がっている", "口の端が引き下げられている", "口がへの字に曲がっている"),
-    },
-    "16": {
-        "en": ("lower lip pulled down", "lower lip drawn down", "lower lip lowered"),
-        "ja": ("下唇が下がっている", "下唇が引き下げられている", "下唇を下げている"),
-    },
-    "17": {
-        "en": ("chin raised", "lower lip pushed up by the chin", "chin bunched upwards"),
-        "ja": ("顎の先が上がっている", "顎が下唇を押し上げている", "顎にしわが寄っている"),
-    },
-    "18": {
-        "en": ("lips puckered", "puckered mouth", "lips drawn together and forward"),
-        "ja": ("唇をすぼめている", "口がすぼまっている", "唇を前に寄せて突き出している"),
-    },
-    "20": {
-        "en": ("lips stretched sideways", "mouth stretched wide", "lip corners pulled back"),
-        "ja": ("唇が横に伸びている", "口が横に引き伸ばされている", "口角が後ろに引かれている"),
-    },
-    "22": {
-        "en": ("lips funneled", "lips pushed forward into a funnel", "lips rounded outwards"),
-        "ja": ("唇が漏斗の形に開いている", "唇が丸く前に出ている", "唇を外へ丸めている"),
-    },
-    "23": {
-        "en": ("lips tightened", "tight lips", "lips narrowed and tensed"),
-        "ja": ("唇が引き締まっている", "唇を固くしている", "唇が細く緊張している"),
-    },
-    "24": {
-        "en": ("lips pressed together", "pressed lips", "mouth pressed shut"),
-        "ja": ("唇を押し合わせている", "唇がきつく合わさっている", "口を固く結んでいる"),
-    },
-    "25": {
-        "en": ("lips parted", "lips slightly apart", "slightly open mouth"),
-        "ja": ("唇が開いている", "唇がわずかに離れている", "口が少し開いている"),
-    },
-    "26": {
-        "en": ("jaw dropped", "jaw lowered", "open mouth with the jaw hanging"),
-        "ja": ("顎が下がっている", "顎が落ちている", "顎が下がり口が開いている"),
-    },
-    "27": {
-        "en": ("mouth stretched open", "mouth wide open", "jaw pulled far down"),
-        "ja": ("口が縦に大きく開いている", "口を大きく開けている", "顎が大きく引き下げられている"),
-    },
-    "28": {
-        "en": ("lips sucked in", "lips rolled inwards", "lips folded over the teeth"),
-        "ja": ("唇を吸い込んでいる", "唇を内側に巻き込んでいる", "唇が歯を覆っている"),
-    },
-    "30": {
-        "en": ("jaw moved sideways", "jaw shifted to one side"),
-        "ja": ("顎が横にずれている", "顎を片側に動かしている"),
-    },
-    "33": {
-        "en": ("cheeks puffed", "cheeks blown out", "cheeks filled with air"),
-        "ja": ("頬を膨らませている", "頬が膨らんでいる", "頬に空気をためている"),
-    },
-    "45": {
-        "en": ("eyes closed", "eyelids shut", "closed eyes"),
-        "ja": ("目を閉じている", "まぶたが閉じている", "目をつぶっている"),
-    },
-    "64": {
-        "en": ("eyes looking down", "gaze lowered", "looking downwards"),
-        "ja": ("視線が下を向いている", "目を伏せている", "下を見ている"),
-    },
-}
-
-_ONE_SIDED = {
-    "2": {
-        "en": ("{side} outer brow raised", "outer end of the {side} eyebrow lifted"),
-        "ja": ("{side}眉の外側が上がっている", "{side}の眉尻を上げている"),
-    },
-    "4": {
-        "en": ("{side} brow lowered", "{side} eyebrow drawn down"),
-        "ja": ("{side}眉が下がっている", "{side}の眉を寄せている"),
-    },
-    "5": {
-        "en": ("{side} upper eyelid raised", "{side} eye opened wide"),
-        "ja": ("{side}の上まぶたが上がっている", "{side}目を大きく見開いている"),
-    },
-    "6": {
-        "en": ("{side} cheek raised", "{side} cheek pushed up"),
-        "ja": ("{side}の頬が上がっている", "{side}頬を押し上げている"),
-    },
-    "7": {
-        "en": ("{side} eyelids tightened", "narrowed {side} eye"),
-        "ja": ("{side}のまぶたに力が入っている", "{side}目を細めている"),
-    },
-    "9": {
-        "en": ("{side} side of the nose wrinkled", "nose scrunched on the {side}"),
-        "ja": ("鼻の{side}側にしわが寄っている", "鼻の{side}側をしかめている"),
-    },
-    "10": {
-        "en": ("{side} upper lip raised", "upper lip lifted on the {side}"),
-        "ja": ("{side}の上唇が上がっている", "上唇の{side}側を引き上げている"),
-    },
-    "12": {
-        "en": ("{side} lip corner pulled up", "{side} corner of the mouth lifted"),
-        "ja": ("{side}の口角が上がっている", "口の{side}端が引き上げられている"),
-    },
-    "14": {
-        "en": ("{side} lip corner tucked inwards", "dimple on the {side} of the mouth"),
-        "ja": ("{side}の口角が内側に引き締まっている", "口の{side}側にえくぼができている"),
-    },
-    "15": {
-        "en": ("{side} lip corner pulled down", "{side} corner of the mouth turned down"),
-        "ja": ("{side}の口角が下がっている", "口の{side}端が引き下げられている"),
-    },
-    "16": {
-        "en": ("lower lip pulled down on the {side}", "{side} lower lip drawn down"),
-        "ja": ("下唇の{side}側が下がっている", "{side}の下唇が引き下げられている"),
-    },
-    "20": {
-        "en": ("lips stretched to the {side}", "{side} lip corner pulled back"),
-        "ja": ("唇が{side}に伸びている", "{side}の口角が後ろに引かれている"),
-    },
-    "24": {
-        "en": ("lips pressed together on the {side}", "{side} half of the mouth pressed shut"),
-        "ja": ("唇の{side}側を押し合わせている", "口の{side}半分を固く結んでいる"),
-    },
-    "30": {
-        "en": ("jaw moved to the {side}", "jaw shifted {side}"),
-        "ja": ("顎が{side}にずれている", "顎を{side}へ動かしている"),
-    },
-    "45": {
-        "en": ("{side} eye closed", "{side} eyelid shut"),
-        "ja": ("{side}目を閉じている", "{side}のまぶたが閉じている"),
-    },
-}
-SIDED_ACTIONS = tuple(_ONE_SIDED)
-_SIDE_WORDS = {"L": {"en": "left", "ja": "左"}, "R": {"en": "right", "ja": "右"}}
-
-ACTION_PHRASES: dict[str, dict[str, tuple[str, ...]]] = dict(_BILATERAL) | {
-    unit + side: {lang: tuple(text.format(side=words[lang]) for text in texts) for lang, texts in forms.items()}
-    for unit, forms in _ONE_SIDED.items()
-    for side, words in _SIDE_WORDS.items()
-}
-RELAXED_PHRASES = {
-    "en": ("a relaxed face", "a face at rest", "no visible facial movement"),
-    "ja": ("力の抜けた顔", "動きのない顔", "顔に目立った動きがない"),
-}
 _SEPARATOR = {"en": ", ", "ja": "、"}
 _ORDER = {unit: i for i, unit in enumerate(sorted(ACTION_PHRASES, key=lambda u: (int(u.rstrip("LR")), u)))}
 

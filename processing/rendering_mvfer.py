@@ -1,10 +1,9 @@
 """Render faces from several angles in plain torch. In: vertices and faces. Out: normals, depth, colour, and images.
 
 `render_scan` frames, renders and composes, and is what nearly everybody wants; `render_views` is the renderer under
-it. Which triangle is seen comes from `zbuffer_mvfer`; what is seen of it is interpolated here. Nothing is built
-beforehand, so a sequence costs no more per frame than a single scan. The result is bit-identical over runs, threads
-and chunk sizes, and the same code runs on CUDA tensors. A worker process should use one torch thread: two on busy
-cores are far slower.
+it, and `rasterizer_mvfer` fills its pixels. Nothing is built beforehand, so a sequence costs no more per frame than a
+single scan. The result is bit-identical over runs, threads and chunk sizes, and the same code runs on CUDA tensors. A
+worker process should use one torch thread: two on busy cores are far slower.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,13 +11,12 @@ from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import torch
-import torch.nn.functional as nnf
 from torch import Tensor
 
-from .cameras_mvfer import DEFAULT_VIEW_ANGLES_DEG, FOCAL_LENGTH, check_view_angles, world_to_camera
+from .cameras_mvfer import DEFAULT_VIEW_ANGLES_DEG, check_view_angles, world_to_camera
 from .channels_mvfer import COLOR_CHANNELS, DEFAULT_LIGHT_DEG, check_channels, compose_channels
 from .framing_mvfer import FaceFrame, frame_face
-from .zbuffer_mvfer import nearest_triangles
+from .rasterizer_mvfer import Paint, mean_over_pixels, rasterize
 
 BACKENDS = ("torch", "numba", "auto")
 MAX_SIZE = 4096  # samples along an axis: pixel numbers stay exact in float32
@@ -185,11 +183,11 @@ def render_views(
     _check_sizes(size_px, supersampling)
     _check_geometry(vertices, faces)
     vertices = vertices.to(torch.float32)
-    paint = _Paint.choose(uvs, uv_faces, texture, vertex_colors, vertices, faces)
+    paint = Paint.choose(uvs, uv_faces, texture, vertex_colors, vertices, faces)
     cameras = world_to_camera(view_angles_deg).to(vertices.device)  # (V, 4, 4)
-    rasterize = _rasterize
+    draw = rasterize
     if resolve_backend(backend, vertices.device.type) == "numba":
-        from .rendering_numba_mvfer import rasterize_numba as rasterize
+        from .rendering_numba_mvfer import rasterize_numba as draw
     F, V, size = len(vertices), len(cameras), size_px * supersampling
     chunk = chunk or (1 if vertices.device.type == "cpu" else CUDA_CHUNK)
     points = vertices.transpose(1, 2).contiguous()  # (F, 3, N)
@@ -201,8 +199,8 @@ def render_views(
         frame, camera = index // V, cameras[index % V]
         points_seen = _transform(camera, points[frame])
         normals_seen = _transform(camera, normals[frame], rotate_only=True)
-        samples = rasterize(points_seen, normals_seen, corners, size, paint)
-        images[:, start : start + len(index)] = _mean_over_pixels(samples, supersampling)
+        samples = draw(points_seen, normals_seen, corners, size, paint)
+        images[:, start : start + len(index)] = mean_over_pixels(samples, supersampling)
     images = images.unflatten(1, (F, V)).permute(1, 2, 0, 3, 4)  # (F, V, C, H, W)
     buffers = {"normal": images[:, :, :3], "depth": images[:, :, 3:4], "mask": images[:, :, 4:5]}
     return buffers | ({"color": images[:, :, 5:]} if paint else {})
@@ -251,120 +249,6 @@ def _transform(cameras: Tensor, vectors: Tensor, *, rotate_only: bool = False) -
     matrix = cameras[:, :3, :, None]  # (n, 3, 4, 1)
     moved = (matrix[:, :, 0] * x).add_(matrix[:, :, 1] * y).add_(matrix[:, :, 2] * z)
     return moved if rotate_only else moved.add_(matrix[:, :, 3])
-
-
-def _rasterize(points: Tensor, normals: Tensor, corners: Tensor, size: int, paint: "_Paint | None") -> Tensor:
-    """Draw n meshes, seen by one camera each.
-
-    Args:
-        points, normals (`(n, 3, N)`): in the camera frame.
-        corners (`(3, M)`): the vertices of every triangle.
-        paint: what colours the surface, if anything.
-    Returns:
-        `(C, n, size, size)`: normal, depth, mask, and three colours if painted.
-    """
-    n, _, N = points.shape
-    inverse_depth = points[:, 2].reciprocal().neg_()
-    half = 0.5 * size
-    screen = torch.stack(  # (3, n, N): column, row, 1 / depth
-        [
-            (points[:, 0] * inverse_depth).mul_(FOCAL_LENGTH * half).add_(half),
-            (points[:, 1] * inverse_depth).mul_(-FOCAL_LENGTH * half).add_(half),
-            inverse_depth,
-        ]
-    ).view(3, -1)
-    if n > 1:  # one long list of triangles
-        offset = torch.arange(n, device=points.device)[:, None] * N
-        triangles = (corners[:, None] + offset).view(3, -1)
-    else:
-        triangles = corners
-    key = nearest_triangles(screen, triangles, n, size)
-    pixel = key.nonzero()[:, 0]
-    triangle = 0xFFFFFFFF - (key.index_select(0, pixel) & 0xFFFFFFFF)
-    corner = triangles.index_select(1, triangle).view(-1)
-    weights, depth = _perspective_weights(screen, corner, pixel, size)
-    normal = _mix(normals.transpose(0, 1).reshape(3, -1), corner, weights)
-    x, y, z = normal
-    normal *= (x * x + y * y + z * z).clamp_min_(1e-30).rsqrt_()
-    values = [normal, depth[None], torch.ones_like(depth)[None]]
-    if paint:
-        values.append(paint.at(triangle % corners.shape[1], weights))
-    images = points.new_zeros(5 + 3 * bool(paint), n * size * size)
-    return images.index_copy_(1, pixel, torch.cat(values)).view(-1, n, size, size)
-
-
-def _perspective_weights(screen: Tensor, corner: Tensor, pixel: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Weights `(3, P)` of the corners `(3 P,)` on the surface, not on the screen, and depth `(P,)`, at each pixel."""
-    x, y, w = screen.index_select(1, corner).view(3, 3, -1)
-    row = pixel // size
-    x = x - (pixel - row * size).to(torch.float32).add_(0.5)
-    y = y - (row % size).to(torch.float32).add_(0.5)
-    weights = torch.stack([x[1] * y[2] - y[1] * x[2], x[2] * y[0] - y[2] * x[0], x[0] * y[1] - y[0] * x[1]])
-    total = weights[0] + weights[1] + weights[2]
-    weights *= w
-    weight_sum = weights[0] + weights[1] + weights[2]
-    return weights.div_(weight_sum), total.div_(weight_sum)
-
-
-def _mix(table: Tensor, corner: Tensor, weights: Tensor) -> Tensor:
-    """Interpolate the columns of `(c, *)` between the corners `(3 P,)` with weights `(3, P)`: `(c, P)`."""
-    a, b, c = table.index_select(1, corner).view(len(table), 3, -1).unbind(1)
-    return (a * weights[0]).addcmul_(b, weights[1]).addcmul_(c, weights[2])
-
-
-def _mean_over_pixels(samples: Tensor, supersampling: int) -> Tensor:
-    """Means over the covered samples of each pixel: `(C, n, S, S)` -> `(C, n, H, W)`; the mask becomes the coverage."""
-    if supersampling == 1:
-        return samples
-    means = nnf.avg_pool2d(samples, supersampling)
-    coverage = means[4].clone()
-    means /= coverage.clamp_min(1e-6)
-    means[4] = coverage
-    x, y, z = means[:3]
-    means[:3] *= (x * x + y * y + z * z).clamp_min_(1e-30).rsqrt_()
-    return means
-
-
-@dataclass(frozen=True)
-class _Paint:
-    """Colours of a surface: a table interpolated over triangles, which holds colours, or places in a texture."""
-
-    table: Tensor  # (3, N) colours in [0, 1], or (2, U) texture coordinates
-    corners: Tensor  # (3, M)
-    texture: Tensor | None  # (3, h, w)
-
-    @classmethod
-    def choose(cls, uvs, uv_faces, texture, vertex_colors, vertices: Tensor, faces: Tensor) -> "_Paint | None":
-        device = vertices.device
-        if texture is not None and uvs is not None:
-            uvs = torch.as_tensor(uvs).to(device, torch.float32)
-            uv_faces = faces if uv_faces is None else torch.as_tensor(uv_faces).to(device, torch.int64)
-            texture = torch.as_tensor(texture).to(device)
-            if uvs.ndim != 2 or uvs.shape[1] != 2 or uv_faces.shape != faces.shape or texture.ndim != 3:
-                raise ValueError(
-                    f"expected uvs (U, 2), uv_faces {tuple(faces.shape)} and a texture (h, w, 3), got "
-                    f"{tuple(uvs.shape)}, {tuple(uv_faces.shape)}, {tuple(texture.shape)}"
-                )
-            if uv_faces.numel() and not 0 <= int(uv_faces.min()) <= int(uv_faces.max()) < len(uvs):
-                raise ValueError(f"uv_faces: indices must lie in [0, {len(uvs)})")
-            texture = texture.permute(2, 0, 1)[:3].to(torch.float32) / 255
-            return cls(uvs.t().contiguous(), uv_faces.t().contiguous(), texture)
-        if vertex_colors is not None:
-            colors = torch.as_tensor(vertex_colors).to(device)
-            if colors.shape != vertices.shape[1:]:
-                raise ValueError(f"vertex_colors: expected {tuple(vertices.shape[1:])}, got {tuple(colors.shape)}")
-            return cls(colors.t().to(torch.float32) / 255, faces.t().contiguous(), None)
-        return None
-
-    def at(self, triangle: Tensor, weights: Tensor) -> Tensor:
-        """Colours `(3, P)` in [0, 1] at points given by triangle and weights."""
-        values = _mix(self.table, self.corners.index_select(1, triangle).view(-1), weights)
-        if self.texture is None:
-            return values.clamp_(0, 1)
-        u, v = values
-        place = torch.stack([2 * u - 1, 1 - 2 * v], 1)[None, None]  # (1, 1, P, 2); v runs upwards
-        options = dict(align_corners=False, padding_mode="border")
-        return nnf.grid_sample(self.texture[None], place, **options)[0, :, 0]
 
 
 def _check_sizes(size_px: int, supersampling: int) -> None:

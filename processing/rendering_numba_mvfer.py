@@ -1,4 +1,4 @@
-"""`rendering_mvfer._rasterize` compiled by numba, a few times faster on a CPU. In and out are the same.
+"""`rasterizer_mvfer.rasterize` compiled by numba, a few times faster on a CPU. In and out are the same.
 
 It walks over the triangles one by one in the same arithmetic, so its images differ from torch's only where the
 compilers round differently. Optional: `pip install "mvfer[fast]"`.
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .cameras_mvfer import FOCAL_LENGTH
-from .zbuffer_mvfer import EDGE_TOLERANCE
+from .rasterizer_mvfer import EDGE_TOLERANCE
 
 try:
     from numba import njit

@@ -6,7 +6,7 @@ FACS: Ekman & Friesen, Facial Action Coding System. Units without a phrase in th
 import re
 from collections.abc import Mapping
 
-from processing.prompts_mvfer import ACTION_PHRASES
+from processing.facs_phrases_mvfer import ACTION_PHRASES
 
 SAME = {"43": "45", "34": "33"}  # eyes closed, cheeks puffed: told apart by duration and by the lips, not by a shape
 LOW = 0.5  # of units that are marked as weak

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from processing.prompts_mvfer import ACTION_BANK, SIDED_ACTIONS, action_order
+from processing.facs_phrases_mvfer import SIDED_ACTIONS
+from processing.prompts_mvfer import ACTION_BANK, action_order
 
 # Intensities of the variants of `ACTION_BANK`, in its order.
 RECIPES: dict[str, tuple[dict[str, float], ...]] = {

@@ -18,15 +18,14 @@ from mvfer.evaluation.audits.leakage import load_subjects_seen, subject_keys
 from mvfer.evaluation.audits.registry import AUDITS
 from mvfer.evaluation.evaluate import TARGET_ACCURACY, evaluate
 from mvfer.evaluation.metrics import mean_over_runs
-from mvfer.evaluation.protocols.paper import PAPER, evaluate_paper
-from mvfer.evaluation.protocols.protocol import evaluate_protocol
+from mvfer.evaluation.protocols.protocol import PAPER, evaluate_paper, evaluate_protocol
 from mvfer.evaluation.results import accuracies, scores_of, table, tables_of
 from mvfer.hub.model_index import update_card
 from mvfer.hub.run_folder import store_calibration
 from mvfer.reports.examples import example_rows, predictions
+from mvfer.reports.findings import findings
 from mvfer.reports.pictures import confusion_picture, predictions_picture
 from mvfer.reports.protocol_report import protocol_page, protocol_text
-from mvfer.reports.remarks import remarks
 from mvfer.reports.report import report_page
 
 FINETUNE_STEPS = 200
@@ -45,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     write_json(out / "results.json", results)
     page = _protocol_page(results, out) if args.protocol else _page(results, out)
     (out / "index.html").write_text(page, encoding="utf-8")
-    for line in remarks(results):
+    for line in findings(results):
         print(line)
     print("\n" + (protocol_text(results) if args.protocol else table(results)))
     for name, value in results.get("over_runs", {}).get("accuracy", {}).items():

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from mvfer.cli.predict import open_model
 from mvfer.data.schema import write_json
-from mvfer.studies.benefit import Prices
-from mvfer.studies.poc import Plan, proof_of_concept
+from mvfer.studies.poc import Plan, Prices, proof_of_concept
 from mvfer.studies.poc_report import poc_page
 
 

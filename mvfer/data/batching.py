@@ -25,7 +25,7 @@ from mvfer.data.augmentation import (
     mirror_views,
     split_phrases,
 )
-from processing.prompts_mvfer import ACTION_PHRASES, RELAXED_PHRASES
+from processing.facs_phrases_mvfer import ACTION_PHRASES, RELAXED_PHRASES
 from processing.rank_pooling_mvfer import rank_pool
 from processing.view_batches_mvfer import FRAMES, pad_views, sample_frames
 

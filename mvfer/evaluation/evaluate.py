@@ -12,14 +12,13 @@ import numpy as np
 
 from modeling_mvfer.zeroshot_mvfer import prompts_key
 from mvfer.data.schema import dataset_info, load_splits
-from mvfer.evaluation.audits.decisions import calibrate
+from mvfer.evaluation.audits.calibration import calibrate
 from mvfer.evaluation.audits.leakage import MOST_ROWS, find_leaks, seen_subjects
 from mvfer.evaluation.audits.registry import Tested, check_audits, run_audits, tested_meshes
 from mvfer.evaluation.classifiers import Answers, SplitClassifier
 from mvfer.evaluation.embeddings import SplitFeatures, embed_split, match_statistics
-from mvfer.evaluation.knn import fit_knn
 from mvfer.evaluation.metrics import score
-from mvfer.evaluation.probes import fit_linear_probe
+from mvfer.evaluation.probes import fit_knn, fit_linear_probe
 from mvfer.evaluation.results import SCHEMA_VERSION, brief, environment
 
 TARGET_ACCURACY = 0.95  # of the answers, when the model may abstain

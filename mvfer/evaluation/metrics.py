@@ -1,20 +1,22 @@
 """Scores with honest intervals.
 
-In go true labels, predicted labels and the subject of each scan; out come scores with a 95 % interval. Scans of one
-person resemble each other, so the interval comes from resampling *subjects*, never single scans. Most scores are
-functions of the confusion matrix, which makes a thousand resamples one matrix product. Over folds and seeds, which are few, the
-interval is Student's.
+In: true labels with predicted ones, or scores that tell two kinds apart, and the subject of each scan. Out: scores with a 95 %
+interval. Scans of one person resemble each other, so the interval comes from resampling *subjects*, never single scans. Most
+scores are functions of the confusion matrix, which makes a thousand resamples one matrix product. Over folds and seeds, which
+are few, the interval is Student's.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy as np
 from scipy.stats import t as student
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import auc, confusion_matrix, roc_curve
 
 from mvfer.evaluation.mvfer_metrics.scores import METRICS, auroc, f1, precision, recall, top_k_hits
 
 NUM_RESAMPLES = 1000
+NUM_CURVE_RESAMPLES = 200  # where every resample sorts all scores anew
 Interval = dict[str, float]  # mean, low, high
 
 
@@ -94,6 +96,24 @@ def bootstrap_weights(
     return _interval(statistic(np.ones(len(owner))), statistic(draws[:, owner]))
 
 
+def bootstrap_counts(
+    subjects: Sequence[str], measure: Callable[[dict[str, int]], dict[str, float]], *, seed: int
+) -> dict[str, Interval]:
+    """Any numbers with their intervals, by resampling subjects `NUM_CURVE_RESAMPLES` times.
+
+    Args:
+        subjects: whom the scans show; each counts once.
+        measure: given how often each subject was drawn (once each: the estimate), numbers by name. A draw that it cannot
+            measure (ValueError) is left out.
+    """
+    names, draws = sorted(set(subjects)), []
+    estimate = measure(dict.fromkeys(names, 1))
+    for counts in draw_subjects(len(names), seed=seed, num_resamples=NUM_CURVE_RESAMPLES).tolist():
+        with suppress(ValueError):
+            draws.append(measure(dict(zip(names, counts, strict=True))))
+    return {name: _interval(value, [draw[name] for draw in draws] or [value]) for name, value in estimate.items()}
+
+
 def mean_over_runs(values: Sequence[float]) -> Interval:
     """Mean of one score per fold or seed, with Student's 95 % interval; with one value the interval is unknown (`None`).
 
@@ -148,6 +168,29 @@ def score(
     }
 
 
-def _interval(value, resampled: np.ndarray) -> Interval:
+def area_and_equal_error(
+    scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None
+) -> dict[str, float]:
+    """Of two kinds told apart by a score: area under the curve, and the rate at which misses equal false alarms.
+
+    Args:
+        scores (`(n,)`): higher means rather positive. positive (`(n,)`, bool). weights (`(n,)`, *optional*).
+    Returns:
+        `{"auc", "eer", "threshold"}`: a score of at least `threshold` counts as positive at the equal error rate.
+    Raises:
+        ValueError: if one of the kinds is missing.
+    """
+    if positive.all() or not positive.any():
+        raise ValueError(f"expected scores of both kinds, got {int(positive.sum())} positive of {len(positive)}")
+    let_in, found, thresholds = roc_curve(positive, scores, sample_weight=weights, drop_intermediate=False)
+    gap = let_in + found - 1  # rises from -1 to 1; where it crosses 0, misses equal false alarms
+    last = int(np.flatnonzero(gap <= 0)[-1])
+    after = min(last + 1, len(gap) - 1)
+    share = 0.0 if gap[after] == gap[last] else -gap[last] / (gap[after] - gap[last])
+    rate = let_in[last] + share * (let_in[after] - let_in[last])
+    return {"auc": float(auc(let_in, found)), "eer": float(rate), "threshold": float(thresholds[after])}
+
+
+def _interval(value, resampled: Sequence[float]) -> Interval:
     low, high = np.nanpercentile(resampled, [2.5, 97.5])
     return {"mean": float(value), "low": float(low), "high": float(high)}

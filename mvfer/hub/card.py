@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from modeling_mvfer.classifier_mvfer import is_fine_tuned
 from mvfer.evaluation.results import scores_by_test
 from mvfer.hub.model_index import METRICS, eval_results
-from mvfer.reports.remarks import remarks
+from mvfer.reports.findings import findings
 
 TEMPLATE = Path(__file__).parents[2] / "model_card.md"
 PERMISSIVE = {"cc0-1.0", "mit", "apache-2.0", "cc-by-4.0", "bsd-3-clause"}
@@ -62,7 +62,7 @@ def model_card(model, processor, *, results: Mapping | None = None, datasets: Se
         "temperature": calibration and calibration.temperature,
         "abstain_below": calibration and calibration.abstain_below,
         "fairness_audited": any("groups" in one for one in (results or {}).get("fairness", {}).values()),
-        "remarks": remarks(results) if results else [],
+        "findings": findings(results) if results else [],
         "scores": scores_by_test(results) if results else {},
     }
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)

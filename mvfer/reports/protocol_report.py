@@ -6,8 +6,8 @@ In go results of `evaluate_protocol` or `evaluate_paper`; out come text, or HTML
 from collections.abc import Mapping, Sequence
 
 from mvfer.evaluation.results import scores_of, tables_of
+from mvfer.reports.findings import findings
 from mvfer.reports.pages import LEGAL, code, heading, interval, page, paragraph, picture, table, verdict
-from mvfer.reports.remarks import remarks
 
 METRIC_NAMES = {
     "accuracy": "accuracy",
@@ -55,7 +55,7 @@ def protocol_page(results: Mapping, *, confusions: Mapping[str, bytes]) -> str:
     Returns:
         `str`: a self-contained HTML document.
     """
-    first, *others = remarks(results) or ["No leak was found; checked: " + "; ".join(results["leakage"]["checked"])]
+    first, *others = findings(results) or ["No leak was found; checked: " + "; ".join(results["leakage"]["checked"])]
     tables = tables_of(results)
     parts = [
         verdict(" · ".join(tables), first),

@@ -1,6 +1,6 @@
 """The report of an evaluation as one page. In: the results of `evaluate`, and pictures. Out: HTML that needs nothing else.
 
-Every section appears only if it was tested. The first lines are those that a reader must not miss (`remarks`).
+Every section appears only if it was tested. The first lines are those that a reader must not miss (`findings`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from matplotlib.figure import Figure
 
 from mvfer.evaluation.results import accuracies
+from mvfer.reports.findings import findings
 from mvfer.reports.pages import LEGAL, code, heading, interval, page, paragraph, picture, table, verdict
 from mvfer.reports.pictures import ACCENT, INK, MUTED, QUIET, new_figure
-from mvfer.reports.remarks import remarks
 
 SHOWN_WORDS = 8
 FEWEST_IN_BIN = 10  # scans of a point in the reliability diagram; of fewer, it is chance
@@ -25,7 +25,7 @@ def report_page(results: Mapping, *, pictures: Sequence[tuple[bytes, str]] = ())
     Returns:
         `str`: a self-contained HTML document.
     """
-    first, *others = remarks(results) or ["No remark."]
+    first, *others = findings(results) or ["No finding."]
     title = f"{results['data']['name']}: can these scores be trusted?"
     parts = [
         verdict(f"Accuracy {interval(results['test']['accuracy'])}", first),

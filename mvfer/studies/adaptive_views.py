@@ -61,7 +61,7 @@ def evaluate_adaptive_views(model, processor, dataset_dir: str | Path, *, seed: 
         raise ValueError(f"{dataset_dir}: every scan has one view, there is nothing to leave out")
     calibrated = classifier.calibration is not None
     temperature = classifier.calibration.temperature if calibrated else fit_over_stages(staged["validation"])
-    threshold = choose_threshold(staged["validation"], temperature)
+    threshold = choose_threshold_for_views(staged["validation"], temperature)
     results = {"temperature": temperature, "calibrated": calibrated, "threshold": threshold}
     results |= {"tolerance": TOLERANCE, "seed": seed}
     for name, data in staged.items():
@@ -118,7 +118,7 @@ def stop_early(data: StagedLogits, threshold: float, temperature: float) -> tupl
     return data.logits.argmax(-1).numpy()[rows, stage], stage + 1
 
 
-def choose_threshold(data: StagedLogits, temperature: float, *, tolerance: float = TOLERANCE) -> float:
+def choose_threshold_for_views(data: StagedLogits, temperature: float, *, tolerance: float = TOLERANCE) -> float:
     """The largest threshold at which at most this share of the scans is right with all views and wrong with fewer.
 
     Scans that fewer views happen to set right are not counted against these: on few validation subjects the difference of two

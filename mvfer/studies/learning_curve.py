@@ -1,7 +1,7 @@
 """How many labelled people are needed: accuracy against the number of labelled subjects, and its continuation.
 
 In go frozen embeddings of labelled scans; out come the accuracies of linear probes fitted on ever more subjects, a power law
-through their errors, and what it foretells for more subjects than there are, with intervals.
+through their errors, and how it goes on for more subjects than there are, with intervals.
 """
 
 from collections.abc import Sequence
@@ -104,7 +104,7 @@ def fit_power_law(sizes: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np
     return a, b, c
 
 
-def foretell(curve: LearningCurve, sizes: Sequence[int], *, seed: int = 0, resamples: int = 1000) -> list[dict]:
+def extrapolate(curve: LearningCurve, sizes: Sequence[int], *, seed: int = 0, resamples: int = 1000) -> list[dict]:
     """The accuracy to expect at each number of subjects: `{"mean", "low", "high"}`, 95 %.
 
     The interval resamples the test subjects and the draws of training subjects, fits again, and adds the spread of
@@ -113,12 +113,12 @@ def foretell(curve: LearningCurve, sizes: Sequence[int], *, seed: int = 0, resam
     a, b, c = _resampled_fits(curve, seed=seed, resamples=resamples)
     spread = _scatter(curve)
     noise = np.random.default_rng(seed + 1).normal(0, spread, len(a) - 1)
-    told = []
+    expected = []
     for size in sizes:
         accuracy = 1 - (a + b * float(size) ** -c)
         low, high = np.clip(np.percentile(accuracy[1:] + noise, [2.5, 97.5]), 0, 1)
-        told.append({"mean": float(accuracy[0]), "low": float(low), "high": float(high)})
-    return told
+        expected.append({"mean": float(accuracy[0]), "low": float(low), "high": float(high)})
+    return expected
 
 
 def subjects_needed(curve: LearningCurve, accuracy: float, *, seed: int = 0, resamples: int = 1000) -> dict:

@@ -24,8 +24,8 @@ def poc_page(found: dict) -> str:
         _benefit(found["benefit"], plan["prices"]["review_error_rate"]),
         heading("How many labelled people are needed"),
         paragraph(_need(found["learning_curve"]["subjects_needed"], data["training_subjects"], plan["target"])),
-        picture(_curve(found), "Accuracy against labelled subjects, measured and foretold", "Dots: probes fitted on different "
-                "people. Band: 95 % interval of what will be measured on these test subjects."),
+        picture(_curve(found), "Accuracy against labelled subjects, measured and extrapolated", "Dots: probes fitted on "
+                "different people. Band: 95 % interval of what will be measured on these test subjects."),
         heading("What it costs to run"),
         _costs(found["cost"]),
         heading("How this was made"),

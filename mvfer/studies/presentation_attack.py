@@ -1,7 +1,7 @@
 """Is it a head or a photo of one: `mvfer study presentation_attack --model runs/first --dataset data/anny --out report`.
 
 In: a model and a data set of scans. Out: `presentation_attack.json`: a linear probe on frozen embeddings tells heads from
-photos of their frontal view, flat and bent (`attacks.py`), which are rendered as the data was. Error rates are those of
+photos of their frontal view, on a flat or bent sheet of paper, which are rendered as the data was. Error rates are those of
 ISO/IEC 30107-3: APCER, the share of a kind of attack that passes, and its largest over kinds; BPCER, the share of heads
 that are refused; both at the threshold of equal errors on the validation subjects.
 """
@@ -12,15 +12,19 @@ from pathlib import Path
 import numpy as np
 
 from mvfer.data.schema import view_arrays
-from mvfer.evaluation.detection import area_and_equal_error, resampled
 from mvfer.evaluation.embeddings import embed_split, embed_views
 from mvfer.evaluation.evaluate import open_splits
+from mvfer.evaluation.metrics import area_and_equal_error, bootstrap_counts
 from mvfer.evaluation.probes import fit_linear_probe
 from mvfer.reports.pictures import displayable
-from mvfer.studies.attacks import KINDS, photo_mesh
+from processing.meshes_mvfer import Mesh
 from processing.rendering_mvfer import RenderSettings, render_mesh
 
 MOST_SUBJECTS = 100  # per split, of each one scan and its photos
+KINDS = ("flat", "bent")  # the species of attack, in the words of ISO/IEC 30107-3
+HEIGHT_M, WIDTH_M = 0.24, 0.18
+RADIUS_M = (0.07, 0.30)  # from wrapped around a head to hardly bent
+TILT_DEG, STEPS = 15.0, 40
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def evaluate_presentation_attack(model, processor, dataset_dir: str | Path, *, s
     probe, _ = fit_linear_probe(train.embeds, is_head(train), validation.embeds, is_head(validation))
     threshold = area_and_equal_error(probe.decision_function(validation.embeds), is_head(validation) > 0)["threshold"]
     test, scores = shown["test"], probe.decision_function(shown["test"].embeds)
-    results = resampled(test.subjects, lambda counts: error_rates(test, scores, threshold, counts), seed=seed)
+    results = bootstrap_counts(test.subjects, lambda counts: error_rates(test, scores, threshold, counts), seed=seed)
     people = {name: len(set(data.subjects)) for name, data in shown.items()}
     return results | {"threshold": threshold, "num_subjects": people, "kinds_of_attack": list(KINDS), "seed": seed}
 
@@ -92,6 +96,45 @@ def _share(chosen: np.ndarray, weights: np.ndarray) -> float:
     if not weights.any():
         raise ValueError("no presentation of one of the kinds")
     return float((chosen * weights).sum() / weights.sum())
+
+
+def photo_mesh(photo: np.ndarray, kind: str, rng: np.random.Generator) -> Mesh:
+    """A held sheet: tilted by up to 15 degrees about each axis; bent around an upright or a lying cylinder.
+
+    Args:
+        photo (`(h, w, 3)` uint8): what is printed on it.
+        kind: "flat" or "bent".
+    Raises:
+        ValueError: for another kind.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"expected a kind of {KINDS}, got {kind!r}")
+    across, down = np.meshgrid(np.linspace(-0.5, 0.5, STEPS + 1), np.linspace(0.5, -0.5, STEPS + 1))
+    x, y, z = across * WIDTH_M, down * HEIGHT_M, np.zeros_like(across)
+    if kind == "bent":
+        radius = rng.uniform(*RADIUS_M)
+        if rng.random() < 0.5:
+            x, z = radius * np.sin(x / radius), radius * (np.cos(x / radius) - 1)
+        else:
+            y, z = radius * np.sin(y / radius), radius * (np.cos(y / radius) - 1)
+    vertices = np.stack([x, y, z], axis=-1).reshape(-1, 3) @ _tilt(rng).T
+    index = np.arange((STEPS + 1) ** 2).reshape(STEPS + 1, STEPS + 1)
+    a, b, c, d = (part.reshape(-1) for part in (index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]))
+    rows, columns = ((0.5 - down) * (photo.shape[0] - 1)), ((across + 0.5) * (photo.shape[1] - 1))
+    colors = photo[rows.round().astype(int), columns.round().astype(int)].reshape(-1, 3)
+    faces = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+    return Mesh(vertices.astype(np.float32), faces.astype(np.int64), vertex_colors=colors, source=f"{kind} photo")
+
+
+def _tilt(rng: np.random.Generator) -> np.ndarray:
+    """A rotation by up to `TILT_DEG` about each axis."""
+    turned = np.eye(3)
+    for axis, angle in enumerate(np.deg2rad(rng.uniform(-TILT_DEG, TILT_DEG, size=3))):
+        i, j = [k for k in range(3) if k != axis]
+        one = np.eye(3)
+        one[[i, i, j, j], [i, j, i, j]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
+        turned = one @ turned
+    return turned
 
 
 def report(results: dict, out: Path) -> str:

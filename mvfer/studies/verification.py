@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mvfer.evaluation.detection import area_and_equal_error, resampled
 from mvfer.evaluation.embeddings import embed_split
 from mvfer.evaluation.evaluate import open_splits
+from mvfer.evaluation.metrics import area_and_equal_error, bootstrap_counts
 
 MOST_PAIRS = 10_000
 
@@ -44,7 +44,7 @@ def verify(embeds: np.ndarray, subjects: Sequence[str], *, seed: int = 0) -> dic
         return {"auc": found["auc"], "eer": found["eer"]}
 
     counts = {"same": int(same.sum()), "different": int((~same).sum())}
-    return resampled(subjects, measure, seed=seed) | {
+    return bootstrap_counts(subjects, measure, seed=seed) | {
         "num_pairs": counts,
         "num_subjects": len(set(subjects)),
         "seed": seed,

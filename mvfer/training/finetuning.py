@@ -1,9 +1,10 @@
-"""Fine-tuning as a task of `train.py`: labelled views in, a classifier of expressions out.
+"""Fine-tuning as a task of `train.py`. In: labelled views. Out: a classifier of expressions.
 
-The head starts as the zero-shot classifier; the head alone, low-rank adapters, or everything is trained.
+The head starts as the zero-shot classifier; the head alone, low-rank adapters, or everything is trained. The weights may then be
+mixed with those of the start (WiSE-FT).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -18,11 +19,17 @@ from mvfer.evaluation.evaluate import evaluate, test_fused
 from mvfer.training.checkpoints import TrainState
 from mvfer.training.config import TrainConfig
 from mvfer.training.labels import LabelledViews, balanced_weights, labelled_rows
-from mvfer.training.lora import add_adapters
 from mvfer.training.pretraining import build_model, build_processor
 from mvfer.training.task import Task
-from mvfer.training.wise_ft import choose_alpha
 from processing import MVFERProcessor
+
+try:
+    import peft
+except ImportError:
+    peft = None
+
+ADAPTED_LAYERS = r"vision_model\..*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)|visual_projection"
+ALPHAS = tuple(step / 10 for step in range(11))  # of WiSE-FT
 
 
 class FineTuning(Task):
@@ -156,3 +163,63 @@ def check_views(config: TrainConfig, infos: list[dict]) -> None:
         )
     if config.frames != start.frames:
         raise ValueError(f"{config.model} learnt from sequences as --frames {start.frames}; pass this flag")
+
+
+def add_adapters(classifier, *, rank: int):
+    """Freeze a classifier but for its head, and add adapters of this rank to every linear layer of the vision tower.
+
+    They start at zero. Once merged, nothing of `peft`, an optional library, is left in the model.
+
+    Returns:
+        `peft.PeftModel`: its `merge_and_unload()` gives the classifier back, adapters merged.
+    Raises:
+        ValueError: if peft is not installed.
+    Source:
+        Hu et al. 2021, "LoRA", arXiv:2106.09685.
+    """
+    if peft is None:
+        raise ValueError("--method lora needs peft; install it: pip install 'mvfer[lora]' (or pip install peft)")
+    settings = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=ADAPTED_LAYERS)
+    adapted = peft.get_peft_model(classifier, settings)
+    classifier.head.requires_grad_(True)
+    return adapted
+
+
+def interpolate(start: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
+    """`(1 - alpha) * start + alpha * tuned`, tensor by tensor; counters, which are whole numbers, are the tuned ones.
+
+    What is gained on the labelled data is often kept, and what the zero-shot model knew of other data is lost less, somewhere
+    between the two.
+
+    Raises:
+        ValueError: if the two have different names, or alpha is not in 0..1.
+    Source:
+        Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", eq. 1, arXiv:2109.01903.
+    """
+    if start.keys() != tuned.keys() or not 0 <= alpha <= 1:
+        different = sorted(start.keys() ^ tuned.keys())
+        raise ValueError(f"expected one model's weights and alpha in 0..1, got alpha {alpha}; not in both: {different}")
+    return {
+        name: start[name].to(value.device).lerp(value, alpha) if value.is_floating_point() else value.clone()
+        for name, value in tuned.items()
+    }
+
+
+def choose_alpha(
+    model, start: Mapping[str, Tensor], tuned: Mapping[str, Tensor], score: Callable[..., float]
+) -> tuple[float, dict[str, float]]:
+    """Try `ALPHAS`; the model is left with the weights of the best, of equal ones the smallest, which is nearest the start.
+
+    Args:
+        model: whose weights they are.
+        score: the model's validation score.
+    Returns:
+        the chosen alpha, and the score of every alpha by its name ("0.3").
+    """
+    scores = {}
+    for alpha in ALPHAS:
+        model.load_state_dict(interpolate(start, tuned, alpha))
+        scores[f"{alpha:g}"] = score(model)
+    best = max(ALPHAS, key=lambda alpha: scores[f"{alpha:g}"])
+    model.load_state_dict(interpolate(start, tuned, best))
+    return best, scores

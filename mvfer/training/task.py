@@ -18,7 +18,7 @@ from mvfer.data.batching import ViewDataset
 from mvfer.evaluation.audits.leakage import load_subjects_seen, subjects_seen
 from mvfer.evaluation.results import table
 from mvfer.hub.run_folder import save_run, set_calibration
-from mvfer.reports.remarks import remarks
+from mvfer.reports.findings import findings
 from mvfer.training.checkpoints import TrainState
 from mvfer.training.config import TrainConfig
 from processing import MVFERProcessor
@@ -110,4 +110,4 @@ class Task(ABC):
             datasets=self.infos,
             subjects_seen=self.seen,
         )
-        print("\n".join([*remarks(results), "", table(results)]))
+        print("\n".join([*findings(results), "", table(results)]))

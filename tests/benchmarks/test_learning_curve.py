@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.learning_curve import SPLITS, foretell_all, labelled_embeddings, main, table
+from benchmarks.learning_curve import SPLITS, extrapolate_all, labelled_embeddings, main, table
 from tests.tiny import small_model, small_processor, small_run  # noqa: F401
 from tests.train.toy import write_toy_data
 
@@ -17,16 +17,16 @@ def embeddings(seed, people: int, scans: int = 6):
 
 def test_what_is_foretold_from_a_fifth_is_set_beside_what_all_give():
     data = dict(zip(SPLITS, (embeddings(0, 60), embeddings(1, 10), embeddings(2, 30)), strict=True))
-    found = foretell_all(data, share=0.2, draws=2, seed=0)
+    found = extrapolate_all(data, share=0.2, draws=2, seed=0)
     assert (found["people"], found["people_used"], len(found["draws"])) == (60, 12, 2)
     assert found["inside"] == np.mean([row["low"] <= found["measured"] <= row["high"] for row in found["draws"]])
     assert len({row["now"] for row in found["draws"]}) > 1  # other people every time
-    again = foretell_all(data, share=0.2, draws=2, seed=0)
+    again = extrapolate_all(data, share=0.2, draws=2, seed=0)
     assert again == found
     text = table(found | {"model": "m", "dataset": "d"})
     assert text.count("\n| ") == 3 and f"with all 60 people {found['measured']:.3f}" in text
     with pytest.raises(ValueError, match="share between 0 and 1"):
-        foretell_all(data, share=1.5, draws=3, seed=0)
+        extrapolate_all(data, share=1.5, draws=3, seed=0)
 
 
 def test_the_command_writes_a_table_and_keeps_the_embeddings_of_one_model(small_run, tmp_path):

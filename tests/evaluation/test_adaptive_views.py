@@ -12,7 +12,7 @@ from mvfer.data.batching import Collator, ViewDataset
 from mvfer.data.schema import load_splits
 from mvfer.studies.adaptive_views import (
     StagedLogits,
-    choose_threshold,
+    choose_threshold_for_views,
     curve,
     evaluate_adaptive_views,
     fit_over_stages,
@@ -72,7 +72,7 @@ def test_the_curve_goes_from_all_views_to_one():
 def test_the_threshold_spoils_no_more_than_it_may():
     data = made_up()
     for tolerance in (0.0, 0.02, 1.0):
-        threshold = choose_threshold(data, 1.0, tolerance=tolerance)
+        threshold = choose_threshold_for_views(data, 1.0, tolerance=tolerance)
         full, early = (stop_early(data, value, 1.0)[0] == data.labels for value in (0.0, threshold))
         assert (full & ~early).mean() <= tolerance
     assert threshold == 1.0 and stop_early(data, 1.0, 1.0)[1].tolist() == [1] * len(data.labels)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mvfer.studies.benefit import Prices, choose_threshold, cost_of_policies, recommend
+from mvfer.studies.poc import Prices, choose_threshold_for_cost, cost_of_policies, recommend
 
 PRICES = Prices(error=10.0, review=1.0)
 
@@ -18,15 +18,15 @@ def test_the_chosen_threshold_is_the_best_of_all(seed):
     rng = np.random.default_rng(seed)
     confidence = rng.uniform(0.2, 1, 40).round(1)  # with ties
     right = rng.random(40) < confidence
-    chosen = choose_threshold(confidence, right, PRICES)
+    chosen = choose_threshold_for_cost(confidence, right, PRICES)
     best = min(cost(confidence, right, threshold) for threshold in [0, *confidence, 1.1])
     assert cost(confidence, right, chosen) == best
 
 
 def test_reviews_that_cost_nothing_or_too_much():
     confidence, right = np.array([0.9, 0.8, 0.7]), np.array([True, False, True])
-    assert choose_threshold(confidence, right, Prices(error=10, review=100)) == 0.0
-    assert choose_threshold(confidence, ~right & False, Prices(error=10, review=0)) > 1
+    assert choose_threshold_for_cost(confidence, right, Prices(error=10, review=100)) == 0.0
+    assert choose_threshold_for_cost(confidence, ~right & False, Prices(error=10, review=0)) > 1
 
 
 def test_costs_by_hand():

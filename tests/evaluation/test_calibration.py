@@ -3,8 +3,8 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import brier_score_loss, log_loss
 
-from mvfer.evaluation.audits import abstention, calibration
-from mvfer.evaluation.audits.decisions import calibrate
+from mvfer.evaluation.audits import calibration
+from mvfer.evaluation.audits.calibration import calibrate
 from mvfer.evaluation.classifiers import Answers
 
 
@@ -75,21 +75,21 @@ def test_a_confidence_above_one_is_refused():
 
 
 def test_risk_and_coverage_of_a_case_worked_by_hand():
-    coverage, risk = abstention.risk_coverage([0.9, 0.8, 0.8, 0.4], [True, False, True, False])
+    coverage, risk = calibration.risk_coverage([0.9, 0.8, 0.8, 0.4], [True, False, True, False])
     np.testing.assert_allclose(coverage, [0.25, 0.75, 1.0])
     np.testing.assert_allclose(risk, [0, 1 / 3, 1 / 2])
-    area = abstention.area_under_risk_coverage([0.9, 0.8, 0.8, 0.4], [True, False, True, False])
+    area = calibration.area_under_risk_coverage([0.9, 0.8, 0.8, 0.4], [True, False, True, False])
     assert area == pytest.approx(0.25 * 0 + 0.5 / 3 + 0.25 / 2)
-    assert abstention.area_under_risk_coverage([0.5] * 4, [True, False, True, False]) == pytest.approx(0.5)
+    assert calibration.area_under_risk_coverage([0.5] * 4, [True, False, True, False]) == pytest.approx(0.5)
 
 
 def test_the_threshold_answers_as_much_as_the_target_allows():
     confidences, correct = np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, True, False, True])
-    assert abstention.choose_threshold(confidences, correct, target_accuracy=0.9) == pytest.approx(0.75)
-    assert abstention.choose_threshold(confidences, correct, target_accuracy=0.75) == 0.0
-    assert abstention.choose_threshold(confidences, ~correct, target_accuracy=0.9) is None
+    assert calibration.choose_threshold_for_accuracy(confidences, correct, target_accuracy=0.9) == pytest.approx(0.75)
+    assert calibration.choose_threshold_for_accuracy(confidences, correct, target_accuracy=0.75) == 0.0
+    assert calibration.choose_threshold_for_accuracy(confidences, ~correct, target_accuracy=0.9) is None
     with pytest.raises(ValueError, match="target accuracy"):
-        abstention.choose_threshold(confidences, correct, target_accuracy=0)
+        calibration.choose_threshold_for_accuracy(confidences, correct, target_accuracy=0)
 
 
 def test_the_threshold_of_validation_scans_keeps_its_promise_on_others():
@@ -105,15 +105,15 @@ def test_conformal_sets_cover_at_their_nominal_rate(error_rate):
     for seed in range(300):
         logits, labels = sample(seed, n=600, temperature=0.3)
         probabilities = softmax(logits, axis=1)
-        quantile = abstention.conformal_quantile(probabilities[:100], labels[:100], error_rate=error_rate)
-        sets = abstention.conformal_sets(probabilities[100:], quantile)
+        quantile = calibration.conformal_quantile(probabilities[:100], labels[:100], error_rate=error_rate)
+        sets = calibration.conformal_sets(probabilities[100:], quantile)
         coverage.append(sets[np.arange(500), labels[100:]].mean())
     exact = 1 - np.floor(101 * error_rate) / 101  # of continuous scores: between 1 - error_rate and 1 / 101 more
     assert np.mean(coverage) == pytest.approx(exact, abs=0.007) and exact >= 1 - error_rate
 
 
 def test_with_too_few_held_out_scans_every_class_enters():
-    assert abstention.conformal_quantile(np.full((5, 3), 1 / 3), np.zeros(5, int), error_rate=0.1) == 0.0
+    assert calibration.conformal_quantile(np.full((5, 3), 1 / 3), np.zeros(5, int), error_rate=0.1) == 0.0
 
 
 def test_calibration_is_fitted_on_one_part_and_mends_the_other():

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from mvfer.cli.main import main
-from mvfer.evaluation.detection import area_and_equal_error, resampled
-from mvfer.studies.attacks import HEIGHT_M, WIDTH_M, photo_mesh
-from mvfer.studies.presentation_attack import Presentations, error_rates
+from mvfer.evaluation.metrics import area_and_equal_error, bootstrap_counts
+from mvfer.studies.presentation_attack import HEIGHT_M, WIDTH_M, Presentations, error_rates, photo_mesh
 from mvfer.studies.verification import pairs, verify
 from processing.rendering_mvfer import RenderSettings, render_mesh
 from tests.train.toy import write_toy_data
@@ -51,7 +50,7 @@ def test_the_interval_comes_from_subjects_not_from_scans():
     def measure(counts):
         return {"mean": sum(values[s] * n for s, n in counts.items()) / sum(counts.values())}
 
-    found = resampled([s for s in values for _ in range(50)], measure, seed=0)["mean"]
+    found = bootstrap_counts([s for s in values for _ in range(50)], measure, seed=0)["mean"]
     assert found["mean"] == 0.5 and 0.2 < found["low"] < 0.4 < 0.6 < found["high"] < 0.8
 
 

@@ -16,7 +16,7 @@ from mvfer.evaluation.evaluate import evaluate
 from mvfer.evaluation.results import accuracies, table
 from mvfer.reports import pictures
 from mvfer.reports.examples import example_rows, predictions
-from mvfer.reports.remarks import remarks
+from mvfer.reports.findings import findings
 from tests.train.toy import write_toy_data
 
 
@@ -133,7 +133,7 @@ def test_without_labels_to_fit_there_is_no_probe_and_no_temperature(small_model,
     results = evaluate(small_model, small_processor, unknown, progress=False)
     assert results["knn"] is None and results["linear_probe"] is None
     assert "labelled validation scans" in results["calibration"]["not_calibrated"]
-    assert any("calibration: none" in line for line in remarks(results))
+    assert any("calibration: none" in line for line in findings(results))
 
 
 def test_views_from_other_angles_are_tested_all_the_same(small_model, small_processor, toy, tmp_path):

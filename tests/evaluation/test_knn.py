@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mvfer.evaluation.knn import NEIGHBOURS, fit_knn
+from mvfer.evaluation.probes import NEIGHBOURS, fit_knn
 
 
 def blobs(count, seed, noise=0.4):

@@ -5,8 +5,8 @@ import pytest
 
 from mvfer.studies.learning_curve import (
     LearningCurve,
+    extrapolate,
     fit_power_law,
-    foretell,
     measure_learning_curve,
     subjects_needed,
 )
@@ -42,7 +42,7 @@ def test_the_interval_foretold_from_a_fifth_of_the_subjects_holds_what_is_measur
     inside = []
     for seed in range(60):
         curve, measured = simulated(seed)
-        told = foretell(curve, [160], seed=seed, resamples=300)[0]
+        told = extrapolate(curve, [160], seed=seed, resamples=300)[0]
         inside.append(told["low"] <= measured <= told["high"])
     assert np.mean(inside) >= 0.93
 
@@ -52,7 +52,7 @@ def test_subjects_needed_inverts_what_is_foretold():
     errors = 0.02 + 0.7 * sizes**-0.6
     curve = LearningCurve(sizes, [np.full((3, 1), 10_000 * e) for e in errors], np.array([10_000]))
     needed = subjects_needed(curve, 0.95)["mean"]
-    assert foretell(curve, [needed])[0]["mean"] >= 0.95 > foretell(curve, [needed - 2])[0]["mean"]
+    assert extrapolate(curve, [needed])[0]["mean"] >= 0.95 > extrapolate(curve, [needed - 2])[0]["mean"]
     assert subjects_needed(curve, 0.99)["mean"] is None  # the floor is 2 % errors
 
 
@@ -84,4 +84,4 @@ def test_too_few_people_are_refused():
         measure_learning_curve(few, few[:2], test)
     curve, _ = simulated(0, sizes=SIZES[:2])
     with pytest.raises(ValueError, match="three numbers"):
-        foretell(curve, [100])
+        extrapolate(curve, [100])

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mvfer.evaluation import leave_one_out
-from mvfer.evaluation.leave_one_out import leave_one_subject_out
+from mvfer.evaluation import probes
+from mvfer.evaluation.probes import leave_one_subject_out
 
 
 def people(count: int, seed: int = 0):
@@ -14,13 +14,13 @@ def people(count: int, seed: int = 0):
 
 def test_everybody_is_predicted_by_a_probe_of_the_others(monkeypatch):
     embeds, labels, subjects = people(6)
-    seen, fit = [], leave_one_out.fit_linear_probe
+    seen, fit = [], probes.fit_linear_probe
 
     def watched(train, *rest):
         seen.append(train)
         return fit(train, *rest)
 
-    monkeypatch.setattr(leave_one_out, "fit_linear_probe", watched)
+    monkeypatch.setattr(probes, "fit_linear_probe", watched)
     assert leave_one_subject_out(embeds, labels, subjects).tolist() == labels.tolist()
     assert len(seen) == 6
     rows = {row.tobytes(): subject for row, subject in zip(embeds, subjects, strict=True)}

@@ -9,9 +9,8 @@ from mvfer.cli import main as cli
 from mvfer.data.protocols import PROTOCOLS, Protocol, folds
 from mvfer.data.schema import load_splits
 from mvfer.evaluation.embeddings import SplitFeatures
-from mvfer.evaluation.protocols.multilabel import multilabel_score
-from mvfer.evaluation.protocols.multilabel_folds import score_labels_in_folds
-from mvfer.evaluation.protocols.paper import evaluate_paper
+from mvfer.evaluation.protocols.multilabel import multilabel_score, score_labels_in_folds
+from mvfer.evaluation.protocols.protocol import evaluate_paper
 from mvfer.evaluation.protocols.published import PUBLISHED, Published, published_for
 from tests.train.toy import ACTIONS, write_toy_data
 

@@ -8,7 +8,7 @@ import pytest
 from mvfer.cli import main as cli
 from mvfer.reports.pages import page, paragraph, table
 from mvfer.studies import poc
-from mvfer.studies.benefit import Prices
+from mvfer.studies.poc import Prices
 from mvfer.studies.poc_report import poc_page
 from tests.train.toy import write_toy_data
 
@@ -81,7 +81,7 @@ def test_pages_escape_what_they_are_given():
 
 def test_the_threshold_comes_from_validation_subjects_alone(small_model, small_processor, toy, monkeypatch):
     seen = []
-    choose = poc.choose_threshold
-    monkeypatch.setattr(poc, "choose_threshold", lambda c, r, p: seen.append(len(c)) or choose(c, r, p))
+    choose = poc.choose_threshold_for_cost
+    monkeypatch.setattr(poc, "choose_threshold_for_cost", lambda c, r, p: seen.append(len(c)) or choose(c, r, p))
     poc.proof_of_concept(small_model, small_processor, toy, PLAN)
     assert seen == [9]

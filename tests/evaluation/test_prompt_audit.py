@@ -10,8 +10,8 @@ from mvfer.evaluation.audits.prompt_audit import (
     dominant_words,
     leave_one_out,
     misplaced_classes,
+    prompt_sets,
 )
-from mvfer.evaluation.audits.prompts import prompt_sets
 
 NAMES = ["calm", "joy", "rage"]
 TEXTS = ["still face", "face at rest", "smile", "lifted smile", "smile of rage", "frown", "tight frown"]
@@ -92,6 +92,15 @@ def test_the_word_that_sways_most_is_named_first_and_a_harmful_one_is_seen():
     assert words["rage"]["accuracy_without"] == max(row["accuracy_without"] for row in words.values()) > 0.1
     assert words["rage"]["prompts"] == 1 and words["frown"]["prompts"] == 2 and words["frown"]["accuracy_without"] < 0
     assert not {"at", "of"} & set(words)
+
+
+def test_words_that_sway_as_much_as_each_other_are_in_alphabetical_order():
+    scores = simulate(1)
+    texts = ["still face quail ibis heron gnu", *TEXTS[1:]]
+    rows = dominant_words(PromptScores(scores.similarities, OWNERS, texts, scores.labels, scores.subjects))
+    changed = {row["word"]: row["changed"] for row in rows}
+    assert len({changed[word] for word in ("gnu", "heron", "ibis", "quail", "still")}) == 1
+    assert list(changed) == sorted(changed, key=lambda word: (-changed[word], word))
 
 
 def test_prompts_are_not_chosen_on_tested_subjects():

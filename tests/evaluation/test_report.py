@@ -9,8 +9,8 @@ from PIL import Image
 from mvfer.cli import main as cli
 from mvfer.evaluation.classifiers import Answers, worst_mistakes
 from mvfer.evaluation.evaluate import evaluate
+from mvfer.reports.findings import findings
 from mvfer.reports.pages import picture
-from mvfer.reports.remarks import remarks
 from mvfer.reports.report import SECTIONS, _calibration_figure, report_page, robustness_figure
 from tests.train.toy import write_toy_data
 
@@ -107,4 +107,4 @@ def test_a_point_of_few_scans_is_not_drawn_and_a_threshold_of_zero_is_said_in_wo
     drawn = _calibration_figure(found).axes[0].lines[1]
     assert drawn.get_xdata().tolist() == [0.5, 0.9]
     found["abstention"] = {"coverage": {"mean": 1.0}, "accuracy": {"mean": 0.97}}
-    assert any("no answer need be left out, the accuracy is 0.970" in line for line in remarks({"calibration": found}))
+    assert any("no answer need be left out, the accuracy is 0.970" in line for line in findings({"calibration": found}))

@@ -4,12 +4,11 @@ import random
 
 import pytest
 
+from processing.facs_phrases_mvfer import ACTION_PHRASES, RELAXED_PHRASES
 from processing.prompts_mvfer import (
     ACTION_BANK,
-    ACTION_PHRASES,
     EXPRESSIONS,
     PROMPTS,
-    RELAXED_PHRASES,
     describe_actions,
     named_emotion,
     prompts_for,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from processing import rendering_numba_mvfer, zbuffer_mvfer
+from processing import rasterizer_mvfer, rendering_numba_mvfer
 from processing.cameras_mvfer import CAMERA_DISTANCE, DEFAULT_VIEW_ANGLES_DEG, FOCAL_LENGTH, world_to_camera
 from processing.channels_mvfer import CHANNELS, compose_channels
 from processing.framing_mvfer import FaceFrame, frame_face
@@ -165,7 +165,7 @@ def test_the_order_of_triangles_does_not_matter():
 def test_drawing_in_small_parts_changes_nothing(monkeypatch):
     vertices, faces = framed_head(rows=30, columns=40)
     whole = views(vertices, faces)
-    monkeypatch.setattr(zbuffer_mvfer, "MAX_SAMPLES", {"cpu": 100})
+    monkeypatch.setattr(rasterizer_mvfer, "MAX_SAMPLES", {"cpu": 100})
     parts = views(vertices, faces)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 

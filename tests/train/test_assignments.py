@@ -5,7 +5,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from mvfer.training.assignments import balanced_assignments, effective_number, effective_rank, global_mean
+from mvfer.training.teacher import balanced_assignments, effective_number, effective_rank, global_mean
 
 LOGITS = 3 * torch.randn(12, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 

@@ -14,9 +14,9 @@ from mvfer.data.schema import dataset_info, load_splits
 from mvfer.evaluation.audits.leakage import subject_keys
 from mvfer.evaluation.classifiers import validation_accuracy
 from mvfer.hub.run_folder import load_run
-from mvfer.training import lora
+from mvfer.training import finetuning
+from mvfer.training.finetuning import choose_alpha, interpolate
 from mvfer.training.labels import balanced_weights, labelled_rows
-from mvfer.training.wise_ft import choose_alpha, interpolate
 
 from .test_train import assert_same_state, launch, log_of
 from .toy import write_toy_data
@@ -192,7 +192,7 @@ def test_balanced_weights_give_classes_the_same_say_and_rows_a_mean_of_one():
 
 
 def test_without_peft_the_message_says_how_to_get_it(small_run, toy_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(lora, "peft", None)
+    monkeypatch.setattr(finetuning, "peft", None)
     with pytest.raises(ValueError, match=r"pip install 'mvfer\[lora\]'"):
         train.main(arguments(small_run, toy_data, tmp_path, "--method", "lora"))
 

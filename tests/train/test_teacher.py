@@ -9,8 +9,7 @@ from accelerate import Accelerator
 
 import train
 from mvfer.data.batching import Collator, ViewDataset
-from mvfer.training.assignments import balanced_assignments
-from mvfer.training.teacher import Teacher, collapse_signs, prompt_bank
+from mvfer.training.teacher import Teacher, balanced_assignments, collapse_signs, prompt_bank
 
 from .test_train import arguments, assert_same_state, log_of, rewritten, set_all
 

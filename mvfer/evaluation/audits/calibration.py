@@ -1,17 +1,62 @@
-"""Do scores mean what they say? Calibration error, Brier score, and the temperature that mends them.
+"""Do scores mean what they say, and when is a scan left to people: temperature, threshold of abstention, conformal sets.
 
-In go logits `(n, K)` or probabilities with labels `(n,)`; out come numbers. The temperature is fitted on validation subjects
-only: `fit_temperature` is told who is tested, and refuses to see them.
+In: logits `(n, K)`, or probabilities, with labels `(n,)`. Out: numbers, curves, sets, and one dict for `results.json`, whose
+temperature and threshold the model folder keeps. They are fitted on validation subjects and reported on the tested ones:
+`fit_temperature` is told who is tested, and refuses to see them.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
+from mvfer.evaluation.classifiers import Answers
+from mvfer.evaluation.metrics import bootstrap_mean
+
 NUM_BINS = 15
 TEMPERATURES = (0.02, 50.0)  # the range that is searched
+ERROR_RATE = 0.1  # of the conformal sets
+CURVE_POINTS = 20
+
+
+def calibrate(validation: Answers, tested: Answers, *, target_accuracy: float, seed: int) -> dict:
+    """Fit on the validation scans, report on the tested ones.
+
+    Returns:
+        `dict`: fitted_on (numbers of scans and subjects), temperature, target_accuracy, abstain_below (`None` if no threshold
+        reaches the target on the validation scans); on the tested scans uncalibrated and calibrated (ece, ece_adaptive, brier,
+        log_loss), reliability (rows of the diagram), abstention (coverage, accuracy of the answers), risk_coverage (area,
+        coverage, risk), conformal (error_rate, least_probability, coverage, size). `not_calibrated`, the reason, is the only
+        key if the validation scans do not allow it, as when tested subjects are among them.
+    """
+    try:
+        temperature = fit_temperature(
+            validation.logits, validation.labels, validation.subjects, tested_subjects=tested.subjects
+        )
+    except ValueError as error:
+        return {"not_calibrated": str(error)}
+    held_out = softmax(validation.logits / temperature, axis=1)
+    threshold = choose_threshold_for_accuracy(
+        held_out.max(1), held_out.argmax(1) == validation.labels, target_accuracy=target_accuracy
+    )
+    quantile = conformal_quantile(held_out, validation.labels, error_rate=ERROR_RATE)
+
+    probabilities = softmax(tested.logits / temperature, axis=1)
+    confidences, correct = probabilities.max(1), probabilities.argmax(1) == tested.labels
+    return {
+        "fitted_on": {"num_scans": len(validation.labels), "num_subjects": len(set(validation.subjects))},
+        "temperature": temperature,
+        "target_accuracy": target_accuracy,
+        "abstain_below": threshold,
+        "uncalibrated": calibration_scores(tested.logits, tested.labels),
+        "calibrated": calibration_scores(tested.logits, tested.labels, temperature=temperature),
+        "reliability": reliability(confidences, correct),
+        "abstention": _abstention(confidences, correct, tested.subjects, threshold, seed),
+        "risk_coverage": _curve(confidences, correct),
+        "conformal": _conformal(probabilities, tested, quantile, seed),
+    }
 
 
 def expected_calibration_error(
@@ -107,4 +152,118 @@ def calibration_scores(logits: np.ndarray, labels: np.ndarray, *, temperature: f
         "ece_adaptive": expected_calibration_error(confidences, correct, adaptive=True),
         "brier": float(brier_scores(probabilities, labels).mean()),
         "log_loss": float(log_losses(logits, labels).mean()),
+    }
+
+
+def risk_coverage(confidences: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The curve of selective classification: answer the most confident scans first.
+
+    Args:
+        confidences (`(n,)`), correct (`(n,)` bool). Scans of equal confidence are answered together.
+    Returns:
+        coverage (`(m,)`), risk (`(m,)`): share of scans that are answered, and of wrong answers among these.
+    Source:
+        El-Yaniv & Wiener 2010, On the Foundations of Noise-free Selective Classification, JMLR 11.
+    """
+    order = np.argsort(-np.asarray(confidences), kind="stable")
+    ranked, wrong = np.asarray(confidences)[order], ~np.asarray(correct, dtype=bool)[order]
+    last = np.flatnonzero(np.r_[np.diff(ranked) < 0, True])  # of every run of equal confidences
+    return (last + 1) / len(ranked), wrong.cumsum()[last] / (last + 1)
+
+
+def area_under_risk_coverage(confidences: np.ndarray, correct: np.ndarray) -> float:
+    """Mean risk over all coverages (AURC): 0 is perfect; the error rate itself where confidence says nothing.
+
+    Source:
+        Geifman, Uziel & El-Yaniv 2019, Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers, arXiv:1805.08206.
+        Differs: scans of equal confidence share the risk of their group.
+    """
+    coverage, risk = risk_coverage(confidences, correct)
+    return float((np.diff(coverage, prepend=0.0) * risk).sum())
+
+
+def choose_threshold_for_accuracy(
+    confidences: np.ndarray, correct: np.ndarray, *, target_accuracy: float
+) -> float | None:
+    """The lowest confidence from which on the answers reach the target accuracy, on the validation subjects.
+
+    Returns:
+        `float`: abstain below it; 0 if answering everything is good enough; `None` if no threshold is.
+    Raises:
+        ValueError: if the target is not in (0, 1] or there are no scans.
+    """
+    if not 0 < target_accuracy <= 1 or len(confidences) == 0:
+        raise ValueError(
+            f"expected a target accuracy in (0, 1] and scans, got {target_accuracy} and {len(confidences)}"
+        )
+    coverage, risk = risk_coverage(confidences, correct)
+    good = np.flatnonzero(1 - risk >= target_accuracy)
+    if not len(good):
+        return None
+    answered = round(coverage[good[-1]] * len(confidences))
+    if answered == len(confidences):
+        return 0.0
+    ranked = np.sort(confidences)[::-1]
+    return float((ranked[answered - 1] + ranked[answered]) / 2)
+
+
+def conformal_quantile(probabilities: np.ndarray, labels: np.ndarray, *, error_rate: float = 0.1) -> float:
+    """The least probability that a class must have to enter the set, from held-out (validation) scans.
+
+    With n scans exchangeable with a new one, sets of all classes at or above it hold the new scan's class with a
+    probability of at least 1 - error_rate, whatever the model. Scans of one person are not independent: over few subjects the
+    coverage varies more than over as many independent scans.
+
+    Args:
+        probabilities (`(n, K)`), labels (`(n,)`).
+    Returns:
+        `float`; 0 (every class enters) if there are too few scans for this error rate.
+    Source:
+        Sadinle, Lei & Wasserman 2019, Least Ambiguous Set-Valued Classifiers with Bounded Error Levels, arXiv:1609.00451;
+        split conformal with the finite-sample quantile of Vovk et al. 2005, Algorithmic Learning in a Random World.
+    """
+    n = len(labels)
+    if not 0 < error_rate < 1 or n == 0:
+        raise ValueError(f"expected an error rate between 0 and 1 and scans, got {error_rate} and {n}")
+    allowed = math.floor((n + 1) * error_rate)  # so many of the held-out truths may stay outside
+    if allowed < 1:
+        return 0.0
+    return float(np.sort(probabilities[np.arange(n), labels])[allowed - 1])
+
+
+def conformal_sets(probabilities: np.ndarray, quantile: float) -> np.ndarray:
+    """Which classes enter each scan's set: `(n, K)` bool. A set may be empty: no class is likely enough."""
+    return np.asarray(probabilities) >= quantile
+
+
+def _abstention(confidences, correct, subjects, threshold: float | None, seed: int) -> dict | None:
+    """What is answered of the tested scans, and how well; `None` without a threshold."""
+    if threshold is None:
+        return None
+    answered = confidences >= threshold
+    accuracy = np.where(answered, correct, np.nan)
+    return {
+        "coverage": bootstrap_mean(answered, subjects, seed=seed),
+        "accuracy": bootstrap_mean(accuracy, subjects, seed=seed) if answered.any() else None,
+    }
+
+
+def _curve(confidences, correct) -> dict:
+    """The area under the risk-coverage curve, and some of its points."""
+    coverage, risk = risk_coverage(confidences, correct)
+    points = np.unique(np.linspace(0, len(coverage) - 1, CURVE_POINTS).round().astype(int))
+    return {
+        "area": area_under_risk_coverage(confidences, correct),
+        "coverage": coverage[points].tolist(),
+        "risk": risk[points].tolist(),
+    }
+
+
+def _conformal(probabilities, tested: Answers, quantile: float, seed: int) -> dict:
+    sets = conformal_sets(probabilities, quantile)
+    return {
+        "error_rate": ERROR_RATE,
+        "least_probability": quantile,
+        "coverage": bootstrap_mean(sets[np.arange(len(sets)), tested.labels], tested.subjects, seed=seed),
+        "size": bootstrap_mean(sets.sum(1), tested.subjects, seed=seed),
     }

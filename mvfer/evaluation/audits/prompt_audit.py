@@ -1,7 +1,8 @@
-"""How much hangs on the words? Accuracy over prompt sets, which prompts and words sway it, and a better set.
+"""How much hangs on the words? Which wordings, kinds and languages a model understands, which prompts and words sway it.
 
-In go similarities of scans with every prompt; out come numbers per prompt set, per prompt and per word. What is chosen is chosen
-on validation subjects, and reported on the tested ones with the interval of the difference.
+In: a model, its zero-shot classifier and the embeddings of validation and tested scans. Out: one dict for `results.json`: numbers
+per prompt set, per prompt and per word, and a better set. What is chosen is chosen on validation subjects, and reported on the
+tested ones with the interval of the difference.
 """
 
 import re
@@ -11,13 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 
+from modeling_mvfer.zeroshot_mvfer import class_embeddings
+from mvfer.evaluation.classifiers import SplitClassifier
+from mvfer.evaluation.embeddings import SplitFeatures
 from mvfer.evaluation.metrics import bootstrap_mean, bootstrap_weights
+from processing.prompts_mvfer import ACTION_BANK, KINDS, LANGUAGES, describe_actions, find_expression, prompts_for
 
 _WORDS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 COMMON_WORDS = frozenset("a an and at into is of on the to with or are".split())
 LISTED = 10  # prompts and words in the results
 NUM_PERMUTATIONS = 2000
 SIGNIFICANT = 0.05
+OWN = "the model's own"  # among the prompt sets
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,74 @@ class PromptScores:
         return self.logits(kept).argmax(1) == self.labels
 
 
+def audit_prompts(
+    model, tokenizer, zero_shot: SplitClassifier, validation: SplitFeatures, tested: SplitFeatures, *, seed: int
+) -> dict:
+    """Run the audit.
+
+    Returns:
+        `dict`: sets, best, worst, spread (see `compare_sets`, on the tested scans); on the validation scans prompts (all that are
+        harmful, or the ten that come nearest to it), misplaced (classes whose prompts describe another) and words (the most
+        dominant); better_set (`None` if validation and test share subjects).
+    """
+    own = prompt_scores(model, tokenizer, zero_shot, zero_shot.prompts, tested)
+    correct = {OWN: own.correct()}
+    for name, prompts in prompt_sets(zero_shot.names).items():
+        correct[name] = prompt_scores(model, tokenizer, zero_shot, prompts, tested).correct()
+    found = compare_sets(correct, own.subjects, seed=seed)
+    held_out = prompt_scores(model, tokenizer, zero_shot, zero_shot.prompts, validation)
+    found["misplaced"] = misplaced_classes(held_out, zero_shot.names, seed=seed)
+    # Scans of a class that has no right prompt would blame whichever prompts they are taken for.
+    blamed = np.isin(held_out.labels, [zero_shot.names.index(name) for name in found["misplaced"]])
+    prompts = [] if blamed.all() else leave_one_out(held_out.of(~blamed), zero_shot.names, seed=seed)
+    found["prompts"] = prompts[: max(LISTED, sum(row["harmful"] for row in prompts))]
+    found["words"] = dominant_words(held_out)[:LISTED]
+    shared = set(held_out.subjects) & set(own.subjects)
+    found["better_set"] = None if shared else better_set(held_out, own, zero_shot.names, seed=seed)
+    return found
+
+
+def prompt_sets(labels: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+    """Kinds, languages and single wordings of the published bank for these labels, by a readable name."""
+    sets = {
+        f"{kind}, {language}": prompts_for(labels, kinds=[kind], language=language)
+        for kind in KINDS
+        for language in LANGUAGES
+    }
+    sets |= {f"actions and names, {language}": prompts_for(labels, language=language) for language in LANGUAGES}
+    for number in range(3):
+        if wording := _one_wording(labels, number):
+            sets[f"actions, en, wording {number + 1}"] = wording
+    return sets
+
+
+def prompt_scores(
+    model, tokenizer, zero_shot: SplitClassifier, prompts: Mapping[str, Sequence[str]], features: SplitFeatures
+) -> PromptScores:
+    """Similarities of the labelled scans with every prompt."""
+    embeds = class_embeddings(model, tokenizer, prompts)
+    rows = np.flatnonzero(features.labels >= 0)
+    every = np.concatenate([embeds[name].cpu().numpy() for name in zero_shot.names])
+    return PromptScores(
+        similarities=float(model.logit_scale.detach().float().exp()) * features.image_embeds[rows] @ every.T,
+        owners=np.repeat(np.arange(len(zero_shot.names)), [len(prompts[name]) for name in zero_shot.names]),
+        texts=[text for name in zero_shot.names for text in prompts[name]],
+        labels=zero_shot.classes_of(features.labels[rows]),
+        subjects=[features.subjects[row] for row in rows],
+    )
+
+
+def _one_wording(labels: Sequence[str], number: int) -> dict[str, list[str]] | None:
+    """Every action in one wording; `None` if a label is no expression of the bank."""
+    expressions = {label: find_expression(label) for label in labels}
+    if None in expressions.values():
+        return None
+    return {
+        label: list(dict.fromkeys(describe_actions(units, wording=number) for units in ACTION_BANK[expression]))
+        for label, expression in expressions.items()
+    }
+
+
 def compare_sets(correct: Mapping[str, np.ndarray], subjects: Sequence[str], *, seed: int) -> dict:
     """Accuracy of several prompt sets on the same scans (name -> `(n,)` bool), and how far they lie apart.
 
@@ -98,8 +172,7 @@ def leave_one_out(scores: PromptScores, names: Sequence[str], *, seed: int = 0) 
     Source:
         max-statistic test by signs: Westfall & Young 1993, Resampling-Based Multiple Testing.
     """
-    guesses, loss = scores.logits().argmax(1), _log_losses(scores, None)
-    accuracy = scores.correct().mean()
+    guesses, loss = scores.logits().argmax(1), _log_losses(scores)
     shown = np.unique(scores.labels)
     fits = np.stack([scores.similarities[scores.labels == k].mean(0) for k in shown])  # (shown, P)
     rows, changes = [], []
@@ -107,14 +180,12 @@ def leave_one_out(scores: PromptScores, names: Sequence[str], *, seed: int = 0) 
         kept = np.arange(len(scores.owners)) != index
         if not (scores.owners[kept] == owner).any():
             continue
-        without = scores.logits(kept).argmax(1)
         changes.append(_log_losses(scores, kept) - loss)
         rows.append(
             {
                 "prompt": scores.texts[index],
                 "class": names[owner],
-                "changed": float((without != guesses).mean()),
-                "accuracy_without": float((without == scores.labels).mean() - accuracy),
+                **_change(scores, guesses, kept),
                 "log_loss_without": float(changes[-1].mean()),
                 "nearest": names[shown[fits[:, index].argmax()]],
             }
@@ -153,9 +224,9 @@ def dominant_words(scores: PromptScores) -> list[dict]:
     """What each word does: classify without the prompts that hold it, in classes that have others.
 
     Returns:
-        one `dict` per word: word, prompts (how many hold it), `changed`, `accuracy_without`. Most dominant first.
+        one `dict` per word: word, prompts (how many hold it), `changed`, `accuracy_without`. Most dominant first, equals by name.
     """
-    guesses, accuracy = scores.logits().argmax(1), scores.correct().mean()
+    guesses = scores.logits().argmax(1)
     holding: dict[str, set[int]] = {}
     for index, text in enumerate(scores.texts):
         for word in set(_WORDS.findall(text.lower())) - COMMON_WORDS:
@@ -165,18 +236,19 @@ def dominant_words(scores: PromptScores) -> list[dict]:
         kept = ~np.isin(np.arange(len(scores.owners)), list(indices))
         for k in set(scores.owners) - set(scores.owners[kept]):
             kept |= scores.owners == k  # a class that would have no prompt left keeps all
-        if kept.all():
-            continue
-        without = scores.logits(kept).argmax(1)
-        rows.append(
-            {
-                "word": word,
-                "prompts": int((~kept).sum()),
-                "changed": float((without != guesses).mean()),
-                "accuracy_without": float((without == scores.labels).mean() - accuracy),
-            }
-        )
-    return sorted(rows, key=lambda row: -row["changed"])
+        if not kept.all():
+            rows.append({"word": word, "prompts": int((~kept).sum()), **_change(scores, guesses, kept)})
+    return sorted(rows, key=lambda row: (-row["changed"], row["word"]))  # a set's words come in any order
+
+
+def _change(scores: PromptScores, guesses: np.ndarray, kept: np.ndarray) -> dict[str, float]:
+    """What it does to the guesses `(n,)` if only the kept prompts `(P,)` are asked."""
+    without = scores.logits(kept).argmax(1)
+    accuracy = (guesses == scores.labels).mean()
+    return {
+        "changed": float((without != guesses).mean()),
+        "accuracy_without": float((without == scores.labels).mean() - accuracy),
+    }
 
 
 def prune(scores: PromptScores, *, least: int = 1) -> np.ndarray:
@@ -189,14 +261,14 @@ def prune(scores: PromptScores, *, least: int = 1) -> np.ndarray:
         `(P,)` bool: which prompts are kept.
     """
     kept = np.ones(len(scores.owners), bool)
-    best = _log_loss(scores, kept)
+    best = _log_losses(scores).mean()
     while True:
         tried = {}
         for index in np.flatnonzero(kept):
             if (kept & (scores.owners == scores.owners[index])).sum() > least:
                 without = kept.copy()
                 without[index] = False
-                tried[index] = _log_loss(scores, without)
+                tried[index] = _log_losses(scores, without).mean()
         if not tried or min(tried.values()) >= best - 1e-9:
             return kept
         index = min(tried, key=tried.get)
@@ -239,9 +311,5 @@ def _falls(changes: np.ndarray, subjects: Sequence[str], seed: int) -> list[floa
     return [float((1 + (lowest <= value + 1e-12).sum()) / (1 + NUM_PERMUTATIONS)) for value in seen]
 
 
-def _log_losses(scores: PromptScores, kept: np.ndarray | None) -> np.ndarray:
+def _log_losses(scores: PromptScores, kept: np.ndarray | None = None) -> np.ndarray:
     return -log_softmax(scores.logits(kept), axis=1)[np.arange(len(scores.labels)), scores.labels]
-
-
-def _log_loss(scores: PromptScores, kept: np.ndarray | None) -> float:
-    return float(_log_losses(scores, kept).mean())

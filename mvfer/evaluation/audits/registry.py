@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from mvfer.evaluation.audits.drift import describe, observe
 from mvfer.evaluation.audits.fairness import ATTRIBUTES, fairness_audit
-from mvfer.evaluation.audits.prompts import audit_prompts
+from mvfer.evaluation.audits.prompt_audit import audit_prompts
 from mvfer.evaluation.audits.robustness import choose_rows, find_meshes, mesh_robustness, view_robustness
 from mvfer.evaluation.audits.weights import mean_weights
 from mvfer.evaluation.classifiers import Answers, SplitClassifier, worst_mistakes

@@ -1,8 +1,8 @@
 """A model under one of the field's protocols: every fold, and the mean over folds with its interval.
 
-In go a model and a built data set; out comes one dict for `results.json`. The model stays as it is; k-NN, probe and
-temperature are fitted anew in every fold, and a fine-tuned copy if a tuner is given. Scans are embedded once, whatever the number
-of folds and repetitions.
+In: a model and a built data set. Out: one dict for `results.json`, of one protocol or of all published tables of the set. The
+model stays as it is; k-NN, probe and temperature are fitted anew in every fold, and a fine-tuned copy if a tuner is given.
+Scans are embedded once, whatever the number of folds and repetitions.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset, concatenate_datasets
 
-from mvfer.data.protocols import PROTOCOLS, Protocol, folds, keeps
+from mvfer.data.protocols import PROTOCOLS, Protocol, folds, keeps, protocols_of
 from mvfer.data.schema import dataset_info, load_splits
 from mvfer.evaluation.audits.calibration import calibration_scores, fit_temperature
 from mvfer.evaluation.audits.leakage import seen_subjects
@@ -20,9 +20,11 @@ from mvfer.evaluation.classifiers import SplitClassifier
 from mvfer.evaluation.embeddings import SplitFeatures, embed_split
 from mvfer.evaluation.evaluate import check_channels, fit_classifiers
 from mvfer.evaluation.metrics import METRICS, mean_over_runs, score
-from mvfer.evaluation.protocols.multilabel_folds import score_labels_in_folds
+from mvfer.evaluation.protocols.multilabel import score_labels_in_folds
 from mvfer.evaluation.protocols.published import published_for
 from mvfer.evaluation.results import SCHEMA_VERSION, TESTS, environment
+
+PAPER = "paper"  # the name that stands for all protocols of the given set
 
 
 def evaluate_protocol(
@@ -79,6 +81,51 @@ def evaluate_protocol(
         "leakage": _leakage(drawn, dataset_info(dataset_dir), seen),
         "seed": seed,
         "data": {"name": Path(dataset_dir).name, "rows": {"tested": len(tested)}},
+        "language": language,
+        "command": command,
+        "environment": environment(),
+    }
+
+
+def evaluate_paper(
+    model,
+    processor,
+    dataset_dir: str | Path,
+    *,
+    seed: int = 0,
+    language: str = "en",
+    command: str = "",
+    **options,
+) -> dict:
+    """Test a model under every protocol of the set.
+
+    Args:
+        options and others: of `evaluate_protocol`.
+    Returns:
+        `dict`: tables (protocol name to its results), not_run (name to the reason: one protocol may ask for more subjects than
+        were built), leakage of all of them, and what made them.
+    Raises:
+        ValueError: if no protocol tests this set, or none of them could be run, with the reasons.
+    """
+    tables, not_run = {}, {}
+    options |= {"seed": seed, "language": language, "command": command}
+    for name in protocols_of(str(dataset_info(dataset_dir).get("name"))):
+        try:
+            tables[name] = evaluate_protocol(model, processor, dataset_dir, name, **options)
+        except ValueError as error:
+            not_run[name] = str(error)
+    if not tables:
+        raise ValueError("; ".join(not_run.values()))
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "tables": tables,
+        "not_run": not_run,
+        "leakage": {
+            "checked": sorted({what for one in tables.values() for what in one["leakage"]["checked"]}),
+            "found": [f"{name}: {what}" for name, one in tables.items() for what in one["leakage"]["found"]],
+        },
+        "seed": seed,
+        "data": {"name": Path(dataset_dir).name},
         "language": language,
         "command": command,
         "environment": environment(),

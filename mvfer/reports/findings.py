@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from mvfer.evaluation.audits.fairness import flagged_groups
 
 
-def remarks(results: Mapping) -> list[str]:
+def findings(results: Mapping) -> list[str]:
     """One line each: leaks first and loud, then calibration, fairness, prompts and robustness, as far as they were tested."""
     lines = leaks(results)
     if calibration := results.get("calibration"):
