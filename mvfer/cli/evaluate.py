@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+import mvfer
 from modeling_mvfer.classifier_mvfer import Classifier, is_fine_tuned
 from mvfer.cli.predict import open_model
 from mvfer.data.protocols import PROTOCOLS
@@ -222,8 +223,8 @@ def parser(**options) -> argparse.ArgumentParser:
         **options,
     )
     add = flags.add_argument
-    add("--model", required=True, nargs="+", metavar="DIR", help="folder of a run, or a repository on the Hub; several runs "
-        "(seeds) give means over them as well")  # fmt: skip
+    add("--model", default=[mvfer.model()], nargs="+", metavar="DIR", help="folder of a run, or a repository on the Hub; several "
+        "runs (seeds) give means over them as well (default: the small model that comes with the package)")  # fmt: skip
     add("--dataset", required=True, metavar="DIR", help="folder written by dataset_scripts.build_*")
     add("--also", nargs="+", default=[], metavar="DIR", help="data sets of another origin (transfer)")
     add("--out", required=True, metavar="DIR", help="folder for results.json, index.html and pictures")

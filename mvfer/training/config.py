@@ -100,7 +100,7 @@ class SupervisionSettings:
     _argument_group_name = "supervision"
 
     preset: str = _help(
-        "Start from a relative's recipe (training/presets.py); other flags win over it.",
+        "Start from a relative's recipe (mvfer/training/presets.py); other flags win over it.",
         "none",
         choices=["none", *PRESETS],
     )
