@@ -1,5 +1,5 @@
-# make demo   venv, install, embedded data, mvfer.training, evaluation, one prediction: a few minutes on two CPU cores
-# make test   venv, install, ruff, pytest
+# make demo   venv, install, embedded data, training, evaluation, one prediction: a few minutes on two CPU cores
+# make test   venv, install, ruff, mypy, pytest
 #
 # ICT=path/to/FaceXModel make demo   also tests on ICT-FaceKit's scanned faces, a topology that the model never saw
 
@@ -27,16 +27,17 @@ endif
 test: $(VENV)/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
 $(VENV)/demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --no-compile -c constraints.txt -e ".[demo,fast]"
+	$(BIN)/pip install -q --no-compile -c constraints.txt -e ".[train,demo,fast]"
 	touch $@
 
 $(VENV)/test: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt -e ".[demo,fast,dev]"
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
 	touch $@
 
 clean:

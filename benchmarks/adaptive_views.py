@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.arms import write_table
-from mvfer.hub.run_folder import load_run
+from mvfer.hub.load import load_run
 from mvfer.studies.adaptive_views import evaluate_adaptive_views
 
 

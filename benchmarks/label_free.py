@@ -18,7 +18,7 @@ from benchmarks.rewritten_sets import rewrite_set
 from mvfer.data.schema import load_splits
 from mvfer.evaluation.classifiers import SplitClassifier
 from mvfer.evaluation.embeddings import embed_split
-from mvfer.hub.run_folder import load_run
+from mvfer.hub.load import load_run
 from processing.prompts_mvfer import prompts_for
 
 KINDS = ("actions", "names")

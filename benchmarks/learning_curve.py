@@ -18,7 +18,7 @@ from tqdm import tqdm
 from benchmarks.arms import write_report
 from mvfer.data.schema import load_splits
 from mvfer.evaluation.embeddings import embed_split
-from mvfer.hub.run_folder import load_run
+from mvfer.hub.load import load_run
 from mvfer.studies.learning_curve import extrapolate, measure_learning_curve
 
 SPLITS = ("train", "validation", "test")

@@ -24,7 +24,7 @@ from mvfer.evaluation.classifiers import SplitClassifier
 from mvfer.evaluation.embeddings import embed_split
 from mvfer.evaluation.probes import leave_one_subject_out
 from mvfer.evaluation.protocols.multilabel import multilabel_score, targets_of_tasks
-from mvfer.hub.run_folder import load_run
+from mvfer.hub.load import load_run
 from processing.prompts_mvfer import describe_actions
 
 WAYS = ("frames, attention, temporal layers", "rank pooled")

@@ -19,7 +19,7 @@ from mvfer.data.schema import load_splits
 from mvfer.evaluation.classifiers import SplitClassifier
 from mvfer.evaluation.embeddings import embed_split
 from mvfer.evaluation.results import read_results
-from mvfer.hub.run_folder import load_run
+from mvfer.hub.load import load_run
 from mvfer.training.presets import PRESETS
 
 ARMS = {"default": [], "default, pseudo": ["--supervision", "pseudo"]} | {name: ["--preset", name] for name in PRESETS}

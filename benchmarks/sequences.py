@@ -23,7 +23,7 @@ from benchmarks.arms import markdown, parser, run_arms, summarise, write_report
 from benchmarks.rewritten_sets import rewrite_set
 from mvfer.data.schema import load_splits
 from mvfer.evaluation.results import read_results
-from mvfer.hub.run_folder import load_run
+from mvfer.hub.load import load_run
 from mvfer.studies.apex import apex_errors
 
 ARMS = {  # name: flags

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from dataset_scripts.recorded.facs import parse_units
-from dataset_scripts.recorded.scan_sets import LICENSED, Found, ScanSet, main
+from dataset_scripts.recorded.scan_sets import Found, ScanSet, main
 from dataset_scripts.recorded.scans import Scan
 
 KINDS = ("N", "E", "LFAU", "UFAU", "CAU", "O", "YR", "PR", "CR")
@@ -40,10 +40,8 @@ def find(source: Path, flags: argparse.Namespace) -> Found:
             if kind not in (*KINDS, "IGN"):
                 found.rejected.append((path, f"kind {kind} is none of {', '.join(KINDS)}"))
             continue
-        try:
+        with found.rejecting(path):
             found.scans.append(_scan(path, subject, kind, what, number))
-        except ValueError as error:
-            found.rejected.append((path, str(error)))
     return found
 
 
@@ -86,9 +84,7 @@ BOSPHORUS = ScanSet(
     name="bosphorus",
     title="the Bosphorus 3D Face Database",
     url="http://bosphorus.ee.boun.edu.tr",
-    license="other",
     citation="Savran et al., Bosphorus Database for 3D Face Analysis, BIOID 2008.",
-    sharing=LICENSED,
     layout="folders such as bs000 with files such as bs000_E_HAPPY_0.bnt",
     find=find,
     add_flags=add_flags,

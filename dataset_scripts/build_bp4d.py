@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dataset_scripts.recorded.facs import SAME
 from dataset_scripts.recorded.frames import sequence_frames, timed
-from dataset_scripts.recorded.scan_sets import LICENSED, SEXES, Found, ScanSet, main
+from dataset_scripts.recorded.scan_sets import SEXES, Found, ScanSet, main
 from dataset_scripts.recorded.scans import Scan
 
 FPS = 25.0
@@ -108,9 +108,7 @@ BP4D = ScanSet(
     name="bp4d",
     title="BP4D-Spontaneous",
     url="https://www.cs.binghamton.edu/~lijun/Research/3DFE/3DFE_Analysis.html",
-    license="other",
     citation="Zhang et al., BP4D-Spontaneous, Image and Vision Computing 32(10), 2014.",
-    sharing=LICENSED,
     layout="folders such as Sequences(2D+3D)/F001/T1 with files 0001.obj, and AUCoding/AU_OCC/F001_T1.csv",
     find=find,
     add_flags=add_flags,

@@ -10,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-from dataset_scripts.recorded.scan_sets import LICENSED, SEXES, Found, ScanSet, main
+from dataset_scripts.recorded.scan_sets import SEXES, Found, ScanSet, main
 from dataset_scripts.recorded.scans import Scan
 
 CODES = {"AN": "anger", "DI": "disgust", "FE": "fear", "HA": "happiness", "SA": "sadness", "SU": "surprise"}
@@ -69,9 +69,7 @@ BU3DFE = ScanSet(
     name="bu3dfe",
     title="BU-3DFE (Binghamton University 3D Facial Expression database)",
     url="https://www.cs.binghamton.edu/~lijun/Research/3DFE/3DFE_Analysis.html",
-    license="other",
     citation="Yin et al., A 3D Facial Expression Database For Facial Behavior Research, FG 2006.",
-    sharing=LICENSED,
     layout="folders such as F0001 with files such as F0001_AN01WH_F3D.wrl",
     find=find,
     add_flags=add_flags,

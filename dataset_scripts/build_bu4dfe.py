@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from dataset_scripts.recorded.frames import sequence_frames, timed
-from dataset_scripts.recorded.scan_sets import LICENSED, SEXES, Found, ScanSet, main
+from dataset_scripts.recorded.scan_sets import SEXES, Found, ScanSet, main
 from dataset_scripts.recorded.scans import Scan
 
 FPS = 25.0
@@ -32,23 +32,17 @@ def find(source: Path, flags: argparse.Namespace) -> Found:
         person, expression = SUBJECT.fullmatch(folder.parent.name), FOLDERS.get(folder.name.lower())
         if person is None:
             continue
-        if expression is None:
-            found.rejected.append((folder, f"{folder.name} is none of {', '.join(FOLDERS)}"))
-            continue
-        try:
-            frames = sequence_frames(folder, ".wrl")
-        except ValueError as error:
-            found.rejected.append((folder, str(error)))
-            continue
-        found.scans.append(
-            Scan(
+        with found.rejecting(folder):
+            if expression is None:
+                raise ValueError(f"{folder.name} is none of {', '.join(FOLDERS)}")
+            scan = Scan(
                 subject=person[0].upper(),
                 name=expression,
-                **timed(frames, FPS),
+                **timed(sequence_frames(folder, ".wrl"), FPS),
                 expression=expression,
                 columns={"sex": SEXES[person[1].upper()], "task": expression},
             )
-        )
+            found.scans.append(scan)
     return found
 
 
@@ -56,9 +50,7 @@ BU4DFE = ScanSet(
     name="bu4dfe",
     title="BU-4DFE (Binghamton University 3D dynamic Facial Expression database)",
     url="https://www.cs.binghamton.edu/~lijun/Research/3DFE/3DFE_Analysis.html",
-    license="other",
     citation="Yin et al., A High-Resolution 3D Dynamic Facial Expression Database, FG 2008.",
-    sharing=LICENSED,
     layout="folders such as F001/Angry with files 000.wrl, 001.wrl and so on",
     find=find,
 )

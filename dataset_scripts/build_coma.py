@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from dataset_scripts.recorded.frames import sequence_frames, timed
-from dataset_scripts.recorded.scan_sets import LICENSED, Found, ScanSet, main
+from dataset_scripts.recorded.scan_sets import Found, ScanSet, main
 from dataset_scripts.recorded.scans import Scan
 
 FPS = 60.0
@@ -30,20 +30,15 @@ def find(source: Path, flags: argparse.Namespace) -> Found:
     for folder in sorted(path for path in source.rglob("*") if path.is_dir()):
         if not SUBJECT.fullmatch(folder.parent.name):
             continue
-        try:
-            frames = sequence_frames(folder, ".ply")
-        except ValueError as error:
-            found.rejected.append((folder, str(error)))
-            continue
-        found.scans.append(
-            Scan(
+        with found.rejecting(folder):
+            scan = Scan(
                 subject=folder.parent.name,
                 name=folder.name,
-                **timed(frames, FPS),
+                **timed(sequence_frames(folder, ".ply"), FPS),
                 action_units=ACTIONS.get(folder.name),
                 columns={"task": folder.name},
             )
-        )
+            found.scans.append(scan)
     return found
 
 
@@ -51,9 +46,7 @@ COMA = ScanSet(
     name="coma",
     title="CoMA, or VOCASET, of the Max Planck Institute for Intelligent Systems",
     url="https://coma.is.tue.mpg.de",
-    license="other",
     citation="Ranjan et al., Generating 3D Faces using Convolutional Mesh Autoencoders, ECCV 2018; Cudeiro et al., CVPR 2019.",
-    sharing=LICENSED,
     layout="folders such as FaceTalk_170725_00137_TA/bareteeth with files bareteeth.000001.ply and so on",
     find=find,
 )

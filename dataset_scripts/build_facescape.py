@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from dataset_scripts.recorded.scan_sets import LICENSED, Found, ScanSet, main
+from dataset_scripts.recorded.scan_sets import Found, ScanSet, main
 from dataset_scripts.recorded.scans import Scan
 
 ACTIONS = {  # of the units that FACS has for what was asked; the jaw's and the mouth's side ways have none
@@ -64,9 +64,7 @@ FACESCAPE = ScanSet(
     name="facescape",
     title="FaceScape",
     url="https://facescape.nju.edu.cn",
-    license="other",
     citation="Yang et al., FaceScape: a Large-scale High Quality 3D Face Dataset, CVPR 2020.",
-    sharing=LICENSED,
     layout="folders such as 1/models_reg with files such as 1_neutral.obj",
     find=find,
 )

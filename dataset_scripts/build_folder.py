@@ -240,7 +240,6 @@ FOLDER = ScanSet(
     name="folder",
     title="a folder of scans or photos",
     url="made locally",
-    license="other",
     citation="",
     sharing="Whether it may be shared is for its owner, and for the people in it, to say.",
     layout=f"{TABLES[0]} or {TABLES[1]} with file_name and any of {', '.join(COLUMNS)}; or <split>/<label>/<file>; or "

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dataset_scripts.recorded.facs import parse_units
 from dataset_scripts.recorded.frames import numbered_frames, timed
-from dataset_scripts.recorded.scan_sets import LICENSED, Found, ScanSet, main
+from dataset_scripts.recorded.scan_sets import Found, ScanSet, main
 from dataset_scripts.recorded.scans import Scan
 from dataset_scripts.recorded.tables import need_columns, read_table
 
@@ -26,10 +26,8 @@ def find(source: Path, flags: argparse.Namespace) -> Found:
     need_columns(table, rows, COLUMNS)
     for row in rows:
         folder = source / row["sub_ID"] / row["fold_name"]
-        try:
+        with found.rejecting(folder):
             found.scans.append(_scan(folder, row, flags.fps))
-        except ValueError as error:
-            found.rejected.append((folder, str(error)))
     return found
 
 
@@ -73,9 +71,7 @@ FOURDME = ScanSet(
     name="fourdme",
     title="4DME (4D micro-expressions, University of Oulu)",
     url="https://www.oulu.fi/en/university/faculties-and-units/faculty-information-technology-and-electrical-engineering",
-    license="other",
     citation="Li et al., 4DME: A Spontaneous 4D Micro-Expression Dataset with Multimodalities, IEEE TAC 2022.",
-    sharing=LICENSED,
     layout="folders <sub_ID>/<fold_name> with numbered meshes, and a table with the columns " + ", ".join(COLUMNS),
     find=find,
     add_flags=add_flags,

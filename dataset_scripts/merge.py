@@ -21,12 +21,13 @@ def merge(parts: Sequence[str | Path], out: str | Path) -> dict:
     Raises:
         ValueError: if the parts are of different builds, two hold different shards of one name, or shards are missing.
     """
-    parts, out = [Path(part) for part in parts], Path(out)
-    infos = [_info(part) for part in parts]
-    for part, info in zip(parts, infos, strict=True):
+    folders = [Path(part) for part in parts]
+    out = Path(out)
+    infos = [_info(part) for part in folders]
+    for part, info in zip(folders, infos, strict=True):
         for key in SAME_BUILD:
             if info.get(key) != infos[0].get(key):
-                raise ValueError(f"{part} and {parts[0]} are of different builds: their {key} differs")
+                raise ValueError(f"{part} and {folders[0]} are of different builds: their {key} differs")
     base = next((info for info in infos if info.get("complete")), infos[0])  # which knows of splits without rows
     expected = [
         schema.shard_path(".", split, i, count).name
@@ -34,7 +35,7 @@ def merge(parts: Sequence[str | Path], out: str | Path) -> dict:
         if not is_empty_split(base, split)
         for i in range(count)
     ]
-    where = {name: [part / name for part in parts if (part / name).exists()] for name in expected}
+    where = {name: [part / name for part in folders if (part / name).exists()] for name in expected}
     missing = [name for name, places in where.items() if not places]
     if missing:
         raise ValueError(f"{len(missing)} shards are in none of the parts: {', '.join(missing[:3])}; build them first")
@@ -46,7 +47,7 @@ def merge(parts: Sequence[str | Path], out: str | Path) -> dict:
         raise ValueError(f"{out} is not empty; choose another --out")
     for places in where.values():
         shutil.copyfile(places[0], out / places[0].name)
-    rejected = {line["id"]: line for part in parts for line in schema.read_rejected_file(part)}
+    rejected = {line["id"]: line for part in folders for line in schema.read_rejected_file(part)}
     schema.write_rejected(out, list(rejected.values()))
     schema.write_json(out / schema.INFO_FILE, base)
     return finish(out)

@@ -41,6 +41,12 @@ class Report:
         lines += [f"warning: {text}" for text in self.warnings] + [f"FAILED: {text}" for text in self.failures]
         return "\n".join(lines)
 
+    def fail(self, what: str, examples: Sequence[str]) -> None:
+        """List a kind of failure with its number and some examples, if there are any."""
+        if examples:
+            more = ", ..." if len(examples) > EXAMPLES else ""
+            self.failures.append(f"{what}: {len(examples)} ({', '.join(map(str, examples[:EXAMPLES]))}{more})")
+
 
 def validate(folder: str | Path) -> Report:
     """Check everything in a data set; never raises for what is wrong with the data."""
@@ -61,26 +67,16 @@ def validate(folder: str | Path) -> Report:
             subjects[subject].add(name)
         _check_columns(name, columns, report)
         thumbnails[name] = _check_views(name, split, info, report)
-    _list(
-        report.failures,
-        "subjects in more than one split",
-        [f"{s} in {sorted(w)}" for s, w in subjects.items() if len(w) > 1],
-    )
+    several = [f"{subject} in {sorted(where)}" for subject, where in subjects.items() if len(where) > 1]
+    report.fail("subjects in more than one split", several)
     for one, other in itertools.combinations(thumbnails, 2):
         same = [f"{a} and {b}" for a, b, _ in same_scans(thumbnails[one], thumbnails[other])]
-        _list(report.failures, f"scans that are in {one} and in {other}, if under other names", same)
-    _list(report.failures, "ids used twice", [name for name, count in ids.items() if count > 1])
-    _list(report.failures, "rows without a subject", ["empty name"] if subjects.get("") or subjects.get(None) else [])
+        report.fail(f"scans that are in {one} and in {other}, if under other names", same)
+    report.fail("ids used twice", [name for name, count in ids.items() if count > 1])
+    report.fail("rows without a subject", ["empty name"] if not all(subjects) else [])
     if info.get("rejected"):
         report.warnings.append(f"{info['rejected']} items were rejected when the set was built, see {REJECTED_FILE}")
     return report
-
-
-def _list(to: list[str], what: str, examples: Sequence[str]) -> None:
-    """Report a kind of problem with its number and some examples."""
-    if examples:
-        more = ", ..." if len(examples) > EXAMPLES else ""
-        to.append(f"{what}: {len(examples)} ({', '.join(map(str, examples[:EXAMPLES]))}{more})")
 
 
 def _check_columns(name: str, columns: dict, report: Report) -> None:
@@ -100,11 +96,8 @@ def _check_columns(name: str, columns: dict, report: Report) -> None:
         report.warnings.append(f"{name}: no row has a known expression, so nothing can be measured on it")
     places = list(zip(columns["id"], columns["captions"], columns["caption_source"], strict=True))
     claimed = [(row, captions or []) for row, captions, source in places if source == "captions"]
-    _list(
-        report.failures,
-        f"{name}: caption_source is not one of {', '.join(CAPTION_SOURCES)}",
-        [f"{row}: {source}" for row, _, source in places if source not in CAPTION_SOURCES],
-    )
+    unknown = [f"{row}: {source}" for row, _, source in places if source not in CAPTION_SOURCES]
+    report.fail(f"{name}: caption_source is not one of {', '.join(CAPTION_SOURCES)}", unknown)
     if not any(source != "none" for _, _, source in places):
         report.warnings.append(
             f"{name}: no row has a text, so nothing can be trained on it; the set has no action units (see --label_prompts)"
@@ -112,14 +105,14 @@ def _check_columns(name: str, columns: dict, report: Report) -> None:
     elif not any(captions for _, captions, _ in places):
         report.failures.append(f"{name}: no row has a caption; a vision-language model needs texts")
     empty = [row for row, captions, source in places if source != "none" and not any(c.strip() for c in captions or [])]
-    _list(report.failures, f"{name}: rows without a caption, though caption_source promises one", empty)
+    report.fail(f"{name}: rows without a caption, though caption_source promises one", empty)
     naming = [f"{row}: {word!r}" for row, captions in claimed for text in captions if (word := named_emotion(text))]
-    _list(report.failures, f"{name}: captions that name an emotion", naming)
+    report.fail(f"{name}: captions that name an emotion", naming)
     wrong = [row for row, split in zip(columns["id"], columns["split"], strict=True) if split != name]
-    _list(report.failures, f"{name}: rows whose split column says otherwise", wrong)
+    report.fail(f"{name}: rows whose split column says otherwise", wrong)
     units = zip(columns["id"], columns["action_units"], strict=True)
     outside = [row for row, list_ in units if any(not 0 <= unit["intensity"] <= 1 for unit in list_ or [])]
-    _list(report.failures, f"{name}: action units outside 0 to 1", outside)
+    report.fail(f"{name}: action units outside 0 to 1", outside)
 
 
 def _check_views(name: str, split: Dataset, info: dict, report: Report) -> dict[str, np.ndarray]:
@@ -143,9 +136,9 @@ def _check_views(name: str, split: Dataset, info: dict, report: Report) -> dict[
             empty.append(row["id"])
         else:
             thumbnails[row["id"]] = thumbnail(views)
-    _list(report.failures, f"{name}: unreadable views", unreadable)
-    _list(report.failures, f"{name}: views of the wrong number or size", wrong)
-    _list(report.failures, f"{name}: views that show nothing", empty)
+    report.fail(f"{name}: unreadable views", unreadable)
+    report.fail(f"{name}: views of the wrong number or size", wrong)
+    report.fail(f"{name}: views that show nothing", empty)
     return thumbnails
 
 

@@ -42,7 +42,7 @@ class ViewStages:
         distance = self.angles.norm(dim=-1).masked_fill(~present, math.inf)
         self.order, self.num_views = distance.argsort(dim=1, stable=True), present.sum(dim=1)
         self.seen = torch.zeros_like(self.mask)
-        self.features = None
+        self.features: Tensor | None = None
 
     @torch.no_grad()
     def advance(self, stage: int, rows: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def adaptive_logits(classifier, batch: Mapping[str, Tensor], *, threshold: float
     """
     check_adaptive(threshold)
     stages = ViewStages(classifier.model, batch)
-    used, logits, embeds = torch.zeros_like(stages.num_views), None, None
+    used = torch.zeros_like(stages.num_views)
     rows = torch.arange(len(used), device=used.device)  # those that are not sure yet
     for stage in range(int(stages.num_views.max())):
         rows = rows[stages.num_views[rows] > stage]

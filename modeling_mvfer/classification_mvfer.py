@@ -92,7 +92,7 @@ class MVFERForFaceClassification(MVFERModel):
                 part.requires_grad_(False)
         else:
             del self.text_model, self.text_projection, self.logit_scale
-        rows = config.rows_per_class or [1] * config.num_labels
+        rows = list(config.rows_per_class or [1] * config.num_labels)
         self.head = EnsembleHead(config.projection_dim, rows, log_scale=config.logit_scale_init_value)
         self.post_init()
 

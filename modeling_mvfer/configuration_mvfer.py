@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields
 
 from huggingface_hub.dataclasses import strict
 from transformers import CLIPConfig
@@ -214,7 +214,11 @@ class MVFERConfig(CLIPConfig):
 
     def to_dict(self) -> dict:
         """Every field, as plain values that JSON knows."""
-        return {key: asdict(value) if is_dataclass(value) else value for key, value in super().to_dict().items()}
+        values = super().to_dict()
+        return {
+            key: asdict(value) if isinstance(value, ObjectiveConfig | Calibration) else value
+            for key, value in values.items()
+        }
 
     def _take_earlier_keys(self, given: dict) -> dict:
         """Move keys of earlier versions into the parts that they belong to now; the rest is returned."""
@@ -227,9 +231,10 @@ class MVFERConfig(CLIPConfig):
             if given[key] != off:
                 raise ValueError(f"{key}: {given[key]!r} is no more; {remedy}")
         if self.objective is None or moved["objective"]:
-            self.objective = (asdict(self.objective) if self.objective else {}) | moved["objective"]
+            known = asdict(self.objective) if isinstance(self.objective, ObjectiveConfig) else {}
+            self.objective = known | moved["objective"]
         if any(value is not None for value in moved["calibration"].values()):
-            known = asdict(self.calibration) if self.calibration else {"temperature": None}
+            known = asdict(self.calibration) if isinstance(self.calibration, Calibration) else {"temperature": None}
             self.calibration = known | moved["calibration"]
         return {key: value for key, value in given.items() if key not in EARLIER_KEYS and key not in REMOVED_KEYS}
 

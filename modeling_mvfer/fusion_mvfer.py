@@ -84,7 +84,9 @@ class TextGuidedFusion(MaskedFusion):
         self.query = ZeroInitLinear(width, hidden_size)
         self.key = nn.Linear(width, hidden_size)
 
-    def forward(self, features: Tensor, mask: Tensor, positions: Tensor, prompts: Tensor, scale: Tensor):
+    def forward(  # type: ignore[override]  # it needs prompts too
+        self, features: Tensor, mask: Tensor, positions: Tensor, prompts: Tensor, scale: Tensor
+    ):
         """Fuse a set, as [`MaskedFusion`] does, in the light of prompts.
 
         Args:

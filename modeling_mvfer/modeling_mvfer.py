@@ -96,7 +96,7 @@ class MVFERModel(CLIPModel):
             )
         kind = config.frame_fusion or ("mean" if config.fusion in ("mean", "max") else "attention")
         self.frame_fusion = _fusion(config, kind, position_size=1)
-        self.objective = MVFERObjective(config.objective, config.projection_dim)
+        self.objective = MVFERObjective(config.objective, config.projection_dim)  # type: ignore[arg-type]  # by now a part
         self.post_init()
 
     @torch.no_grad()
@@ -271,7 +271,7 @@ class MVFERModel(CLIPModel):
     @torch.no_grad()
     def _fusion_prompts(self) -> tuple[Tensor, Tensor]:
         """What text-guided fusion looks at: embeddings of its prompts `(K, D)` and the scale of cosines; it moves neither."""
-        prompts = self.config.fusion_prompt_ids
+        prompts = self.config.fusion_prompt_ids or ()
         length = max(map(len, prompts))
         ids = torch.tensor([[*row, *row[-1:] * (length - len(row))] for row in prompts], device=self.device)
         present = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in prompts], device=self.device)
@@ -290,7 +290,7 @@ class MVFERModel(CLIPModel):
             return self.objective(views, texts, phrases, scale=scale)
 
     def _phrases(self, input_ids, attention_mask, targets, samples: int) -> TextFeatures | None:
-        if input_ids is None or self.config.objective.phrase_weight == 0:
+        if input_ids is None or self.objective.config.phrase_weight == 0:
             return None
         if targets is None:
             raise ValueError("phrase_input_ids came without phrase_targets (B, P)")

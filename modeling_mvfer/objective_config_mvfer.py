@@ -16,7 +16,9 @@ def _setting(default: Any, help: str) -> Any:
 
 @dataclass
 class ObjectiveConfig:
-    """Settings of [`MVFERObjective`]; what each means is its help text. A term of weight zero is not computed.
+    """What each loss weighs, and which form it takes; a loss of weight zero is not computed.
+
+    Settings of [`MVFERObjective`]; what each means is its help text.
 
     Raises:
         ValueError: on an unknown form, a negative or infinite weight, or a size below one.

@@ -138,8 +138,8 @@ class MVFERObjective(nn.Module):
 
     def _cross_modal(self, images: Tensor, texts: Tensor, targets: Tensor) -> Tensor:
         own_texts = targets.to(texts) @ texts / targets.sum(dim=1, keepdim=True)
-        options = {"form": self.config.cross_modal_form, "off_diagonal_weight": self.config.cross_modal_lambda}
-        return cross_modal_loss(images, own_texts, **options)
+        form, weight = self.config.cross_modal_form, self.config.cross_modal_lambda
+        return cross_modal_loss(images, own_texts, form=form, off_diagonal_weight=weight)
 
     def _phrases(self, fused, per_view, view_present, described, phrases: TextFeatures | None, samples: int) -> Tensor:
         """The phrase term of described samples, fused and, with the share that views have in the contrast, in single views."""

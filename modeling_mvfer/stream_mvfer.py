@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -85,7 +85,7 @@ class MVFERStream:
             )
         self.model, self.processor, self.window_s = model, processor, float(window_s)
         self.view_angles_deg = None if view_angles_deg is None else torch.as_tensor(view_angles_deg).float()
-        words = {"prompts": prompts, "kinds": prompt_kinds, "language": language}
+        words: dict[str, Any] = {"prompts": prompts, "kinds": prompt_kinds, "language": language}
         self.classifier = Classifier.from_prompts(model, processor, labels, **words)
         self._frames: deque[_Frame] = deque(maxlen=window_frames)
         self.reset()
@@ -152,7 +152,7 @@ class MVFERStream:
         output = self.model.fuse_views(
             torch.stack([frame.features for frame in self._frames])[None],
             torch.stack([frame.present for frame in self._frames])[None],
-            self._angles_deg[None].to(device),
+            self._angles_deg[None].to(device),  # type: ignore[index]  # known since the first frame
             torch.tensor([[time - times[0] for time in times]], device=device),  # a clock's time does not fit 32 bits
         )
         found = self.classifier.read(output)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 __version__ = "0.2.0"
 __all__ = ["MVFERModel", "MVFERProcessor", "load_run", "model"]
-_HOMES = {"MVFERModel": "modeling_mvfer", "MVFERProcessor": "processing", "load_run": "mvfer.hub.run_folder"}
+_HOMES = {"MVFERModel": "modeling_mvfer", "MVFERProcessor": "processing", "load_run": "mvfer.hub.load"}
 
 
 def model(name: str = "small") -> str:

@@ -28,7 +28,7 @@ from .sequences_mvfer import as_list, read_sequence, render_sequence
 from .view_batches_mvfer import FRAMES, normalize_views, pad_views
 
 
-class MVFERImagesKwargs(ImagesKwargs, total=False):
+class MVFERImagesKwargs(ImagesKwargs, total=False):  # type: ignore[call-arg]  # a TypedDict
     """CLIP's settings, and:
 
     view_angles_deg (`(V, 2)` numbers): yaw and pitch of the cameras that meshes are rendered from, see `cameras_mvfer`.

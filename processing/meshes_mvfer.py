@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import stat
+import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +24,6 @@ from .obj_mvfer import MeshFileError, parse_obj
 from .textures_mvfer import existing_name, name_from_materials, name_of_same_base, read_texture
 from .trimesh_mvfer import fields_of_trimesh, parse_with_trimesh
 from .wrl_mvfer import parse_wrl
-
-try:
-    import trimesh
-except ImportError:
-    trimesh = None
 
 MESH_SUFFIXES = (".obj", ".ply", ".off", ".stl", ".glb", ".wrl", ".bnt", ".abs", ".abs.gz")
 _PARSERS = {".obj": parse_obj, ".wrl": parse_wrl, ".bnt": parse_bnt, ".abs": parse_abs, ".abs.gz": parse_abs}
@@ -122,6 +118,7 @@ def as_mesh(obj) -> Mesh:
         if not {"vertices", "faces"} <= set(obj) <= known:
             raise ValueError(f"expected a dict of vertices, faces and no other than {sorted(known)}, got {sorted(obj)}")
         return check_mesh(Mesh(**obj))
+    trimesh = sys.modules.get("trimesh")  # whoever has such an object has imported it
     if trimesh is not None and isinstance(obj, trimesh.Trimesh):
         try:
             return _checked(Mesh(**fields_of_trimesh(obj)))

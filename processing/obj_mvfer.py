@@ -49,7 +49,7 @@ def parse_obj(data: bytes, *, geometry_only: bool = False) -> dict:
     if table.shape[1] >= 6 and not geometry_only:
         colors = to_uint8_colors(table[:, 3:6])
     counts, corners = _faces(lines)
-    if counts is None:
+    if counts is None or corners is None:
         raise MeshFileError("no faces (no 'f' line): a point cloud", "export a triangle mesh instead of points")
     corners[:, 0] = _from_zero(corners[:, 0], lines, _VERTEX, counts, "vertex")
     fan = fan_triangles(counts)
@@ -261,7 +261,7 @@ def _faces(lines: _Lines) -> tuple[np.ndarray | None, np.ndarray | None]:
     uniform = form is not None and (form[:, 0] > words).all() and (form[:-1, -1] < words[1:]).all()
     if len(slashes) and not uniform:
         return counts, _mixed_corners(text)
-    if width == 2 and (form[:, 1] == form[:, 0] + 1).all():  # v//n
+    if width == 2 and form is not None and (form[:, 1] == form[:, 0] + 1).all():  # v//n
         width, without_uv = 1, True
     else:
         without_uv = width == 0

@@ -7,7 +7,7 @@ from .image_processing_mvfer import MVFERImagesKwargs
 from .prompts_mvfer import prompts_for
 
 
-class MVFERProcessorKwargs(ProcessingKwargs, total=False):
+class MVFERProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore[call-arg]  # a TypedDict
     images_kwargs: MVFERImagesKwargs
     _defaults = {"text_kwargs": {"padding": True, "truncation": True}}
 

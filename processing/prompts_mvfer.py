@@ -101,13 +101,12 @@ def describe_actions(
     """
     _check_language(language)
     units = sorted(action_units, key=action_order)
-    rng = wording if isinstance(wording, random.Random) else None
     groups = [ACTION_PHRASES[unit][language] for unit in units] or [RELAXED_PHRASES[language]]
-    if rng is None:
+    if not isinstance(wording, random.Random):
         phrases = [group[wording % len(group)] for group in groups]
     else:
-        phrases = [rng.choice(group) for group in groups]
-        rng.shuffle(phrases)
+        phrases = [wording.choice(group) for group in groups]
+        wording.shuffle(phrases)
     return _SEPARATOR[language].join(phrases)
 
 

@@ -56,8 +56,7 @@ class Paint:
             return values.clamp_(0, 1)
         u, v = values
         place = torch.stack([2 * u - 1, 1 - 2 * v], 1)[None, None]  # (1, 1, P, 2); v runs upwards
-        options = dict(align_corners=False, padding_mode="border")
-        return nnf.grid_sample(self.texture[None], place, **options)[0, :, 0]
+        return nnf.grid_sample(self.texture[None], place, align_corners=False, padding_mode="border")[0, :, 0]
 
 
 def rasterize(points: Tensor, normals: Tensor, corners: Tensor, size: int, paint: Paint | None) -> Tensor:

@@ -16,7 +16,7 @@ from .rasterizer_mvfer import EDGE_TOLERANCE
 try:
     from numba import njit
 except ImportError:
-    njit = None
+    njit = None  # type: ignore[assignment]  # stands for its absence
 
 
 def numba_is_installed() -> bool:
@@ -42,7 +42,13 @@ def rasterize_numba(points: Tensor, normals: Tensor, corners: Tensor, size: int,
 
 
 def _compiled(function):
-    return function if njit is None else njit(cache=True, nogil=True)(function)
+    """With machine code kept in `__pycache__`, or in the user's cache folder where that cannot be written."""
+    if njit is None:
+        return function
+    try:
+        return njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # neither can be written, or the package lies in a zip file: compiled in every process
+        return njit(nogil=True)(function)
 
 
 @_compiled

@@ -42,14 +42,15 @@ def name_from_materials(path: Path, material_files: list[str], materials: dict[s
             used[textures[material]] = used.get(textures[material], 0) + count
     if len(used) > 1:
         warnings.warn(f"{path}: several textures, only that of most faces is used", UserWarning, stacklevel=4)
-    return max(used, key=used.get) if used else None
+    return max(used, key=used.__getitem__) if used else None
 
 
 def read_texture(path: Path, name: str) -> np.ndarray | None:
     """RGB uint8 (h, w, 3); None, with a warning, if the file is missing."""
     file = _beside(path, name)
     if file is None:
-        return _warn_missing(path, "texture", name)
+        _warn_missing(path, "texture", name)
+        return None
     try:
         with Image.open(file, formats=_IMAGE_FORMATS) as image:
             return image_pixels(image)

@@ -14,16 +14,12 @@ import re
 import struct
 from collections import Counter
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 
 from .obj_mvfer import MeshFileError, decode
 from .textures_mvfer import image_pixels
-
-try:
-    import trimesh
-except ImportError:
-    trimesh = None
 
 _REMEDY = "copy or export it again"
 _EXPORT_ONE = "export one mesh without copies of it"
@@ -44,8 +40,10 @@ def parse_with_trimesh(data: bytes, suffix: str, *, geometry_only: bool = False)
     Raises:
         MeshFileError: if it is damaged, truncated, empty or a point cloud, or trimesh is not installed.
     """
-    if trimesh is None:
-        raise MeshFileError(f"reading {suffix} needs trimesh", "pip install 'trimesh>=5'")
+    try:
+        import trimesh  # here, because it costs what reading forty OBJ files costs, and these need it not
+    except ImportError:
+        raise MeshFileError(f"reading {suffix} needs trimesh", "pip install 'trimesh>=5'") from None
     claimed_vertices, claimed_faces = _CLAIMS[suffix](data)
     try:
         with _without_log():
@@ -88,7 +86,7 @@ def _without_log():
 
 def fields_of_trimesh(loaded, *, geometry_only: bool = False) -> dict:
     """The fields of a `Mesh` from a `trimesh.Trimesh`; face colours become vertex colours."""
-    mesh = {"vertices": np.asarray(loaded.vertices), "faces": np.asarray(loaded.faces)}
+    mesh: dict[str, Any] = {"vertices": np.asarray(loaded.vertices), "faces": np.asarray(loaded.faces)}
     if geometry_only:
         return mesh
     visual = loaded.visual

@@ -34,7 +34,7 @@ def parse_wrl(data: bytes, *, geometry_only: bool = False) -> dict:
     if b"\0" in data:
         raise MeshFileError("binary data, not VRML text", "check the file's extension, or export it as VRML 2.0")
     if data.startswith(b"#"):  # the first line; most files have no other comment
-        data = data[re.match(rb"[^\n\r]*", data).end() :]
+        data = re.sub(rb"\A[^\n\r]*", b"", data)
     if b"#" in data:  # in a string it is no comment
         data = re.sub(rb'("(?:[^"\\]|\\.)*"?)|#[^\n\r]*', lambda match: match[1] or b"", data)
     scene = _Scene(geometry_only, _FREE_BYTES + _REUSE * len(data))
@@ -53,20 +53,22 @@ class _Reader:
 
     def scene(self) -> list[dict]:
         nodes = []
-        while (word := self._next(end_is_fine=True)) is not None:
+        while (word := self._next_or_end()) is not None:
             node = self._statement(word)
             if isinstance(node, dict):
                 nodes.append(node)
         return nodes
 
-    def _next(self, *, end_is_fine: bool = False) -> bytes | None:
+    def _next(self) -> bytes:
         match = _WORD.match(self.data, self.at)
         if match is None:
-            if self.data[self.at :].strip(b" \t\r\n,") or not end_is_fine:
-                raise MeshFileError("the VRML text ends inside a node", _DAMAGED)
-            return None
+            raise MeshFileError("the VRML text ends inside a node", _DAMAGED)
         self.at = match.end()
         return match[1]
+
+    def _next_or_end(self) -> bytes | None:
+        is_end = _WORD.match(self.data, self.at) is None and not self.data[self.at :].strip(b" \t\r\n,")
+        return None if is_end else self._next()
 
     def _peek(self) -> bytes:
         match = _WORD.match(self.data, self.at)

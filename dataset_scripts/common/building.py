@@ -9,7 +9,7 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Worker(Protocol):
         """Yield rows; append `{"id", "reason"}` to `rejected` for what could not be made."""
 
 
-def cut(subjects: dict[str, Sequence], per_shard: int) -> list[Shard]:
+def cut(subjects: Mapping[str, Sequence], per_shard: int) -> list[Shard]:
     """Cut every split's subjects into shards of `per_shard`."""
     shards = []
     for split, names in subjects.items():
@@ -56,7 +56,7 @@ def cut(subjects: dict[str, Sequence], per_shard: int) -> list[Shard]:
     return shards
 
 
-_worker: Worker | None = None
+_worker: Worker  # of this process, once it has started
 
 
 def _start_worker(make_worker: Callable[[], Worker]) -> None:

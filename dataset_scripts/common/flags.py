@@ -4,11 +4,14 @@ import argparse
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from processing.rendering_mvfer import BACKENDS, RenderSettings, resolve_backend
 
-Settings = TypeVar("Settings")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Settings = TypeVar("Settings", bound="DataclassInstance")
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 _NUMBER = re.compile(r"(\d+)$")
 
@@ -32,7 +33,7 @@ def sequence_frames(folder: Path, suffix: str) -> list[tuple[int, Path]]:
     return frames
 
 
-def timed(frames: list[tuple[int, Path]], fps: float) -> dict[str, tuple]:
+def timed(frames: list[tuple[int, Path]], fps: float) -> dict[str, Any]:
     """`frames` and `times_s` of a `Scan`: seconds from the first frame; dropped frames leave a gap."""
     first = frames[0][0]
     return {

@@ -5,12 +5,13 @@ In: a `ScanSet` (where a set comes from, what may be done with it, how its files
 """
 
 import argparse
+import contextlib
 import functools
 import hashlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +38,14 @@ class Found:
     scans: list[Scan] = field(default_factory=list)
     rejected: list[tuple[Path, str]] = field(default_factory=list)
 
+    @contextlib.contextmanager
+    def rejecting(self, path: Path) -> Iterator[None]:
+        """A ValueError inside tells why this file or folder cannot be used."""
+        try:
+            yield
+        except ValueError as error:
+            self.rejected.append((path, str(error)))
+
 
 @dataclass(frozen=True)
 class ScanSet:
@@ -45,7 +54,7 @@ class ScanSet:
     Args:
         layout: what its folder looks like, for the help and for the error when nothing is found.
         find: (source folder, flags) -> `Found`.
-        sharing: what its licence says of renderings; for the card.
+        license: as the Hub names it; sharing: what it says of renderings; for the card.
         may_share: whether renderings may be published at all.
         add_flags: further flags of this set.
     """
@@ -53,11 +62,11 @@ class ScanSet:
     name: str
     title: str
     url: str
-    license: str
     citation: str
-    sharing: str
     layout: str
     find: Callable[[Path, argparse.Namespace], Found]
+    license: str = "other"
+    sharing: str = LICENSED
     may_share: bool = False
     up_axis: str = "y"
     add_flags: Callable[[argparse.ArgumentParser], None] = lambda flags: None
@@ -203,7 +212,7 @@ def _settings(scans: Sequence[Scan], flags: argparse.Namespace) -> ScanSettings:
         )
     if channels is None and not flags.geometry_only:
         channels = RGB if photos or _is_colored(scans) else None
-    if flags.geometry_only and set(channels or ()) & set(COLOR_CHANNELS):
+    if flags.geometry_only and channels and set(channels) & set(COLOR_CHANNELS):
         raise ValueError(f"--geometry_only leaves colours out, but --channels asks for {', '.join(channels)}")
     decided = {"channels": tuple(channels)} if channels else {}
     if photos:

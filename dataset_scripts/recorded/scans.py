@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -134,13 +135,14 @@ class ScanRenderer:
         if not isinstance(scan.frames[0], Path):
             if render.channels != RGB:
                 raise ValueError(f"a photo, which has colours only; this set shows {', '.join(render.channels)}")
-            photos = (np.stack([read_photo(path, render.size_px) for path in frame]) for frame in scan.frames)
+            frames = cast(tuple[tuple[Path, ...], ...], scan.frames)
+            photos = (np.stack([read_photo(path, render.size_px) for path in frame]) for frame in frames)
             return self._encoded(photos, item.id), scan.view_angles_deg
         return self._encoded(self._rendered(scan), item.id), render.view_angles_deg
 
     def _rendered(self, scan: Scan) -> Iterator[np.ndarray]:
         settings, frame = self.settings, None
-        for path in scan.frames:
+        for path in scan.files:
             mesh = load_mesh(path, up_axis=settings.up_axis, geometry_only=settings.geometry_only)
             try:
                 frame = frame or frame_face(mesh.vertices, mesh.faces)
@@ -193,7 +195,7 @@ class ScanRenderer:
         said = describable(scan.action_units or {})
         if scan.action_units is not None and (said or not scan.action_units):  # unspeakable units are no relaxed face
             seed = zlib.crc32(f"{settings.seed}:{item.id}".encode())
-            options = {"count": settings.captions_per_row, "languages": settings.languages}
+            options: dict[str, Any] = {"count": settings.captions_per_row, "languages": settings.languages}
             return captions_for(said, seed, **options), "captions"
         return [], "none"
 

@@ -208,7 +208,7 @@ class Synthesizer:
         if self.settings.magnification != 1:
             moved = magnify(vertices.numpy(), vertices[0].numpy(), magnification=self.settings.magnification)
             vertices = torch.from_numpy(moved)
-        if self.variation is None:
+        if self.variation is None or rough is None:
             vertices = vertices @ turn
             return frame_face(vertices[0].numpy(), self.model.faces).apply(vertices), self.faces, None
         rng = np.random.default_rng(item["seed"])

@@ -46,7 +46,7 @@ class _Level:
 
     def merge(self, vertices: Tensor) -> Tensor:
         """`(T, N, 3)` -> `(T, N', 3)`: means of the clusters."""
-        if self.cluster is None:
+        if self.cluster is None or self.count is None:
             return vertices
         merged = vertices.new_zeros(len(vertices), len(self.count), 3)
         return merged.index_add_(1, self.cluster, vertices).div_(self.count)

@@ -6,6 +6,7 @@ In go folders of runs and data sets; out come files, lines of text and the exit 
 import argparse
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ def _protocol_page(results: dict, out: Path) -> str:
     return protocol_page(results, confusions=drawn)
 
 
-def _draw_confusion(results: dict, path: Path) -> bytes:
+def _draw_confusion(results: Mapping, path: Path) -> bytes:
     matrix = results["confusion_matrix"]
     confusion_picture(np.array(matrix["counts"]), matrix["labels"], path)
     return path.read_bytes()
@@ -93,7 +94,7 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("--calibrate stores into one model folder on this computer, without --protocol")
     if args.calibrate and (args.prompts or args.language != "en"):
         raise ValueError("--calibrate is for the model's own prompts; leave out --prompts and --language")
-    if args.protocol and (given := asked(args, "also", "robustness", "meshes", "prompt_audit")):
+    if args.protocol and (given := asked(args, "also_test", "robustness", "meshes", "prompt_audit")):
         raise ValueError(f"--protocol tests folds alone; leave out {given}")
     if args.update_card and not all(local):
         raise ValueError("--update_card writes into model folders on this computer; download the repository first")
@@ -122,7 +123,7 @@ def evaluate_model(folder: str, args: argparse.Namespace, command: str) -> dict:
     prompts = {"prompt_kinds": args.prompts, "language": args.language}
     tests = {
         "split": args.split,
-        "also": {Path(other).name: other for other in args.also},
+        "also": {Path(other).name: other for other in args.also_test},
         "target_accuracy": args.target_accuracy,
         "audits": [name for name, audit in AUDITS.items() if audit.on_request and getattr(args, name, False)],
         "meshes": args.meshes,
@@ -216,7 +217,7 @@ def parser(**options) -> argparse.ArgumentParser:
         prog="mvfer evaluate",
         description="Test a model on the held-out subjects of a data set, and on others as transfer. Exit status 1 if the "
         "model, or its training rows, have seen what it is tested on.",
-        epilog="examples:\n  mvfer evaluate --model runs/first --dataset data/anny --also data/ict --out report\n"
+        epilog="examples:\n  mvfer evaluate --model runs/first --dataset data/anny --also_test data/ict --out report\n"
         "  mvfer evaluate --model runs/first --dataset data/anny --robustness --prompt_audit --out report\n"
         "  mvfer evaluate --model runs/first --dataset data/bosphorus --protocol paper --finetune lora --out report",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -226,7 +227,7 @@ def parser(**options) -> argparse.ArgumentParser:
     add("--model", default=[mvfer.model()], nargs="+", metavar="DIR", help="folder of a run, or a repository on the Hub; several "
         "runs (seeds) give means over them as well (default: the small model that comes with the package)")  # fmt: skip
     add("--dataset", required=True, metavar="DIR", help="folder written by dataset_scripts.build_*")
-    add("--also", nargs="+", default=[], metavar="DIR", help="data sets of another origin (transfer)")
+    add("--also_test", nargs="+", default=[], metavar="DIR", help="data sets of another origin (transfer)")
     add("--out", required=True, metavar="DIR", help="folder for results.json, index.html and pictures")
     add("--split", default="test", help="rows that are scored (default: test)")
     add("--seed", type=int, default=0, help="of resamples, folds, covered halves and corruptions (default: 0)")

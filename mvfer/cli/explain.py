@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     with torch.no_grad():
         odds = {label: float(log_odds(classifier, inputs, label)) for label in labels}
         weights = model.get_image_features(**inputs).view_weights[0, 0].tolist()
-    label = args.label or max(odds, key=odds.get)
+    label = args.label or max(odds, key=odds.__getitem__)
     heat = heat_of(attribute_views(classifier, inputs, label))
     framed = frame_face(mesh.vertices, mesh.faces).apply(mesh.vertices)
     warmth = heat_on_vertices(heat, framed, mesh.faces, settings.view_angles_deg)

@@ -1,7 +1,7 @@
 """The command `mvfer`: finds the command that was asked for and runs it. In: arguments. Out: the exit status.
 
-Bad input is one line on stderr and exit status 2. A command's module is imported when it is asked for, so that `mvfer --help`
-loads none of them.
+Bad input, and an extra that is not installed, are one line on stderr and exit status 2. A command's module is imported when it is
+asked for, so that `mvfer --help` loads none of them.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import sys
 from importlib import import_module
 
 from mvfer import __version__
+from mvfer.extras import what_is_missing
 
 COMMANDS = {
     "predict": "classify scans",
@@ -36,6 +37,12 @@ def main(argv: list[str] | None = None) -> int:
             return import_module(f"mvfer.cli.{argv[0]}").main(argv[1:])
         except (ValueError, OSError) as error:
             print(f"mvfer: {' '.join(str(error).split())}", file=sys.stderr)
+            return 2
+        except ModuleNotFoundError as error:
+            sentence = what_is_missing(error, f"mvfer {argv[0]}")
+            if sentence is None:
+                raise
+            print(f"mvfer: {sentence}", file=sys.stderr)
             return 2
     parser().parse_args(argv)
     return 0

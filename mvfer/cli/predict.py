@@ -56,7 +56,7 @@ def open_model(folder: str, *, up_axis: str | None = None, **options):
     """The model and processor of a run's folder or repository; `up_axis`: of the meshes, if not the model's setting."""
     from transformers.utils.logging import disable_progress_bar
 
-    from mvfer.hub.run_folder import load_run
+    from mvfer.hub.load import load_run
 
     disable_progress_bar()
     model, processor = load_run(folder, **options)

@@ -6,7 +6,7 @@ import argparse
 def main(argv: list[str] | None = None) -> int:
     """`mvfer push`: upload a run's folder to the Hub, without its checkpoints."""
     args = parser().parse_args(argv)
-    from mvfer.hub.run_folder import push_run
+    from mvfer.hub.push import push_run
 
     print(push_run(args.folder, args.repo_id, private=not args.public))
     return 0

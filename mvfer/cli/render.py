@@ -15,7 +15,7 @@ def main(argv: list[str] | None = None) -> int:
     from processing.meshes_mvfer import load_mesh
     from processing.rendering_mvfer import RenderSettings, render_mesh
 
-    angles = [(yaw_deg, args.pitch_deg) for yaw_deg in args.views]
+    angles = tuple((yaw_deg, args.pitch_deg) for yaw_deg in args.views)
     channels = args.channels * 3 if len(args.channels) == 1 else args.channels
     settings = RenderSettings(view_angles_deg=angles, size_px=args.size_px, channels=channels, supersampling=2)
     needs_color = bool(set(settings.channels) & set(COLOR_CHANNELS))

@@ -96,7 +96,7 @@ def augment_views(
         The varied views, those left out black, and a mask `(V,)`, true for the views that stay (never all false).
     """
     V = views.shape[1]
-    kept = rng.random(V) >= augmentation.view_dropout
+    kept = np.greater_equal(rng.random(V), augmentation.view_dropout)
     if not kept.any():
         kept[rng.integers(V)] = True
     if kept.all():

@@ -33,7 +33,7 @@ __all__ = ["Augmentation", "Collator", "ViewDataset", "split_phrases"]
 
 _UNIT_OF_PHRASE = {
     phrase: unit
-    for unit, languages in {**ACTION_PHRASES, "0": RELAXED_PHRASES}.items()
+    for unit, languages in (ACTION_PHRASES | {"0": RELAXED_PHRASES}).items()
     for phrases in languages.values()
     for phrase in phrases
 }
@@ -127,15 +127,15 @@ class ViewDataset(Dataset):
             if known:
                 text = known[rng.integers(len(known))]
                 chosen = [drop_phrases(text, rng, chance=self.augmentation.drop_phrases)]
-            views, mask = augment_views(views, rng, self._strength(epoch), channels=varied_channels)
+            views, mask = augment_views(views, rng, self._strength(self.augmentation, epoch), channels=varied_channels)
         sample = {"view_mask": mask, "view_angles_deg": angles, "captions": chosen, "known_captions": known}
         if self.has_sequences:
             return sample | {"views": views, "frame_times_s": times[frames]}
         return sample | {"views": views[0]}
 
-    def _strength(self, epoch: int) -> Augmentation:
+    def _strength(self, augmentation: Augmentation, epoch: int) -> Augmentation:
         share = min(1.0, epoch / self.ramp_epochs) if self.ramp_epochs else 1.0
-        return replace(self.augmentation, occlusion=self.augmentation.occlusion * share)
+        return replace(augmentation, occlusion=augmentation.occlusion * share)
 
     def _decode(self, index: int) -> np.ndarray:
         """All frames and views of a row, `(T, V, H, W, 3)` uint8."""

@@ -5,7 +5,7 @@ from every single view alone, the fused embedding with half of every view covere
 and moment counted.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -155,7 +155,7 @@ def embed_changed(
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
-def embed_views(model, image_processor, views: list[np.ndarray], view_angles_deg: list[np.ndarray]) -> np.ndarray:
+def embed_views(model, image_processor, views: list[np.ndarray], view_angles_deg: Sequence) -> np.ndarray:
     """Embed scans that were just rendered, each `(V, H, W, 3)` uint8 with `(V, 2)` angles: `(n, D)`, unit length.
 
     Raises:

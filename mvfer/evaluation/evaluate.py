@@ -7,8 +7,7 @@ number of the model card with its interval, seed, data, text supervision, prompt
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from modeling_mvfer.zeroshot_mvfer import prompts_key
 from mvfer.data.schema import dataset_info, load_splits
@@ -64,7 +63,8 @@ def evaluate(
         ValueError: if a split is missing or empty, the tested one has no rows to tell apart by what the model knows, the views'
             channels are not those that the model's processor renders, the model is a multi-label one, or an audit cannot be made.
     """
-    splits, options = open_splits(dataset_dir, split, processor), {"batch_size": batch_size, "progress": progress}
+    splits = open_splits(dataset_dir, split, processor)
+    options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
     build = partial(SplitClassifier.build, model, processor, kinds=prompt_kinds, language=language)
     classifier = build(splits.values())
     if why := classifier.cannot_score(splits[split]):
@@ -115,7 +115,7 @@ def _texts(classifier: SplitClassifier, splits, calibration: dict, kinds, langua
 def embed_splits(model, processor, splits, split: str, *, seed: int, **options) -> dict[str, SplitFeatures]:
     """The tested split with its views alone and covered, training and validation; with thumbnails where scans are few enough."""
     few = max(len(rows) for rows in splits.values()) <= MOST_ROWS
-    tests = {split: {"each_view": True, "occlusion_seed": seed}}
+    tests: dict[str, dict[str, Any]] = {split: {"each_view": True, "occlusion_seed": seed}}
     return {
         name: embed_split(
             model, processor.image_processor, splits[name], thumbnails=few, **tests.get(name, {}), **options
@@ -127,7 +127,7 @@ def embed_splits(model, processor, splits, split: str, *, seed: int, **options) 
 def score_views(classifier: SplitClassifier, features: SplitFeatures, *, seed: int) -> dict:
     """Scores from all views, from each alone, from covered ones; and the confusion matrix."""
 
-    def scored(embeds: np.ndarray) -> dict:
+    def scored(embeds) -> dict:
         return score_answers(classifier.answers(features, embeds), classifier.names, seed=seed)
 
     fused = scored(features.image_embeds)
@@ -203,7 +203,7 @@ def score_transfer(
     """
     if there.kind == "classification":
         return {"classification": score_fused(there, scans, seed=seed)}
-    found = {}
+    found: dict[str, dict | None] = {}
     for name, embeds in (
         ("zero_shot", scans.image_embeds),
         ("zero_shot_normalised", match_statistics(scans.image_embeds, train.image_embeds)),

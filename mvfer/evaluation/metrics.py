@@ -8,6 +8,7 @@ are few, the interval is Student's.
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 from scipy.stats import t as student
@@ -17,7 +18,7 @@ from mvfer.evaluation.mvfer_metrics.scores import METRICS, auroc, f1, precision,
 
 NUM_RESAMPLES = 1000
 NUM_CURVE_RESAMPLES = 200  # where every resample sorts all scores anew
-Interval = dict[str, float]  # mean, low, high
+Interval = dict[str, Any]  # mean, low, high: numbers; of a single run, low and high are None
 
 
 def subject_confusions(labels, predictions, subjects: Sequence[str], num_classes: int) -> np.ndarray:
@@ -151,7 +152,9 @@ def score(
         name: {**{key: float(values[k]) for key, values in columns.items()}, "count": int(total[k].sum())}
         for k, name in enumerate(names)
     }
-    found = {name: bootstrap(confusions, metric, seed=seed) for name, metric in METRICS.items()}
+    found: dict[str, Interval | None] = {
+        name: bootstrap(confusions, metric, seed=seed) for name, metric in METRICS.items()
+    }
     if scores is not None:
         scores, labels = np.asarray(scores), np.asarray(labels)
         if scores.shape != (len(labels), len(names)):
@@ -191,6 +194,6 @@ def area_and_equal_error(
     return {"auc": float(auc(let_in, found)), "eer": float(rate), "threshold": float(thresholds[after])}
 
 
-def _interval(value, resampled: Sequence[float]) -> Interval:
+def _interval(value, resampled: Sequence[float] | np.ndarray) -> Interval:
     low, high = np.nanpercentile(resampled, [2.5, 97.5])
     return {"mean": float(value), "low": float(low), "high": float(high)}

@@ -64,7 +64,7 @@ def _fit_best(classifiers: Mapping, needing: str, train: tuple, validation: tupl
     accuracies = {
         setting: one.fit(embeds, labels).score(held_out, held_out_labels) for setting, one in classifiers.items()
     }
-    best = max(accuracies, key=accuracies.get)
+    best = max(accuracies, key=accuracies.__getitem__)
     return classifiers[best], best
 
 

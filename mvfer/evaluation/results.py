@@ -106,7 +106,7 @@ def renamed(results: Mapping) -> dict[str, Any]:
     if "kind" in results or "protocol" in results or "tables" in results:
         return dict(results)
     kind = next((kind for kind in KINDS if kind in results), None)
-    names = RENAMED.get(kind, {})
+    names = RENAMED[kind] if kind else {}
     return ({"kind": kind} if kind else {}) | {names.get(key, key): value for key, value in results.items()}
 
 
@@ -126,12 +126,12 @@ def table(results: dict) -> str:
     return "\n".join(lines)
 
 
-def accuracies(results: dict) -> dict[str, dict[str, float]]:
+def accuracies(results: Mapping) -> dict[str, dict[str, float]]:
     """Every accuracy of the results under a readable name, in the order of the report."""
     return {name: scores["accuracy"] for name, scores in scores_by_test(results).items()}
 
 
-def scores_by_test(results: dict) -> dict[str, dict]:
+def scores_by_test(results: Mapping) -> dict[str, dict]:
     """The scores of every test under a readable name, in the order of the report."""
     words = KINDS[results["kind"]]
     found = {
@@ -156,7 +156,7 @@ def brief(scored: dict) -> dict:
     return {key: scored[key] for key in (*METRICS, "top_2", "auroc", "num_scans", "num_subjects") if key in scored}
 
 
-def tables_of(results: dict) -> dict[str, dict]:
+def tables_of(results: Mapping) -> dict[str, Mapping]:
     """Protocol name to its results, of one protocol or of all; empty if the results are of no protocol."""
     if "protocol" in results:
         return {results["protocol"]["name"]: results}

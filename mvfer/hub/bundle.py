@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from mvfer.hub.run_folder import load_run
+from mvfer.hub.load import load_run
 
 KEPT = ("results.json", "README.md")
 CODE_KEYS = ("auto_map", "custom_pipelines")
@@ -48,7 +48,9 @@ def _without_code(content):
 
 
 def main(argv: list[str] | None = None) -> int:
-    flags = argparse.ArgumentParser(prog="python -m mvfer.hub.bundle", description=bundle.__doc__.splitlines()[0])
+    flags = argparse.ArgumentParser(
+        prog="python -m mvfer.hub.bundle", description=(bundle.__doc__ or "").partition("\n")[0]
+    )
     flags.add_argument("run", help="folder of a finished run")
     flags.add_argument("folder", help="where the model goes, such as mvfer/models/small")
     args = flags.parse_args(argv)

@@ -15,7 +15,8 @@ from mvfer.evaluation.results import scores_by_test
 from mvfer.hub.model_index import METRICS, eval_results
 from mvfer.reports.findings import findings
 
-TEMPLATE = Path(__file__).parents[2] / "model_card.md"
+_INSTALLED = Path(__file__).with_name("model_card.md")
+TEMPLATE = _INSTALLED if _INSTALLED.is_file() else Path(__file__).parents[2] / "model_card.md"  # of a checkout
 PERMISSIVE = {"cc0-1.0", "mit", "apache-2.0", "cc-by-4.0", "bsd-3-clause"}
 SUPERVISION = {
     "captions": "captions that describe what the face does (for example “brows lowered, lips pressed together”) and "
@@ -37,12 +38,9 @@ def model_card(model, processor, *, results: Mapping | None = None, datasets: Se
     Returns:
         `str`: Markdown with YAML metadata; every number comes from `results`.
     Raises:
-        ValueError: if the template is not beside the package, or names an unknown variable.
+        ValueError: if the template names an unknown variable.
     """
-    try:
-        source = TEMPLATE.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ValueError(f"{TEMPLATE} is missing; install from a checkout: pip install -e .") from None
+    source = TEMPLATE.read_text(encoding="utf-8")
     render = processor.image_processor.render_settings
     supervision, calibration = results["supervision"] if results else [], model.config.calibration
     variables = {

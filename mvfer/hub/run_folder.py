@@ -1,7 +1,7 @@
 """A run's folder as a model repository: weights, configuration, processor, remote code, card.
 
 In go a model, its processor and the results of its evaluation; out comes a folder that `transformers` loads with
-`trust_remote_code=True` where this package is not installed, and that can be pushed to the Hub as it is.
+`trust_remote_code=True` where this package is not installed, and that can be pushed to the Hub as it is. `load` reads it back.
 """
 
 import dataclasses
@@ -12,9 +12,6 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import torch
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HTTPError
 from safetensors import SafetensorError
 from transformers.dynamic_module_utils import custom_object_save
 
@@ -24,12 +21,11 @@ from modeling_mvfer.configuration_mvfer import EARLIER_KEYS, Calibration, MVFERC
 from modeling_mvfer.modeling_mvfer import MVFERModel
 from modeling_mvfer.pipeline_mvfer import TASK, ZeroShotMeshClassificationPipeline
 from modeling_mvfer.stream_mvfer import MVFERStream
+from mvfer.data.schema import write_json
 from mvfer.evaluation.audits.leakage import SEEN_FILE, load_subjects_seen
 from mvfer.hub.card import model_card
 from processing.processing_mvfer import MVFERProcessor
 
-PUBLISHED = ["*.py", "*.json", "*.jsonl", "*.txt", "*.safetensors", "*.png", "README.md"]
-KEPT_AT_HOME = ["checkpoints/*", ".*"]
 EXPORTS = {  # model class: its auto classes, the first of which `transformers` writes itself; its pipeline; further code
     MVFERModel: (
         ("AutoModel", "AutoModelForZeroShotImageClassification"),
@@ -86,7 +82,7 @@ def save_run(
         contents = {"results.json": results, "train_config.json": train_config, SEEN_FILE: subjects_seen}
         for name, content in contents.items():
             if content is not None:
-                _write_json(staging / name, content)
+                write_json(staging / name, content)
         for file in sorted(staging.iterdir()):
             os.replace(file, folder / file.name)
     except (OSError, SafetensorError) as error:
@@ -127,70 +123,7 @@ def store_calibration(folder: str | Path, calibration: Mapping, *, chosen_on: It
         (SEEN_FILE, seen | {"chosen_on": sorted({*seen["chosen_on"], *chosen_on})}),
         ("config.json", config),
     ):
-        staged = path.with_name(f".{name}.new")
-        _write_json(staged, content)
-        os.replace(staged, path.with_name(name))
-
-
-def load_run(folder: str | Path, *, needs_texts: bool = False) -> tuple[MVFERModel, MVFERProcessor]:
-    """Load what `save_run` wrote, in evaluation mode; `folder` may also be a repository on the Hub.
-
-    Args:
-        needs_texts (`bool`): refuse a fine-tuned classifier, which compares no texts.
-    Returns:
-        model and processor; the model is an `MVFERForFaceClassification` if a fine-tuned one was saved.
-    Raises:
-        ValueError: if a local folder is named that holds no model, or a classifier where texts are needed.
-    """
-    path = Path(folder)
-    looks_local = path.exists() or len(path.parts) != 2 or path.is_absolute()
-    if looks_local and not (path / "config.json").is_file():
-        raise ValueError(f"{folder}: no config.json there; expected the folder of a finished run")
-    config = MVFERConfig.from_pretrained(folder)
-    is_classifier = MVFERForFaceClassification.__name__ in (config.architectures or ())
-    if is_classifier and needs_texts:
-        raise ValueError(
-            f"{folder}: a fine-tuned classifier, which compares no texts; pass the MVFERModel that it was made from"
-        )
-    model_class = MVFERForFaceClassification if is_classifier else MVFERModel
-    model = model_class.from_pretrained(folder, config=config, dtype=torch.float32)  # however few bits it is stored in
-    return model.eval(), MVFERProcessor.from_pretrained(folder)
-
-
-def push_run(folder: str | Path, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
-    """Upload a run's folder to the Hub, without its checkpoints.
-
-    Args:
-        folder: what `save_run` wrote.
-        repo_id (`str`): "user/name"; made if it does not exist.
-        private (`bool`, defaults to `True`): of a new repository.
-    Returns:
-        `str`: the address of the commit.
-    Raises:
-        ValueError: if the folder holds no model, or no card.
-        OSError: if the Hub cannot be reached or refuses; the run's folder is as it was, and another try goes on.
-    """
-    folder = Path(folder)
-    for name in ("config.json", "README.md"):
-        if not (folder / name).is_file():
-            raise ValueError(f"{folder}: no {name} there; expected a folder written by save_run")
-    api = HfApi(token=token)
-    try:
-        api.create_repo(repo_id, private=private, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=repo_id,
-            folder_path=folder,
-            allow_patterns=PUBLISHED,
-            ignore_patterns=KEPT_AT_HOME,
-            commit_message="Upload model",
-        )
-    except HfHubHTTPError:
-        raise  # an answer of the Hub, which says what it wants
-    except HTTPError as error:  # of the transport
-        raise OSError(
-            f"{api.endpoint}: the Hub cannot be reached ({error}); check the network and push again"
-        ) from error
-    return commit.commit_url
+        write_json(path.with_name(name), content)
 
 
 def _write_model(folder: Path, model: MVFERModel, processor: MVFERProcessor) -> None:
@@ -216,7 +149,7 @@ def _write_model(folder: Path, model: MVFERModel, processor: MVFERProcessor) -> 
     config["custom_pipelines"] = {
         task: {"impl": _reference(pipeline_class), "pt": [auto_classes[0]], "type": "multimodal", "default": {}}
     }
-    _write_json(folder / "config.json", config)
+    write_json(folder / "config.json", config)
 
 
 def _stored(calibration: Mapping) -> dict | None:
@@ -228,7 +161,3 @@ def _stored(calibration: Mapping) -> dict | None:
 
 def _reference(cls: type) -> str:
     return f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"
-
-
-def _write_json(path: Path, content: Mapping) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

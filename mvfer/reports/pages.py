@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from matplotlib.figure import Figure
@@ -70,6 +70,25 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>'
 
 
+def class_table(what: str, per_class: Mapping[str, Mapping]) -> str:
+    """Recall, precision, F1 and count of every class or label."""
+    rows = [
+        (name, *(f"{one[key]:.3f}" for key in ("recall", "precision", "f1")), one["count"])
+        for name, one in per_class.items()
+    ]
+    return table((what, "recall", "precision", "F1", "scans"), rows)
+
+
+def making(results: Mapping) -> list[str]:
+    """The end of a report: the command, the seed and the versions that made its numbers."""
+    versions = ", ".join(f"{name} {version}" for name, version in results["environment"].items())
+    return [
+        heading("How this was made"),
+        code(results["command"]),
+        paragraph(f"Seed {results['seed']}. {versions}.", muted=True),
+    ]
+
+
 def picture(source: Figure | bytes, alt: str, caption: str = "") -> str:
     """A figure, or the bytes of a PNG, inside the page."""
     if isinstance(source, Figure):
@@ -82,7 +101,7 @@ def picture(source: Figure | bytes, alt: str, caption: str = "") -> str:
     return f'<figure><img{wide} src="data:image/png;base64,{data}" alt="{escape(alt, quote=True)}">{shown}</figure>'
 
 
-def interval(value: dict | None, *, digits: int = 3) -> str:
+def interval(value: Mapping | None, *, digits: int = 3) -> str:
     """`0.912 [0.880, 0.940]`, or a dash."""
     if value is None:
         return "-"

@@ -7,15 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from mvfer.evaluation.results import scores_of, tables_of
 from mvfer.reports.findings import findings
-from mvfer.reports.pages import LEGAL, code, heading, interval, page, paragraph, picture, table, verdict
+from mvfer.reports.pages import LEGAL, class_table, heading, interval, making, page, paragraph, picture, table, verdict
 
-METRIC_NAMES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "UAR",
-    "macro_f1": "macro-F1",
-    "uf1": "UF1",
-    "uar": "UAR",
-}
+METRIC_NAMES = {"accuracy": "accuracy", "balanced_accuracy": "UAR", "macro_f1": "macro-F1", "uf1": "UF1", "uar": "UAR"}
 
 
 def metrics_of(scores: Mapping) -> list[str]:
@@ -67,30 +61,27 @@ def protocol_page(results: Mapping, *, confusions: Mapping[str, bytes]) -> str:
     for name, reason in results.get("not_run", {}).items():
         parts += [heading(name), paragraph(f"Not run: {reason}")]
     if tuning := results.get("fine_tuning"):
-        told = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in tuning.items())
-        parts.append(paragraph(f"Fine-tuned anew in every fold, the step chosen on its validation subjects: {told}."))
-    versions = ", ".join(f"{name} {version}" for name, version in results["environment"].items())
-    making = [heading("How this was made"), code(results["command"])]
-    making.append(paragraph(f"Seed {results['seed']}. {versions}.", muted=True))
-    return page(f"{results['data']['name']}: published protocols", *parts, *making)
+        how = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in tuning.items())
+        parts.append(paragraph(f"Fine-tuned anew in every fold, the step chosen on its validation subjects: {how}."))
+    return page(f"{results['data']['name']}: published protocols", *parts, *making(results))
 
 
-def _table(name: str, results: Mapping, confusion: bytes | None) -> list[str]:
+def _table(title: str, results: Mapping, confusion: bytes | None) -> list[str]:
     protocol, scores = results["protocol"], scores_of(results)
-    metrics = metrics_of(next(iter(scores.values())))
+    test, first = next(iter(scores.items()))
+    metrics = metrics_of(first)
     shown = [METRIC_NAMES[metric] for metric in metrics]
-    rows = [(test, *(interval(one[metric]) for metric in metrics)) for test, one in scores.items()]
+    rows = [(name, *(interval(one[metric]) for metric in metrics)) for name, one in scores.items()]
     over = [
-        (test, *(_over_folds(one["over_folds"][metric]) for metric in metrics))
-        for test, one in scores.items()
+        (name, *(_over_folds(one["over_folds"][metric]) for metric in metrics))
+        for name, one in scores.items()
         if "over_folds" in one
     ]
-    counted = next(iter(scores.values()))
     chance = f" Chance is {results['chance']:.3f}." if "chance" in results else ""
     parts = [
-        heading(name),
+        heading(title),
         paragraph(
-            f"{counted['num_scans']} scans of {counted['num_subjects']} people, {protocol['folds']} folds; intervals are 95 %, "
+            f"{first['num_scans']} scans of {first['num_subjects']} people, {protocol['folds']} folds; intervals are 95 %, "
             f"people resampled.{chance}"
         ),
         table(("every fold's test people together", *shown), rows),
@@ -98,10 +89,10 @@ def _table(name: str, results: Mapping, confusion: bytes | None) -> list[str]:
     if over:
         parts.append(table((f"mean over {protocol['folds']} folds x {protocol['repetitions']}", *shown), over))
     parts += _published(results["published"])
-    parts += _per_label(scores)
+    parts.append(class_table(f"{test}, each class", first.get("per_class") or first["per_label"]))
     if confusion:
         parts.append(
-            picture(confusion, f"Confusion matrix of {name}", "Zero-shot: what is taken for what (rows are true).")
+            picture(confusion, f"Confusion matrix of {title}", "Zero-shot: what is taken for what (rows are true).")
         )
     if results.get("folds"):
         parts.append(_folds(results["folds"]))
@@ -120,16 +111,6 @@ def _published(figures: Sequence[Mapping]) -> list[str]:
         for one in figures
     ]
     return [table(("published, not measured here", "figure", "metric"), rows), *notes]
-
-
-def _per_label(scores: Mapping[str, Mapping]) -> list[str]:
-    test, one = list(scores.items())[0]
-    labels = one.get("per_class") or one["per_label"]
-    rows = [
-        (name, f"{v['recall']:.3f}", f"{v['precision']:.3f}", f"{v['f1']:.3f}", v["count"])
-        for name, v in labels.items()
-    ]
-    return [table((f"{test}, each class", "recall", "precision", "F1", "scans"), rows)]
 
 
 def _folds(folds: Sequence[Mapping]) -> str:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from mvfer.evaluation.results import accuracies
 from mvfer.reports.findings import findings
-from mvfer.reports.pages import LEGAL, code, heading, interval, page, paragraph, picture, table, verdict
+from mvfer.reports.pages import LEGAL, class_table, heading, interval, making, page, paragraph, picture, table, verdict
 from mvfer.reports.pictures import ACCENT, INK, MUTED, QUIET, new_figure
 
 SHOWN_WORDS = 8
@@ -35,13 +35,15 @@ def report_page(results: Mapping, *, pictures: Sequence[tuple[bytes, str]] = ())
         paragraph(_setting(results), muted=True),
         table(("test", "accuracy, 95 %"), [(name, interval(value)) for name, value in accuracies(results).items()]),
         heading("Each class"),
-        _classes(results["test"]["per_class"]),
+        class_table("class", results["test"]["per_class"]),
     ]
     for name, section in SECTIONS.items():
         if results.get(name):
             parts += section(results[name])
     parts += [picture(data, caption, caption) for data, caption in pictures]
-    return page(title, *parts, *_making(results))
+    prompts = results.get("prompts", {})  # a fine-tuned classifier reads none
+    listed = [paragraph(f"Prompts of {label}: {'; '.join(texts)}", muted=True) for label, texts in prompts.items()]
+    return page(title, *parts, *making(results), *listed)
 
 
 def _setting(results: Mapping) -> str:
@@ -51,14 +53,6 @@ def _setting(results: Mapping) -> str:
         f"{scans} scans of {subjects} people, split {results['split']!r}; intervals resample people. Chance is "
         f"{results['chance']:.3f}. Text supervision: {text}."
     )
-
-
-def _classes(per_class: Mapping) -> str:
-    rows = [
-        (name, f"{v['recall']:.3f}", f"{v['precision']:.3f}", f"{v['f1']:.3f}", v["count"])
-        for name, v in per_class.items()
-    ]
-    return table(("class", "recall", "precision", "F1", "scans"), rows)
 
 
 def _calibration(found: Mapping) -> list[str]:
@@ -246,18 +240,6 @@ def _prompts(audit: Mapping) -> list[str]:
     if words:
         parts.append(table(("without this word", "prompts", "answers changed", "accuracy"), words))
     return parts
-
-
-def _making(results: Mapping) -> list[str]:
-    prompts = results.get("prompts", {})  # a fine-tuned classifier reads none
-    listed = [paragraph(f"Prompts of {label}: {'; '.join(texts)}", muted=True) for label, texts in prompts.items()]
-    versions = ", ".join(f"{name} {version}" for name, version in results["environment"].items())
-    return [
-        heading("How this was made"),
-        code(results["command"]),
-        paragraph(f"Seed {results['seed']}. {versions}.", muted=True),
-        *listed,
-    ]
 
 
 SECTIONS = {

@@ -8,6 +8,7 @@ and the curve of the one against the other over all thresholds, which `adaptive_
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from mvfer.evaluation.audits.calibration import fit_temperature
 from mvfer.evaluation.classifiers import present_classes, single_label
 from mvfer.evaluation.evaluate import open_splits
 from mvfer.evaluation.metrics import score
+from mvfer.reports.pages import interval
 from mvfer.reports.pictures import curve_picture
 
 THRESHOLDS = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 80)])
@@ -59,10 +61,14 @@ def evaluate_adaptive_views(model, processor, dataset_dir: str | Path, *, seed: 
     }
     if max(data.num_views.max() for data in staged.values()) < 2:
         raise ValueError(f"{dataset_dir}: every scan has one view, there is nothing to leave out")
-    calibrated = classifier.calibration is not None
-    temperature = classifier.calibration.temperature if calibrated else fit_over_stages(staged["validation"])
+    calibration = classifier.calibration
+    temperature = calibration.temperature if calibration is not None else fit_over_stages(staged["validation"])
     threshold = choose_threshold_for_views(staged["validation"], temperature)
-    results = {"temperature": temperature, "calibrated": calibrated, "threshold": threshold}
+    results: dict[str, Any] = {
+        "temperature": temperature,
+        "calibrated": calibration is not None,
+        "threshold": threshold,
+    }
     results |= {"tolerance": TOLERANCE, "seed": seed}
     for name, data in staged.items():
         scored = {}
@@ -138,15 +144,11 @@ def curve(data: StagedLogits, temperature: float) -> list[dict[str, float]]:
     """Accuracy against mean views at every threshold that changes something."""
     points = []
     for threshold in THRESHOLDS:
-        views = float(stop_early(data, threshold, temperature)[1].mean())
+        predictions, used = stop_early(data, threshold, temperature)
+        views, accuracy = float(used.mean()), float((predictions == data.labels).mean())
         if not points or points[-1]["mean_views"] != views:
-            point = {"threshold": float(threshold), "accuracy": _accuracy(data, threshold, temperature)}
-            points.append(point | {"mean_views": views})
+            points.append({"threshold": float(threshold), "accuracy": accuracy, "mean_views": views})
     return points
-
-
-def _accuracy(data: StagedLogits, threshold: float, temperature: float) -> float:
-    return float((stop_early(data, threshold, temperature)[0] == data.labels).mean())
 
 
 def report(results: dict, out: Path) -> str:
@@ -156,8 +158,7 @@ def report(results: dict, out: Path) -> str:
     chosen = (test["mean_views"], test["adaptive"]["accuracy"]["mean"])
     curve_picture(points, out / "adaptive_views.png", x="mean number of views", y="accuracy", marked=chosen)
     lines = [
-        f"{name:<12} {test[key]['accuracy']['mean']:.3f}"
-        f"  [{test[key]['accuracy']['low']:.3f}, {test[key]['accuracy']['high']:.3f}]"
+        f"{name:<12} {interval(test[key]['accuracy'])}"
         for name, key in (("all views", "all_views"), ("adaptive", "adaptive"))
     ]
     lines.append(f"views        {test['mean_views']:.2f} on average, {test['share_of_views']:.0%} of all")

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import psutil
 from tqdm.auto import tqdm
 
-from mvfer.data.schema import load_splits
 from mvfer.evaluation.embeddings import SplitFeatures, embed_split
+from mvfer.evaluation.evaluate import open_splits
 from mvfer.evaluation.metrics import bootstrap_mean
 from mvfer.evaluation.probes import fit_linear_probe
 from mvfer.evaluation.results import environment
@@ -24,6 +25,7 @@ from mvfer.reports.pages import LEGAL
 from mvfer.studies.learning_curve import LearningCurve, extrapolate, measure_learning_curve, subjects_needed
 
 COUNTERS = Path("/sys/class/powercap")  # of the energy that the processor has used
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,9 @@ def proof_of_concept(model, processor, dataset_dir: str | Path, plan: Plan, *, m
         model (`MVFERModel`), processor (`MVFERProcessor`), dataset_dir: a folder of a `build_*` script, with labels.
         meshes: files, of which reading and rendering is timed as well.
     Raises:
-        ValueError: if a split is missing or has too few labelled subjects.
+        ValueError: if a split is missing, shows other channels than the model reads, or has too few labelled subjects.
     """
-    splits = load_splits(dataset_dir)
-    missing = {"train", "validation", "test"} - set(splits)
-    if missing:
-        raise ValueError(f"{dataset_dir}: expected splits train, validation and test, lacks {sorted(missing)}")
+    splits = open_splits(dataset_dir, "test", processor)
 
     def embed(name: str) -> SplitFeatures:
         features = embed_split(model, processor.image_processor, splits[name])
@@ -265,7 +264,7 @@ class Cost:
         return Cost(self.seconds + other.seconds, memory, self.joules + other.joules, self.energy_source)
 
 
-def measure(run: Callable[[], object], *, watts: float) -> tuple[object, Cost]:
+def measure(run: Callable[[], Result], *, watts: float) -> tuple[Result, Cost]:
     """Run once and say what it took.
 
     Args:

@@ -16,6 +16,7 @@ from mvfer.evaluation.embeddings import embed_split, embed_views
 from mvfer.evaluation.evaluate import open_splits
 from mvfer.evaluation.metrics import area_and_equal_error, bootstrap_counts
 from mvfer.evaluation.probes import fit_linear_probe
+from mvfer.reports.pages import interval
 from mvfer.reports.pictures import displayable
 from processing.meshes_mvfer import Mesh
 from processing.rendering_mvfer import RenderSettings, render_mesh
@@ -140,4 +141,4 @@ def _tilt(rng: np.random.Generator) -> np.ndarray:
 def report(results: dict, out: Path) -> str:
     names = ("eer", "bpcer", "apcer", *(f"apcer_{kind}" for kind in KINDS))
     rows = [(name.upper().replace("_", " "), results[name]) for name in names]
-    return "\n".join(f"{name:<12} {v['mean']:.3f}  [{v['low']:.3f}, {v['high']:.3f}]" for name, v in rows)
+    return "\n".join(f"{name:<12} {interval(value)}" for name, value in rows)

@@ -13,6 +13,7 @@ import numpy as np
 from mvfer.evaluation.embeddings import embed_split
 from mvfer.evaluation.evaluate import open_splits
 from mvfer.evaluation.metrics import area_and_equal_error, bootstrap_counts
+from mvfer.reports.pages import interval
 
 MOST_PAIRS = 10_000
 
@@ -75,4 +76,4 @@ def pairs(subjects: Sequence[str], *, seed: int, most: int = MOST_PAIRS) -> tupl
 
 def report(results: dict, out: Path) -> str:
     rows = [("area under the curve", results["auc"]), ("equal error rate", results["eer"])]
-    return "\n".join(f"{name:<22} {v['mean']:.3f}  [{v['low']:.3f}, {v['high']:.3f}]" for name, v in rows)
+    return "\n".join(f"{name:<22} {interval(value)}" for name, value in rows)

@@ -1,7 +1,7 @@
 """Checkpoints that a killed run cannot spoil: written beside, then renamed; the newest complete one is found again.
 
 A checkpoint is everything that the next step depends on: weights, optimizer, schedule, moving average, random state and
-`TrainState`. Rows and their augmentation depend on the step alone (`batches.py`), so they need no state.
+`TrainState`. Rows and their augmentation depend on the step alone (`sampler.py`), so they need no state.
 """
 
 import os
@@ -37,8 +37,7 @@ class TrainState:
         return asdict(self)
 
     def load_state_dict(self, state: dict) -> None:
-        for name, value in state.items():
-            setattr(self, name, value)
+        vars(self).update(state)
 
 
 def save_checkpoint(accelerator: Accelerator, folder: Path, state: TrainState, *, keep: int) -> None:

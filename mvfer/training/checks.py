@@ -1,18 +1,21 @@
 """Are this data and this start fit to train on? Asked once at the start, so that a run does not fail after an hour.
 
-Goes in: the recipe, the opened splits of every data set, the processor. Comes out: nothing, or one clear error with the remedy.
+In: the recipe, the opened splits of every data set, the processor. Out: nothing, or one clear error with the remedy.
 """
+
+from collections import Counter
 
 from transformers import PretrainedConfig
 
 from modeling_mvfer import MVFERForFaceClassification
+from mvfer.data.schema import SPLITS
 from mvfer.evaluation.evaluate import open_splits
 from mvfer.training.config import TrainConfig
 from processing import MVFERProcessor
 
 
 def check_data(config: TrainConfig, data_sets: list) -> None:
-    """Refuse data sets from which the recipe cannot learn, or whose best step cannot be told.
+    """Refuse data sets from which the recipe cannot learn, or on which the best step cannot be chosen.
 
     Args:
         data_sets: one `DatasetDict` per folder of `config.dataset`, in that order.
@@ -20,13 +23,12 @@ def check_data(config: TrainConfig, data_sets: list) -> None:
         ValueError: if a split is missing or empty, training rows have no captions, or validation has fewer than two classes.
     """
     for folder, splits in zip(config.dataset, data_sets, strict=True):
-        for split in ("train", "validation", "test"):
+        for split in SPLITS:
             if split not in splits or not len(splits[split]):
                 raise ValueError(
                     f"{folder}: split {split!r} is missing or empty; build the data set with more subjects"
                 )
-        uncaptioned = sum(not captions for captions in splits["train"]["captions"])
-        if config.learns_from_captions and uncaptioned == len(splits["train"]):
+        if config.learns_from_captions and not any(splits["train"]["captions"]):
             raise ValueError(
                 f"{folder}: no training row has a caption, so there is no text to align with; add captions, "
                 "let a teacher assign prompts (--supervision pseudo --model runs/earlier), "
@@ -40,12 +42,9 @@ def check_data(config: TrainConfig, data_sets: list) -> None:
                     f"{folder}: {split} rows show {len(classes)} of the expressions; an accuracy needs at least two. "
                     f"See python -m dataset_scripts.validate {folder}"
                 )
-        subjects = {split: set(rows["subject"]) for split, rows in splits.items()}
-        leaked = (
-            subjects["train"] & (subjects["validation"] | subjects["test"]) | subjects["validation"] & subjects["test"]
-        )
-        if leaked:
-            raise ValueError(f"{folder}: subjects {sorted(leaked)[:3]} are in several splits; build the data set again")
+        occurs_in = Counter(subject for split in SPLITS for subject in set(splits[split]["subject"]))
+        if leaked := sorted(subject for subject, count in occurs_in.items() if count > 1):
+            raise ValueError(f"{folder}: subjects {leaked[:3]} are in several splits; build the data set again")
 
 
 def check_start(config: TrainConfig) -> None:

@@ -2,8 +2,11 @@
 
 In: command-line flags, and a JSON file given by `--config`. Out: one `TrainConfig`. Order of precedence: defaults, then
 `--config`, then `--preset`, then flags. Unknown keys fail. What came of it is written to the run's folder as `train_config.json`.
+A class of settings is a group of flags: its first line is what `--help` says of the group.
 """
 
+import argparse
+import copy
 import dataclasses
 import difflib
 import json
@@ -19,7 +22,7 @@ from processing.prompts_mvfer import BASIC_EXPRESSIONS
 
 _FLY = "on-the-fly rendering was removed in 0.2: take the key out, and training reads the stored views"
 # Settings that a recipe of an earlier version may still have: name -> the values that change nothing, what to say of others.
-REMOVED = {
+REMOVED: dict[str, tuple[list, str]] = {
     "render_on_the_fly": ([False], _FLY),
     "view_range_deg": ([[60.0, 15.0]], _FLY),
     "cross_view_form": (["barlow"], "this form was removed in 0.2: take the key out to train without it"),
@@ -35,29 +38,33 @@ def _help(text: str, default, **options):
 
 @dataclass
 class RunSettings:
-    """What is learnt from what, and where the result goes."""
+    """What is learnt, from which data, and where the result goes."""
 
     _argument_group_name = "run"
 
-    dataset: list[str] = _help("Folders written by dataset_scripts.build_*; several are trained on together.", [])
-    output_dir: str = _help("The run's folder; it becomes the model folder.", "runs/mvfer")
+    dataset: list[str] = _help(
+        "Folders written by dataset_scripts.build_*; several are trained on together.", [], metavar="DIR"
+    )
+    output_dir: str = _help("The run's folder; it becomes the model folder.", "runs/mvfer", metavar="DIR")
     model: str = _help("'small' trains from scratch; anything else is a CLIP folder or Hub repository.", "small")
     stage: Literal["pretrain", "finetune"] = _help(
         "pretrain: learn from captions, no label enters. finetune: learn the expressions from labels.", "pretrain"
     )
-    also_test: list[str] = _help("Further data set folders on which the finished model is tested (transfer).", [])
+    also_test: list[str] = _help(
+        "Further data set folders on which the finished model is tested (transfer).", [], metavar="DIR"
+    )
 
 
 @dataclass
 class OptimisationSettings:
-    """Steps, batches and rates. Lengths are in optimizer steps, fractions in 0..1."""
+    """How long, how fast and on how much at once. Lengths are in optimizer steps, fractions in 0..1."""
 
     _argument_group_name = "optimisation"
 
     steps: int = _help("Optimizer steps.", 1500)
     batch_size: int = _help("Scans per process and step; contrast runs over all processes' scans.", 128)
     scans_per_subject: int = _help(
-        "Scans of one person that come together in a batch, so that who it is does not tell them apart; 1: shuffled freely.",
+        "Scans of one person that come together in a batch, so that identity does not separate them; 1: shuffled freely.",
         7,
     )
     gradient_accumulation: int = _help("Batches per optimizer step (adds no contrast partners).", 1)
@@ -82,7 +89,7 @@ class OptimisationSettings:
 
 @dataclass
 class SequenceSettings:
-    """How recordings of several frames are read."""
+    """How sequences of frames are read; single scans need none of these."""
 
     _argument_group_name = "sequences"
 
@@ -95,12 +102,12 @@ class SequenceSettings:
 
 @dataclass
 class SupervisionSettings:
-    """Which recipe to start from, and where texts come from."""
+    """Which recipe to start from, and where the texts come from that views are aligned with."""
 
     _argument_group_name = "supervision"
 
     preset: str = _help(
-        "Start from a relative's recipe (mvfer/training/presets.py); other flags win over it.",
+        "Start from the recipe of a related paper (mvfer/training/presets.py); other flags win over it.",
         "none",
         choices=["none", *PRESETS],
     )
@@ -109,7 +116,7 @@ class SupervisionSettings:
         "captions",
     )
     prompt_bank: list[str] = _help(
-        "pseudo: expressions whose prompts of facial actions are assigned; name those that the scans may show.",
+        "pseudo: expressions whose prompts of facial actions are assigned; give those that the scans may show.",
         [*BASIC_EXPRESSIONS],
     )
     confidence: float = _help("pseudo: scans whose largest share is smaller teach nothing.", 0.8)
@@ -138,7 +145,7 @@ class ModelSettings:
 
 @dataclass
 class AugmentationSettings:
-    """How training views and captions are varied. Chances and fractions are in 0..1."""
+    """How views and captions are varied in training. Chances and fractions are in 0..1."""
 
     _argument_group_name = "augmentation"
 
@@ -154,31 +161,31 @@ class AugmentationSettings:
 
 @dataclass
 class FineTuningSettings:
-    """What `--stage finetune` trains, and on how many labels."""
+    """What --stage finetune trains, and on how many labels; without effect in --stage pretrain."""
 
     _argument_group_name = "fine-tuning"
 
     method: Literal["probe", "full", "lora"] = _help(
-        "Fine-tuning: train the head alone, everything, or the head and low-rank adapters (needs peft; merged at the end).",
+        "What is trained: the head alone, everything, or the head and low-rank adapters (needs peft; merged at the end).",
         "full",
     )
     head: Literal["prompts", "random"] = _help(
-        "Fine-tuning: how the head starts. prompts: as the zero-shot classifier; from scratch it is always random.",
+        "How the head starts. prompts: as the zero-shot classifier; from scratch it is always random.",
         "prompts",
     )
-    labels_per_class: int = _help("Fine-tuning: labelled training subjects per class, drawn by seed; 0: all.", 0)
+    labels_per_class: int = _help("Labelled training subjects per class, drawn by seed; 0: all.", 0)
     class_weights: Literal["none", "balanced"] = _help(
-        "Fine-tuning: balanced gives rare classes the same say as frequent ones.", "none"
+        "Balanced gives rare classes the same say as frequent ones.", "none"
     )
-    lora_rank: int = _help("Fine-tuning: rank of the adapters.", 8)
+    lora_rank: int = _help("Rank of the adapters of --method lora.", 8)
     wise_ft: bool = _help(
-        "Fine-tuning: export the mixture of start and result (WiSE-FT) that is best on the validation subjects.", False
+        "Export the mixture of start and result (WiSE-FT) that is best on the validation subjects.", False
     )
 
 
 @dataclass
 class MonitoringSettings:
-    """What happens between steps."""
+    """How often the model is scored, saved and logged, and when a run stops early or goes on."""
 
     _argument_group_name = "evaluation, checkpoints and log"
 
@@ -213,25 +220,13 @@ class TrainConfig(
             self.learning_rate = {"lora": 3e-4, "full": 1e-5}.get(self.method, 1e-3) if warm else 1e-3
         if self.supervision == "pseudo":
             self._check_pseudo()
-        for name in ("view_dropout", "occlusion", "drop_phrases", "ramp", "warmup"):
+        for name in ("view_dropout", "occlusion", "drop_phrases", "ramp", "warmup", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
-        for name in (
-            "steps",
-            "batch_size",
-            "scans_per_subject",
-            "num_frames",
-            "gradient_accumulation",
-            "eval_every",
-            "checkpoint_every",
-            "log_every",
-            "keep_checkpoints",
-            "lora_rank",
-        ):
+        for name in ("steps", "batch_size", "scans_per_subject", "num_frames", "gradient_accumulation", "eval_every",
+                     "checkpoint_every", "log_every", "keep_checkpoints", "lora_rank"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
         if self.labels_per_class < 0:
             raise ValueError(f"labels_per_class must be zero (all) or more, got {self.labels_per_class}")
         if self.wise_ft and self.head != "prompts":
@@ -287,6 +282,29 @@ class TrainConfig(
 
 
 GROUPS = TrainConfig.__bases__  # of flags, in the order of --help
+EXAMPLES = """examples:
+  accelerate launch train.py --dataset data/anny --output_dir runs/first
+      learns from captions
+  accelerate launch train.py --stage finetune --model runs/first --dataset data/anny --output_dir runs/tuned
+      then learns the expressions from labels
+  accelerate launch train.py --config runs/first/train_config.json --resume last
+      goes on where a run was stopped"""
+
+
+class _Parser(HfArgumentParser):
+    def add_argument_group(self, title, *args, **options):
+        sentences = {group._argument_group_name: group.__doc__.splitlines()[0] for group in GROUPS}
+        return super().add_argument_group(title, sentences.get(title), *args, **options)
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    def _get_help_string(self, action):
+        return action.help if action.default in (None, "", []) else super()._get_help_string(action)
+
+    def _format_action_invocation(self, action):
+        shown = copy.copy(action)  # --output-dir works, but goes without saying
+        shown.option_strings = [name for name in action.option_strings if "-" not in name.lstrip("-")]
+        return super()._format_action_invocation(shown)
 
 
 def parse_config(argv: list[str] | None = None) -> TrainConfig:
@@ -295,15 +313,15 @@ def parse_config(argv: list[str] | None = None) -> TrainConfig:
     Raises:
         ValueError: if the file is no JSON object, has an unknown key (the nearest known one is named), or no data set is given.
     """
-    parser = HfArgumentParser(
+    parser = _Parser(
         GROUPS,
         prog="train.py",
+        usage="accelerate launch train.py --dataset DIR [DIR ...] --output_dir DIR [further settings]",
         description="Train MVFER on rendered views and captions, without labels, or fine-tune it on labels.",
-        epilog="Example: accelerate launch train.py --dataset data/anny --output_dir runs/first\n"
-        "Labels: accelerate launch train.py --stage finetune --model runs/first --dataset data/anny --output_dir runs/tuned\n"
-        "Again, and on: accelerate launch train.py --config runs/first/train_config.json --resume last",
+        epilog=EXAMPLES,
+        formatter_class=_HelpFormatter,
     )
-    parser.add_argument("--config", help="A train_config.json; flags win over it.")
+    parser.add_argument("--config", metavar="FILE", help="A train_config.json of an earlier run; flags win over it.")
     known, _ = parser.parse_known_args(argv)
     recipe = _read_recipe(Path(known.config)) if known.config else {}
     recipe = PRESETS.get(str(recipe.get("preset")), {}) | recipe | PRESETS.get(known.preset, {})

@@ -1,4 +1,4 @@
-"""Fine-tuning as a task of `train.py`. In: labelled views. Out: a classifier of expressions.
+"""Fine-tuning as a task of `train.py`. In: views and labels. Out: a classifier of expressions.
 
 The head starts as the zero-shot classifier; the head alone, low-rank adapters, or everything is trained. The weights may then be
 mixed with those of the start (WiSE-FT).
@@ -14,9 +14,7 @@ from modeling_mvfer import MVFERForFaceClassification, MVFERModel
 from modeling_mvfer.classifier_mvfer import Classifier
 from modeling_mvfer.normalization_mvfer import GlobalBatchNorm
 from mvfer.data.batching import Collator, ViewDataset
-from mvfer.evaluation.classifiers import validation_accuracy
 from mvfer.evaluation.evaluate import evaluate, test_fused
-from mvfer.training.checkpoints import TrainState
 from mvfer.training.config import TrainConfig
 from mvfer.training.labels import LabelledViews, balanced_weights, labelled_rows
 from mvfer.training.pretraining import build_model, build_processor
@@ -26,7 +24,7 @@ from processing import MVFERProcessor
 try:
     import peft
 except ImportError:
-    peft = None
+    peft = None  # type: ignore[assignment]  # stands for its absence
 
 ADAPTED_LAYERS = r"vision_model\..*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)|visual_projection"
 ALPHAS = tuple(step / 10 for step in range(11))  # of WiSE-FT
@@ -57,6 +55,11 @@ class FineTuning(Task):
         self.weights_before = {name: value.clone() for name, value in classifier.state_dict().items()}
         self.model = prepare(classifier, config)
         self.collator = Collator(None, self.processor.image_processor, phrases=False)
+        self.summary = {
+            "method": config.method,
+            "labels_per_class": config.labels_per_class or "all",
+            "labelled_scans": len(self.labels),
+        }
 
     def batch_size(self, world: int) -> int:
         """Rows per process and step: all of them where a few labelled subjects have fewer."""
@@ -66,38 +69,24 @@ class FineTuning(Task):
         return LabelledViews(views, self.labels)
 
     def collate(self, samples: list[dict]) -> dict[str, Tensor]:
-        return self.collator(samples) | {"labels": torch.tensor([sample["label"] for sample in samples])}
+        return super().collate(samples) | {"labels": torch.tensor([sample["label"] for sample in samples])}
 
-    def score(self, model) -> float:
-        scores = [validation_accuracy(model, self.processor, split["validation"]) for split in self.splits]
-        return sum(scores) / len(scores)
+    def test(self, model, **options) -> tuple[MVFERForFaceClassification, dict]:
+        """Merge the adapters, mix with the start if asked, and test."""
+        classifier = self.merged(model)
+        mixed = self.mix(classifier) if self.config.wise_ft else {}
+        results = evaluate(classifier, self.processor, self.config.dataset[0], **options) | mixed
+        return classifier.requires_grad_(True), results
 
-    def export(self, model, weights: dict, state: TrainState, command: str) -> None:
-        """Mix with the start if asked, then as every task."""
-        config, classifier = self.config, self.finished(model, weights)
-        mixed = self.mix(classifier) if config.wise_ft else {}
-        options = {"also": self.others, "seed": config.seed, "seen": self.seen, "command": command}
-        results = evaluate(classifier, self.processor, config.dataset[0], **options) | mixed
-        classifier.requires_grad_(True)
-        self.save(
-            classifier,
-            results,
-            state,
-            method=config.method,
-            labels_per_class=config.labels_per_class or "all",
-            labelled_scans=len(self.labels),
-        )
-
-    def finished(self, model, weights: dict) -> MVFERForFaceClassification:
-        """The trained model with these weights, adapters merged, in evaluation mode."""
-        model.load_state_dict(weights)
+    def merged(self, model) -> MVFERForFaceClassification:
+        """The trained model without adapters, in evaluation mode."""
         return (model.merge_and_unload() if self.config.method == "lora" else model).eval()
 
     def mix(self, classifier) -> dict:
         """WiSE-FT: leave the classifier with the mixture that is best on the validation subjects; test both of its ends."""
 
         def test() -> dict:
-            folders = {"classification": self.config.dataset[0], **self.others}
+            folders = {"classification": self.config.dataset[0], **self.transfer_sets}
             return {
                 name: test_fused(classifier, self.processor, folder, seed=self.config.seed, progress=False)
                 for name, folder in folders.items()
@@ -126,7 +115,7 @@ def build_classifier(
     if config.head == "random":
         return MVFERForFaceClassification.from_model(model, classes, **fields)
     embeds = Classifier.from_prompts(model, processor, classes).class_embeds
-    return MVFERForFaceClassification.from_zero_shot(model, embeds, **fields)
+    return MVFERForFaceClassification.from_zero_shot(model, embeds, **fields)  # type: ignore[arg-type]  # not None: from prompts
 
 
 def prepare(classifier: MVFERForFaceClassification, config: TrainConfig) -> torch.nn.Module:

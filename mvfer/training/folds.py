@@ -1,13 +1,13 @@
 """Fine-tuning anew in every fold of a protocol: `mvfer evaluate --protocol NAME --finetune lora`.
 
-In go a model's folder and, per fold, training, validation and test rows; out come the expressions that the fold's own classifier
-gives the test rows. The step is chosen on the validation subjects, as `train.py --stage finetune` does; the model that all folds
-start from is read from its folder each time and never written.
+In: a model's folder and, per fold, training, validation and test rows. Out: the expressions that the fold's own classifier gives
+the test rows. The step is chosen on the validation subjects, as `train.py --stage finetune` does; the model that all folds start
+from is read from its folder each time and never written.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from datasets import DatasetDict
@@ -42,7 +42,7 @@ class FoldTuner:
         model: str,
         dataset_dir: str,
         *,
-        method: str,
+        method: Literal["probe", "lora", "full"],
         steps: int,
         seed: int = 0,
         learning_rate: float | None = None,
@@ -61,6 +61,7 @@ class FoldTuner:
             frames=start.frames,
             num_frames=start.num_frames,
             eval_every=max(1, steps // SCORINGS),
+            log_every=1,  # the loss is looked at in every step
             mixed_precision=fastest_precision(),
             num_workers=0,
         )
@@ -101,29 +102,16 @@ class FoldTuner:
         config = self.config
         set_seed(config.seed)
         task = FineTuning(config, [DatasetDict(rows)], [self.info])
-        learner = Learner(task, config, accelerator)
-        batches = learner.batches(training_views(task, config))
-        state, best_weights = TrainState(), {}
+        learner, state, best_weights = Learner(task, config, accelerator), TrainState(), {}
 
-        def validate() -> None:
-            nonlocal best_weights
-            if state.record(learner.score()):
-                best_weights = learner.average.copy()
+        def keep(weights: dict) -> None:
+            best_weights.update({name: value.clone() for name, value in weights.items()})
 
-        validate()
-        while state.step < config.steps:
-            outputs, _ = learner.step(batches)
-            state.step += 1
-            if not torch.isfinite(outputs.loss):
-                raise ValueError(
-                    f"the loss is {outputs.loss.item()} at step {state.step} of a fold; lower --learning_rate"
-                )
-            if state.step % config.eval_every == 0 or state.step == config.steps:
-                validate()
+        for _ in learner.fit(training_views(task, config), state, keep=keep, log=lambda *_: None):
             bar.update()
-        classifier = task.finished(learner.bare_model, best_weights)
+        learner.bare_model.load_state_dict(best_weights)
         return {
-            "guesses": self._predict(classifier, task.processor, rows["test"]),
+            "guesses": self._predict(task.merged(learner.bare_model), task.processor, rows["test"]),
             "best_step": state.best_step,
             "validation_accuracy": state.best_score,
         }

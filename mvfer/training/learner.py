@@ -1,50 +1,95 @@
-"""One optimizer step, and all that it needs: what every loop over steps shares.
+"""The loop over steps, and all that a step needs.
 
-In go a task, the recipe and an `Accelerator`; out come, step by step, the model's losses, and on request the validation score of
-the averaged weights. `train.py` loops over it with a log and checkpoints, `mvfer.training.folds` in memory, once per fold.
+In: a task, the recipe and an `Accelerator`. Out: a trained model, numbers for the log, and the averaged weights of the best step.
+`train.py` runs it with checkpoints, `mvfer.training.folds` in memory, once per fold.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import parse_flag_from_env
 from torch import Tensor
 from torch.utils.data import DataLoader
+from transformers.utils import ModelOutput
 
 from mvfer.data.batching import Augmentation, ViewDataset
+from mvfer.training.checkpoints import TrainState
 from mvfer.training.config import TrainConfig
 from mvfer.training.muon import SharedMuon
 from mvfer.training.sampler import batches_of
 from mvfer.training.task import Task
+from mvfer.training.teacher import Assigned, Teacher
 
 FEW_TOKENS = 64  # per view
 
 
 class Learner:
-    """A task's model on its device, with optimizers, schedules and moving average.
+    """A task's model on its device, with optimizers, schedules, moving average and, label-free, a teacher.
 
     Attributes:
         model: the task's, wrapped by the accelerator.
         average (`MovingAverage`): whose weights are scored and kept.
-        schedules: of the optimizers' rates, to be checkpointed with `average`.
+        stateful: what is to be checkpointed beside the model and the optimizers.
     """
 
     def __init__(self, task: Task, config: TrainConfig, accelerator: Accelerator):
         self.task, self.config, self.accelerator = task, config, accelerator
         if accelerator.device.type == "cpu" and task.model.vision_model.embeddings.num_positions <= FEW_TOKENS:
-            task.model.set_attn_implementation(
-                "eager"
-            )  # on a CPU, for 17 tokens, sdpa costs a quarter of the step more
+            task.model.set_attn_implementation("eager")  # for 17 tokens, sdpa costs a quarter of the step more
         optimizers, self.schedules = optimizers_and_schedules(task.model, config)
         self.model, *self.optimizers = accelerator.prepare(task.model, *optimizers)
         self.average = MovingAverage(self.bare_model, config.ema_decay)
+        self.stateful = [self.average, *self.schedules]
+        self.teacher: Teacher | None = None
+        if config.supervision == "pseudo":
+            tokenizer = task.processor.tokenizer
+            self.teacher = Teacher(accelerator, self.bare_model, self.average.shadow, tokenizer, config)
+            self.stateful.append(self.teacher)
 
     @property
     def bare_model(self) -> torch.nn.Module:
         """The model without what the accelerator put around it."""
         return self.accelerator.unwrap_model(self.model)
+
+    def fit(
+        self, views: ViewDataset, state: TrainState, *, keep: Callable[[dict], None], log: Callable[[int, dict], None]
+    ) -> Iterator[bool]:
+        """Take step after step, from where `state` stands to the recipe's last or to the end of its patience.
+
+        Args:
+            views: from `training_views`.
+            state: moves on with every step and validation.
+            keep: is given the averaged weights whenever they are the best so far; they change with the next step.
+            log: is given a step and its numbers, as often as the recipe says.
+        Yields:
+            after every step, and its validation if it has one: whether it was the last.
+        Raises:
+            ValueError: if the loss is not finite at a step that is logged.
+        """
+        config = self.config
+        batches = self.batches(views, start=state.step * config.gradient_accumulation)
+
+        def validate() -> None:
+            score = self.score()
+            log(state.step, {self.task.score_name: score})
+            if state.record(score):
+                keep(self.average.shadow)
+
+        if config.model != "small" and state.step == 0:
+            validate()  # what it starts from is a candidate: training that only harms keeps it
+        is_last = state.step >= config.steps
+        while not is_last:
+            outputs, norm, assigned = self.step(batches)
+            state.step += 1
+            if state.step % config.log_every == 0 or state.step == 1:
+                log(state.step, self.metrics(outputs, norm, assigned, step=state.step))
+            if state.step % config.eval_every == 0 or state.step == config.steps:
+                validate()
+            is_last = state.step == config.steps or 0 < config.patience <= state.evaluations_since_best
+            yield is_last
 
     def batches(self, views: ViewDataset, *, start: int = 0) -> Iterator[dict[str, Tensor]]:
         """Endless batches of this rank, from the one with index `start` (counted over all epochs)."""
@@ -52,7 +97,7 @@ class Learner:
         batches = batches_of(
             [subject for split in self.task.train_splits for subject in split["subject"]],
             self.task.batch_size(world),
-            described=self.task.described,
+            captioned=self.task.captioned,
             seed=config.seed,
             scans_per_subject=config.scans_per_subject,
             rank=self.accelerator.process_index,
@@ -69,17 +114,19 @@ class Learner:
             )
         )
 
-    def step(self, batches: Iterator[dict[str, Tensor]]):
+    def step(self, batches: Iterator[dict[str, Tensor]]) -> tuple[ModelOutput, Tensor, Assigned | None]:
         """Take one optimizer step.
 
         Returns:
-            the model's outputs for the last batch, and the gradient's norm before it was clipped.
+            the model's outputs for the last batch, the gradient's norm before it was clipped, and what a teacher said of
+            the last batch.
         """
-        accelerator = self.accelerator
+        accelerator, assigned = self.accelerator, None
         train_mode(self.model)
         for _ in range(self.config.gradient_accumulation):
             batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in next(batches).items()}
-            batch = self.task.lesson(batch)
+            if self.teacher:
+                batch, assigned = self.teacher(batch)
             with accelerator.accumulate(self.model):
                 outputs = self.model(**batch, **self.task.forward_options)
                 accelerator.backward(outputs.loss)
@@ -91,7 +138,21 @@ class Learner:
         for schedule in self.schedules:
             schedule.step()
         self.average.update(self.bare_model)
-        return outputs, norm
+        return outputs, norm, assigned
+
+    def metrics(self, outputs: ModelOutput, norm: Tensor, assigned: Assigned | None, *, step: int) -> dict[str, float]:
+        """The numbers of a step for the log. All ranks ask.
+
+        Raises:
+            ValueError: if the loss is not finite.
+        """
+        terms = {"loss": outputs.loss, **(outputs.get("losses") or {})}
+        values = {name: value.item() for name, value in terms.items()}
+        if not math.isfinite(values["loss"]):
+            raise ValueError(f"the loss is {values['loss']} at step {step}; lower --learning_rate")
+        if self.teacher is not None and assigned is not None:
+            values |= self.teacher.metrics(assigned)
+        return values | {"learning_rate": self.schedules[0].get_last_lr()[0], "gradient_norm": float(norm)}
 
     @torch.no_grad()
     def score(self) -> float:
@@ -111,7 +172,10 @@ def training_views(task: Task, config: TrainConfig, *, world: int = 1) -> ViewDa
     return ViewDataset(
         task.train_splits,
         augmentation=Augmentation(
-            view_dropout=task.view_dropout, occlusion=config.occlusion, drop_phrases=config.drop_phrases
+            # a teacher sees all views, and leaves some out itself
+            view_dropout=0.0 if config.supervision == "pseudo" else config.view_dropout,
+            occlusion=config.occlusion,
+            drop_phrases=config.drop_phrases,
         ),
         seed=config.seed,
         channels=task.infos[0]["render_settings"]["channels"],
@@ -135,7 +199,8 @@ def optimizers_and_schedules(model: torch.nn.Module, config: TrainConfig) -> tup
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimizers = [torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))]
     if hidden:
-        optimizers.append(SharedMuon(hidden, lr=30 * config.learning_rate, weight_decay=0.0))
+        muon_rate = 30 * config.learning_rate  # type: ignore[operator]  # the recipe has chosen a number by now
+        optimizers.append(SharedMuon(hidden, lr=muon_rate, weight_decay=0.0))
     warmup = max(1, round(config.warmup * config.steps))
 
     def rate(step: int) -> float:
@@ -146,7 +211,7 @@ def optimizers_and_schedules(model: torch.nn.Module, config: TrainConfig) -> tup
     return optimizers, [torch.optim.lr_scheduler.LambdaLR(optimizer, rate) for optimizer in optimizers]
 
 
-def fastest_precision() -> str:
+def fastest_precision() -> Literal["bf16", "no"]:
     """ "bf16" where the device that Accelerate will take has instructions for it, else "no"."""
     if torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU"):
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
@@ -170,9 +235,6 @@ class MovingAverage:
                 self.shadow[name].lerp_(value, 1 - decay)
             else:
                 self.shadow[name].copy_(value)
-
-    def copy(self) -> dict:
-        return {name: value.clone() for name, value in self.shadow.items()}
 
     def state_dict(self) -> dict:
         return {"updates": self.updates, "shadow": self.shadow}

@@ -1,4 +1,4 @@
-"""The run's log: `metrics.jsonl`, one JSON object per line, and one line of progress on the screen.
+"""The run's log: `metrics.jsonl`, one JSON object per line; one line of progress on the screen; and trackers, if asked for.
 
 A resumed run first drops the lines of steps that it will repeat, so the file reads as if the run had never stopped.
 """
@@ -6,47 +6,60 @@ A resumed run first drops the lines of steps that it will repeat, so the file re
 import json
 from pathlib import Path
 
+from accelerate import Accelerator
 from tqdm import tqdm
+
+from mvfer.training.config import TrainConfig
 
 
 class MetricsLog:
-    """Append-only log of scalars.
+    """Append-only log of scalars, closed by `with`. All ranks write; the main one's lines are kept.
 
     Args:
-        path (`Path`): `metrics.jsonl` of the run.
+        config: the recipe, whose `output_dir` gets `metrics.jsonl`; trackers are given its settings.
+        accelerator: knows the trackers (`log_with`) and the main process.
         step (`int`): the step from which the run goes on; later lines are dropped.
-        total (`int`): steps of the whole run, for the time left.
-        enabled (`bool`): False on all but the main process.
     """
 
-    def __init__(self, path: Path, *, step: int, total: int, enabled: bool):
-        self.path, self.enabled = path, enabled
-        if not enabled:
-            return
-        kept = []
-        if step and path.exists():
-            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        self.bar = tqdm(total=total, initial=step, unit="step", desc="train", dynamic_ncols=True, mininterval=1.0)
+    def __init__(self, config: TrainConfig, accelerator: Accelerator, *, step: int):
+        self.accelerator, self.path = accelerator, Path(config.output_dir) / "metrics.jsonl"
+        settings = {name: " ".join(v) if isinstance(v, list) else v for name, v in vars(config).items()}
+        accelerator.init_trackers("mvfer", config=settings)
+        self.is_kept = accelerator.is_main_process
+        self.bar = tqdm(
+            total=config.steps,
+            initial=step,
+            unit="step",
+            desc="train",
+            dynamic_ncols=True,
+            mininterval=1.0,
+            disable=not self.is_kept,
+        )
+        if self.is_kept:
+            lines = self.path.read_text(encoding="utf-8").splitlines() if step and self.path.exists() else []
+            kept = [line + "\n" for line in lines if _step_of(line) <= step]
+            self.path.write_text("".join(kept), encoding="utf-8")
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        if not self.enabled:
+        """Add a line: a step and its values by their names."""
+        self.accelerator.log(values, step=step)
+        if not self.is_kept:
             return
         line = {"step": step} | {name: round(value, 6) for name, value in values.items()}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        shown = {
-            name: f"{value:.3g}" for name, value in values.items() if name == "loss" or name.startswith("validation")
-        }
+        shown = {name: f"{v:.3g}" for name, v in values.items() if name == "loss" or name.startswith("validation")}
         self.bar.set_postfix(shown, refresh=False)
 
     def advance(self) -> None:
-        if self.enabled:
-            self.bar.update()
+        """Count a step on the screen."""
+        self.bar.update()
 
-    def close(self) -> None:
-        if self.enabled:
-            self.bar.close()
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.bar.close()
 
 
 def _step_of(line: str) -> float:

@@ -1,10 +1,11 @@
-"""Pretraining as a task of `train.py`: captions and views in, a vision-language model out. No emotion label is trained on.
+"""Pretraining as a task of `train.py`. In: views and captions. Out: a vision-language model. No emotion label is trained on.
 
 Without captions (`--supervision pseudo`) a teacher assigns prompts to the scans of every batch.
 """
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoTokenizer
@@ -12,13 +13,11 @@ from transformers import AutoTokenizer
 from modeling_mvfer import MVFERConfig, MVFERModel
 from mvfer.data.batching import Collator
 from mvfer.data.tokenizer import build_tokenizer
-from mvfer.evaluation.classifiers import validation_accuracy
 from mvfer.evaluation.evaluate import evaluate
-from mvfer.training.checkpoints import TrainState
 from mvfer.training.config import TrainConfig
 from mvfer.training.presets import small_config
 from mvfer.training.task import Task
-from mvfer.training.teacher import Teacher, prompt_bank
+from mvfer.training.teacher import prompt_bank
 from processing import MVFERImageProcessor, MVFERProcessor
 from processing.prompts_mvfer import EXPRESSIONS, LANGUAGES, prompts_for
 
@@ -37,51 +36,16 @@ class Pretraining(Task):
             self.model.config.prompt_kinds = kinds
         self.train_splits = [split["train"] for split in splits]
         if config.learns_from_captions:
-            self.described = [bool(captions) for split in self.train_splits for captions in split["captions"]]
-        self.teacher = None
-        self.is_taught = config.supervision == "pseudo"
-        if self.is_taught:
-            self.view_dropout = 0.0  # a teacher sees all views, and leaves some out itself
-        tokenizer = None if self.is_taught else self.processor.tokenizer
+            self.captioned = [bool(captions) for split in self.train_splits for captions in split["captions"]]
+        tokenizer = self.processor.tokenizer if config.supervision == "captions" else None  # a teacher gives the texts
         self.collator = Collator(tokenizer, self.processor.image_processor, phrases=config.phrase_weight > 0)
+        self.summary = {"preset": config.preset, "supervision": config.supervision}
 
-    def collate(self, samples: list[dict]) -> dict[str, torch.Tensor]:
-        return self.collator(samples)
-
-    def score(self, model: MVFERModel) -> float:
-        scores = [validation_accuracy(model, self.processor, split["validation"]) for split in self.splits]
-        return sum(scores) / len(scores)
-
-    def start(self, accelerator, model: MVFERModel, average: dict[str, torch.Tensor]) -> None:
-        if not self.is_taught:
-            return
-        self.teacher = Teacher(
-            accelerator,
-            model,
-            average,
-            self.processor.tokenizer,
-            prompt_bank(self.config.prompt_bank),
-            confidence=self.config.confidence,
-            view_dropout=self.config.view_dropout,
-            batch_size=self.config.batch_size,
-            seed=self.config.seed,
-        )
-        accelerator.register_for_checkpointing(self.teacher)
-
-    def lesson(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return self.teacher(batch) if self.teacher else batch
-
-    def report(self) -> dict[str, float]:
-        return self.teacher.report() if self.teacher else {}
-
-    def export(self, model: MVFERModel, weights: dict, state: TrainState, command: str) -> None:
-        config = self.config
-        model.load_state_dict(weights)
-        options = {"also": self.others, "seed": config.seed, "seen": self.seen, "command": command}
-        results = evaluate(model.eval(), self.processor, config.dataset[0], **options)
+    def test(self, model: MVFERModel, **options) -> tuple[MVFERModel, dict]:
+        results = evaluate(model.eval(), self.processor, self.config.dataset[0], **options)
         results["data"]["caption_source"] = results["supervision"]
-        results["supervision"] = sorted(learnt_from(config, results["supervision"]))
-        self.save(model, results, state, preset=config.preset, supervision=config.supervision)
+        results["supervision"] = sorted(learnt_from(self.config, results["supervision"]))
+        return model, results
 
 
 def build_processor(config: TrainConfig, splits: list, infos: list[dict]) -> MVFERProcessor:
@@ -93,6 +57,8 @@ def build_processor(config: TrainConfig, splits: list, infos: list[dict]) -> MVF
                 raise ValueError(
                     f"{folder}: {key} is {info['render_settings'][key]}, but {render[key]} in {config.dataset[0]}; build alike"
                 )
+    if render.get("backend") == "numba":
+        render = render | {"backend": "auto"}  # a model also runs where numba is not installed
     magnifications = {info.get("build", {}).get("magnification", 1.0) for info in infos}
     if len(magnifications) > 1:
         raise ValueError(f"the data sets were built with different --magnification, {magnifications}; build alike")
@@ -111,7 +77,7 @@ def build_processor(config: TrainConfig, splits: list, infos: list[dict]) -> MVF
 
 def build_model(config: TrainConfig, processor: MVFERProcessor, infos: list[dict]) -> MVFERModel:
     """A small model from scratch, or any CLIP with new, neutral parts; the objective is the recipe's."""
-    fields = {
+    fields: dict[str, Any] = {
         "fusion": config.fusion,
         "frame_fusion": config.frame_fusion,
         "temporal_layers": config.temporal_layers,
@@ -125,7 +91,9 @@ def build_model(config: TrainConfig, processor: MVFERProcessor, infos: list[dict
     fields["view_angles_deg"] = infos[0]["render_settings"]["view_angles_deg"]
     if config.model == "small":
         tokenizer, size = processor.tokenizer, infos[0]["render_settings"]["size_px"]
-        special = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
+        special: dict[str, Any] = {
+            f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")
+        }
         return MVFERModel(small_config(vocab_size=len(tokenizer), image_size=size, **special, **fields))
     model = MVFERModel.from_pretrained(config.model, dtype=torch.float32, **fields)
     if config.frozen_towers:

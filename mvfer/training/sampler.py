@@ -1,9 +1,9 @@
 """Which rows make which batch: a pure function of (seed, epoch, batch, rank), so a resumed run sees what the unbroken one would.
 
-Goes in: the subject of every row, the batch size of one process, how many processes. Comes out: lists of `(epoch, row)`
-pairs. Several scans of one person come one after the other, so a batch cannot be told apart by who is seen: what is left to tell
-is what the faces do. Where texts are learnt from and few rows have any, these rows come more often. The last, incomplete batch
-of an epoch is dropped, so that every rank has the same number of rows.
+In: the subject of every row, the batch size of one process, how many processes. Out: lists of `(epoch, row)` pairs. Several
+scans of one person come one after the other: identity then does not separate the scans of a batch, expression does. Where texts
+are learnt from and few rows have any, these rows come more often. The last, incomplete batch of an epoch is dropped, so that
+every rank has the same number of rows.
 """
 
 from collections.abc import Hashable, Iterator, Sequence
@@ -12,19 +12,19 @@ import numpy as np
 
 
 def batches_of(
-    subjects: Sequence[Hashable], batch_size: int, *, described: Sequence[bool] | None = None, world: int = 1, **options
+    subjects: Sequence[Hashable], batch_size: int, *, captioned: Sequence[bool] | None = None, world: int = 1, **options
 ) -> Iterator[list[tuple[int, int]]]:
-    """The endless batches of one rank; if fewer than half of the rows are described, half of every batch is.
+    """The endless batches of one rank; if fewer than half of the rows are captioned, half of every batch is.
 
     Args:
         subjects, batch_size, world, options: as in `EpochBatches`.
-        described (*optional*): which rows have a text that is learnt from; default: all are alike.
+        captioned (*optional*): which rows have a text that is learnt from; default: all are alike.
     """
-    told = [row for row, is_told in enumerate(described or ()) if is_told]
-    size = min(batch_size // 2, len(told) // world)  # described rows per batch
-    if not size or 2 * len(told) >= len(subjects):
+    captioned_rows = [row for row, is_captioned in enumerate(captioned or ()) if is_captioned]
+    size = min(batch_size // 2, len(captioned_rows) // world)  # captioned rows per batch
+    if not size or 2 * len(captioned_rows) >= len(subjects):
         yield from EpochBatches(subjects, batch_size, world=world, **options)  # without end
-    parts = told, sorted(set(range(len(subjects))) - set(told))
+    parts = captioned_rows, sorted(set(range(len(subjects))) - set(captioned_rows))
     samplers = [
         EpochBatches([subjects[row] for row in rows], count, world=world, **options)
         for rows, count in zip(parts, (size, batch_size - size), strict=True)

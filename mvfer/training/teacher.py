@@ -7,6 +7,7 @@ temperature. It must start from a model that knows texts: what it cannot tell ap
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from modeling_mvfer import MVFERModel
 from modeling_mvfer.distributed_mvfer import all_reduce_sum, max_over_ranks
+from mvfer.training.config import TrainConfig
 from processing.prompts_mvfer import prompts_for
 
 
@@ -22,6 +24,14 @@ def prompt_bank(expressions: list[str]) -> list[str]:
     """The distinct prompts of these expressions: each variant of their facial actions once, in its canonical wording."""
     prompts = prompts_for(expressions, kinds=["actions"], wordings=1)
     return list(dict.fromkeys(prompt for variants in prompts.values() for prompt in variants))
+
+
+class Assigned(NamedTuple):
+    """What a teacher said of a batch, for the log."""
+
+    image_embeds: torch.Tensor  # (B, D), unit length
+    logits: torch.Tensor  # (B, K)
+    is_sure: torch.Tensor  # (B, 1)
 
 
 class Teacher:
@@ -32,11 +42,8 @@ class Teacher:
             assignments cannot sharpen themselves.
         weights (`dict`): the moving average's tensors; the teacher's model shares them, and moves with them.
         tokenizer: the model's.
-        bank: prompts, from `prompt_bank`.
-        confidence (`float`): scans whose largest share is below it teach nothing.
-        view_dropout (`float`): chance that the student does not see a view; one always stays.
-        batch_size (`int`): scans of one batch of this process.
-        seed (`int`): of the views that are left out.
+        config (`TrainConfig`): the recipe: `prompt_bank`; `confidence`, below which a scan's largest share teaches nothing;
+            `view_dropout`, the chance that the student does not see a view (one always stays); `batch_size` and `seed`.
     Raises:
         ValueError: if a global batch has fewer scans than there are prompts.
     Source:
@@ -51,20 +58,15 @@ class Teacher:
         student: MVFERModel,
         weights: dict[str, torch.Tensor],
         tokenizer,
-        bank: list[str],
-        *,
-        confidence: float,
-        view_dropout: float,
-        batch_size: int,
-        seed: int,
+        config: TrainConfig,
     ):
-        world = accelerator.num_processes
-        if batch_size * world < len(bank):
+        bank, world = prompt_bank(config.prompt_bank), accelerator.num_processes
+        if config.batch_size * world < len(bank):
             raise ValueError(
-                f"{len(bank)} prompts cannot share {batch_size} x {world} scans; pass a larger --batch_size, "
+                f"{len(bank)} prompts cannot share {config.batch_size} x {world} scans; pass a larger --batch_size, "
                 "or fewer expressions in --prompt_bank"
             )
-        self.accelerator, self.confidence, self.view_dropout, self.seed = accelerator, confidence, view_dropout, seed
+        self.accelerator, self.config = accelerator, config
         self.model = MVFERModel(student.config).to(accelerator.device).eval().requires_grad_(False)
         self.model.load_state_dict(weights, assign=True)
         tokens = tokenizer(bank, padding=True, truncation=True, return_tensors="pt").to(accelerator.device)
@@ -73,7 +75,7 @@ class Teacher:
         self.batches, self.first_rank = 0, 0.0
 
     @torch.no_grad()
-    def __call__(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def __call__(self, batch: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], Assigned]:
         """Turn a batch of views into the student's: `text_assignments (B, K)` and fewer views in `view_mask`."""
         with self.accelerator.autocast():
             images = self.model.get_image_features(**batch, return_dict=True).pooler_output
@@ -81,21 +83,19 @@ class Teacher:
         images, prompts = (torch.nn.functional.normalize(rows.float(), dim=-1) for rows in (images, prompts))
         logits = self.scale * images @ prompts.T
         shares = balanced_assignments(logits)
-        sure = shares.amax(dim=1, keepdim=True) >= self.confidence
-        self.last = images, logits, sure
-        student = batch | self.prompts | {"text_assignments": (shares * sure).float()}
+        is_sure = shares.amax(dim=1, keepdim=True) >= self.config.confidence
+        student = batch | self.prompts | {"text_assignments": (shares * is_sure).float()}
         student["view_mask"] = self._leave_out(batch["view_mask"])
         self.batches += 1
-        return student
+        return student, Assigned(images, logits, is_sure)
 
-    def report(self) -> dict[str, float]:
-        """Of the last batch: the share of scans that taught, the effective number of prompts that the teacher would use if
-        nothing balanced it, and the effective rank of its embeddings. Signs of collapse are printed. All ranks must ask."""
-        images, logits, sure = self.last
+    def metrics(self, assigned: Assigned) -> dict[str, float]:
+        """The share of scans that taught, the effective number of prompts that the teacher would use if nothing balanced it,
+        and the effective rank of its embeddings. Signs of collapse are printed. All ranks must ask."""
         found = {
-            "pseudo_confident": float(global_mean(sure.float())),
-            "pseudo_prompts_used": effective_number(global_mean(logits.double().softmax(dim=1))),
-            "embedding_rank": effective_rank(images),
+            "pseudo_confident": float(global_mean(assigned.is_sure.float())),
+            "pseudo_prompts_used": effective_number(global_mean(assigned.logits.double().softmax(dim=1))),
+            "embedding_rank": effective_rank(assigned.image_embeds),
         }
         self.first_rank = self.first_rank or found["embedding_rank"]
         for sign in collapse_signs(found, first_rank=self.first_rank):
@@ -106,9 +106,9 @@ class Teacher:
         """Drop views of `(B, V)` or `(B, T, V)`, in all frames alike; the draw does not depend on the number of ranks."""
         present = (mask.any(dim=1) if mask.ndim == 3 else mask).cpu()  # (B, V)
         rank, world, (size, views) = self.accelerator.process_index, self.accelerator.num_processes, present.shape
-        draws = np.random.default_rng((self.seed, self.batches)).random((world * size, views))
+        draws = np.random.default_rng((self.config.seed, self.batches)).random((world * size, views))
         draws = torch.from_numpy(draws[rank * size : (rank + 1) * size]).masked_fill(~present, -1)
-        kept = (draws >= self.view_dropout) | (draws == draws.amax(dim=1, keepdim=True))
+        kept = (draws >= self.config.view_dropout) | (draws == draws.amax(dim=1, keepdim=True))
         kept = (kept & present).to(mask.device)
         return mask & (kept.unsqueeze(1) if mask.ndim == 3 else kept)
 

@@ -14,7 +14,8 @@ from mvfer.evaluation.audits.leakage import subject_keys
 from mvfer.evaluation.classifiers import single_label, validation_accuracy
 from mvfer.evaluation.evaluate import evaluate
 from mvfer.evaluation.results import accuracies, table
-from mvfer.hub.run_folder import load_run, save_run
+from mvfer.hub.load import load_run
+from mvfer.hub.run_folder import save_run
 from tests.train.toy import write_toy_data
 
 LABELS = ["happiness", "sadness", "surprise"]

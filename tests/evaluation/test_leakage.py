@@ -10,7 +10,8 @@ from mvfer.cli.evaluate import main
 from mvfer.data.schema import dataset_info, load_splits, shard_path
 from mvfer.evaluation.audits.leakage import duplicated_scans, seen_subjects, subject_keys, subjects_seen
 from mvfer.evaluation.evaluate import evaluate
-from mvfer.hub.run_folder import load_run, save_run
+from mvfer.hub.load import load_run
+from mvfer.hub.run_folder import save_run
 from tests.train.toy import write_toy_data
 
 

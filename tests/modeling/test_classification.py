@@ -8,7 +8,8 @@ from transformers import AutoModelForImageClassification, pipeline
 
 from modeling_mvfer import MeshClassificationPipeline, MVFERForFaceClassification
 from modeling_mvfer.zeroshot_mvfer import class_embeddings, class_logits
-from mvfer.hub.run_folder import load_run, save_run
+from mvfer.hub.load import load_run
+from mvfer.hub.run_folder import save_run
 from tests.modeling.stranger import as_a_stranger
 
 LABELS = ["happiness", "sadness", "surprise"]

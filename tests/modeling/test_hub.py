@@ -15,6 +15,8 @@ from PIL import Image
 from modeling_mvfer.modeling_mvfer import MVFERModel
 from mvfer.hub import card
 from mvfer.hub import run_folder as hub
+from mvfer.hub.load import load_run
+from mvfer.hub.push import push_run
 from tests.modeling.loopback_hub import LoopbackHub
 from tests.modeling.stranger import as_a_stranger
 
@@ -79,7 +81,7 @@ def test_a_saved_run_works_where_our_packages_are_missing(small_run, small_model
 
 
 def test_a_saved_run_loads_at_home_with_equal_logits(small_run, small_model, small_processor, face_obj):
-    model, processor = hub.load_run(small_run)
+    model, processor = load_run(small_run)
     assert type(model) is MVFERModel and not model.training
     expected = logits_at_home(small_model, small_processor, face_obj)
     torch.testing.assert_close(logits_at_home(model, processor, face_obj), expected, rtol=0, atol=1e-5)
@@ -151,9 +153,9 @@ def test_saving_does_not_change_the_model_in_memory(tmp_path, small_model, small
 
 def test_a_folder_without_a_model_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"no config\.json there"):
-        hub.load_run(tmp_path)
+        load_run(tmp_path)
     with pytest.raises(ValueError, match=r"no config\.json there"):
-        hub.push_run(tmp_path, "someone/model")
+        push_run(tmp_path, "someone/model")
 
 
 def results():
@@ -222,7 +224,7 @@ def test_a_bundled_run_predicts_as_the_run_does_and_brings_no_code(small_run, fa
     assert (folder / "model.safetensors").stat().st_size < 0.6 * (run / "model.safetensors").stat().st_size
     embeds = []
     for source in (run, folder):
-        model, processor = hub.load_run(source)
+        model, processor = load_run(source)
         assert model.dtype == torch.float32
         embeds.append(model.get_image_features(**processor(meshes=[face_obj], return_tensors="pt")).pooler_output)
     torch.testing.assert_close(*embeds, rtol=0.02, atol=0.02)

@@ -298,7 +298,7 @@ def test_as_mesh_refuses_what_is_no_mesh(thing):
 
 
 def test_without_trimesh_the_error_says_how_to_install_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["processing.trimesh_mvfer"], "trimesh", None)
+    monkeypatch.setitem(sys.modules, "trimesh", None)
     with pytest.raises(ValueError, match=r"a\.off: reading \.off needs trimesh; pip install"):
         load_mesh(save(tmp_path / "a.off", "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n"))
     assert len(load_mesh(save(tmp_path / "a.obj", V + "f 1 2 3\n")).faces) == 1

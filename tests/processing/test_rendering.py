@@ -243,6 +243,16 @@ def test_absence_of_numba_is_reported_with_the_remedy(monkeypatch):
     assert torch.equal(views(vertices, faces, backend="auto")["depth"], views(vertices, faces)["depth"])
 
 
+def test_where_no_folder_can_be_written_numba_compiles_without_a_cache(monkeypatch):
+    caching = pytest.importorskip("numba.core.caching")
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
+
+    def double(number):
+        return 2 * number
+
+    assert rendering_numba_mvfer._compiled(double)(3) == 6
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_draws_the_same_pixels():

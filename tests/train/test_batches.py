@@ -41,34 +41,34 @@ def test_scans_of_a_subject_come_together_and_each_row_once():
     assert batches[:4] != batches[4:]
 
 
-DESCRIBED = [row in (2, 5, 7) for row in range(20)]
+CAPTIONED = [row in (2, 5, 7) for row in range(20)]
 
 
-def mixed(count, described=DESCRIBED, size=4, **settings):
-    return list(islice(batches_of(range(20), size, described=described, seed=1, **settings), count))
+def mixed(count, captioned=CAPTIONED, size=4, **settings):
+    return list(islice(batches_of(range(20), size, captioned=captioned, seed=1, **settings), count))
 
 
-def test_few_described_rows_are_half_of_every_batch():
+def test_few_captioned_rows_are_half_of_every_batch():
     batches = mixed(9)
-    assert [[DESCRIBED[row] for _, row in batch] for batch in batches] == [[True, True, False, False]] * 9
-    assert {row for batch in batches for _, row in batch if not DESCRIBED[row]} == {
-        r for r in range(20) if not DESCRIBED[r]
+    assert [[CAPTIONED[row] for _, row in batch] for batch in batches] == [[True, True, False, False]] * 9
+    assert {row for batch in batches for _, row in batch if not CAPTIONED[row]} == {
+        r for r in range(20) if not CAPTIONED[r]
     }
-    assert {row for batch in batches for _, row in batch if DESCRIBED[row]} == {2, 5, 7}
+    assert {row for batch in batches for _, row in batch if CAPTIONED[row]} == {2, 5, 7}
     assert mixed(9)[4:] == mixed(5, start=4)
 
 
-def test_ranks_share_described_and_other_rows():
+def test_ranks_share_captioned_and_other_rows():
     ranks = [mixed(1, size=2, rank=rank, world=2)[0] for rank in (0, 1)]
     (whole,) = mixed(1)
     assert sorted(ranks[0] + ranks[1]) == sorted(whole)
 
 
-def test_fewer_described_rows_than_half_a_batch_all_come_in_each():
+def test_fewer_captioned_rows_than_half_a_batch_all_come_in_each():
     for batch in mixed(5, size=12):
-        assert len(batch) == 12 and {row for _, row in batch if DESCRIBED[row]} == {2, 5, 7}
+        assert len(batch) == 12 and {row for _, row in batch if CAPTIONED[row]} == {2, 5, 7}
 
 
-@pytest.mark.parametrize("described", [None, [True] * 20, [False] * 20, [row % 2 == 0 for row in range(20)]])
-def test_without_a_minority_of_described_rows_all_are_alike(described):
-    assert mixed(7, described) == list(islice(EpochBatches(range(20), 4, seed=1), 7))
+@pytest.mark.parametrize("captioned", [None, [True] * 20, [False] * 20, [row % 2 == 0 for row in range(20)]])
+def test_without_a_minority_of_captioned_rows_all_are_alike(captioned):
+    assert mixed(7, captioned) == list(islice(EpochBatches(range(20), 4, seed=1), 7))

@@ -101,12 +101,15 @@ def test_every_setting_is_a_flag_of_one_group_and_the_objective_brings_its_own(c
         parse_config(["--help"])
     shown = capsys.readouterr().out
     groups = [group._argument_group_name for group in GROUPS]
-    places = [shown.index(f"\n{name}:\n") for name in groups]
+    places = [
+        shown.index(f"\n{name}:\n  {group.__doc__.splitlines()[0]}") for name, group in zip(groups, GROUPS, strict=True)
+    ]
     assert places == sorted(places) and groups[5] == "objective"
     objective = shown[places[5] : places[6]]
     for f in dataclasses.fields(ObjectiveConfig):
         assert f"--{f.name}" in objective and " ".join(f.metadata["help"].split()[:2]) in " ".join(objective.split())
     assert sum(len(dataclasses.fields(group)) for group in GROUPS) == len(dataclasses.fields(TrainConfig))
+    assert shown.count("\n  accelerate launch train.py --") == 3  # examples, one a line
 
 
 def test_the_objective_is_checked_when_flags_are_read():

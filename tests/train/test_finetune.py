@@ -13,7 +13,7 @@ from modeling_mvfer import MVFERForFaceClassification
 from mvfer.data.schema import dataset_info, load_splits
 from mvfer.evaluation.audits.leakage import subject_keys
 from mvfer.evaluation.classifiers import validation_accuracy
-from mvfer.hub.run_folder import load_run
+from mvfer.hub.load import load_run
 from mvfer.training import finetuning
 from mvfer.training.finetuning import choose_alpha, interpolate
 from mvfer.training.labels import balanced_weights, labelled_rows

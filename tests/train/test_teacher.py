@@ -9,6 +9,7 @@ from accelerate import Accelerator
 
 import train
 from mvfer.data.batching import Collator, ViewDataset
+from mvfer.training.config import TrainConfig
 from mvfer.training.teacher import Teacher, balanced_assignments, collapse_signs, prompt_bank
 
 from .test_train import arguments, assert_same_state, log_of, rewritten, set_all
@@ -28,7 +29,7 @@ def start(toy_data, tmp_path_factory):
 def teaching(start, toy_data):
     """`teaching(**settings)`: a teacher, its student, the weights they share and a batch without texts."""
     from mvfer.data.schema import load_splits
-    from mvfer.hub.run_folder import load_run
+    from mvfer.hub.load import load_run
 
     student, processor = load_run(start)
     weights = {name: value.clone() for name, value in student.state_dict().items()}
@@ -36,9 +37,9 @@ def teaching(start, toy_data):
     batch = Collator(None, processor.image_processor)([rows[row] for row in range(8)])
 
     def build(**settings):
-        settings = {"confidence": 0.0, "view_dropout": 0.5, "batch_size": 8, "seed": 0, **settings}
-        bank = prompt_bank(["happiness"])
-        return Teacher(Accelerator(cpu=True), student, weights, processor.tokenizer, bank, **settings)
+        settings = {"confidence": 0.0, "view_dropout": 0.5, "batch_size": 8, "prompt_bank": ["happiness"], **settings}
+        config = TrainConfig(supervision="pseudo", model=str(start), **settings)
+        return Teacher(Accelerator(cpu=True), student, weights, processor.tokenizer, config)
 
     return build, student, weights, batch
 
@@ -52,41 +53,41 @@ def test_the_bank_has_each_variant_once_and_names_no_emotion():
 def test_the_teacher_sees_all_views_and_the_student_some(teaching):
     build, student, _, batch = teaching
     assert "input_ids" not in batch
-    lesson = build()(batch)
+    taught, _ = build()(batch)
     images = student.get_image_features(batch["pixel_values"]).pooler_output
-    prompts = student.get_text_features(lesson["input_ids"], attention_mask=lesson["attention_mask"]).pooler_output
+    prompts = student.get_text_features(taught["input_ids"], attention_mask=taught["attention_mask"]).pooler_output
     images, prompts = (torch.nn.functional.normalize(rows, dim=-1) for rows in (images, prompts))
     expected = balanced_assignments(student.logit_scale.exp() * images @ prompts.T).float()
-    torch.testing.assert_close(lesson["text_assignments"], expected)
-    assert batch["view_mask"].all() and not lesson["view_mask"].all() and lesson["view_mask"].any(dim=1).all()
-    loss = student(**lesson, return_loss=True)
+    torch.testing.assert_close(taught["text_assignments"], expected)
+    assert batch["view_mask"].all() and not taught["view_mask"].all() and taught["view_mask"].any(dim=1).all()
+    loss = student(**taught, return_loss=True)
     assert loss.loss.isfinite() and loss.losses["contrastive"] > 0
 
 
 def test_the_student_sees_other_views_each_time_and_all_without_dropout(teaching):
     build, _, _, batch = teaching
     teacher = build()
-    first, second = (teacher(batch)["view_mask"] for _ in range(2))
+    first, second = (teacher(batch)[0]["view_mask"] for _ in range(2))
     assert not torch.equal(first, second)
-    assert torch.equal(build()(batch)["view_mask"], first)
-    assert build(view_dropout=0.0)(batch)["view_mask"].all()
+    assert torch.equal(build()(batch)[0]["view_mask"], first)
+    assert build(view_dropout=0.0)(batch)[0]["view_mask"].all()
 
 
 def test_the_teacher_moves_with_the_moving_average_and_keeps_its_temperature(teaching):
     build, _, weights, batch = teaching
     teacher = build()
-    before = teacher(batch)["text_assignments"]
+    before = teacher(batch)[0]["text_assignments"]
     weights["logit_scale"].add_(1)
-    torch.testing.assert_close(teacher(batch)["text_assignments"], before)
+    torch.testing.assert_close(teacher(batch)[0]["text_assignments"], before)
     weights["text_projection.weight"].add_(torch.randn_like(weights["text_projection.weight"]))
-    assert not torch.allclose(teacher(batch)["text_assignments"], before)
+    assert not torch.allclose(teacher(batch)[0]["text_assignments"], before)
 
 
 def test_uncertain_scans_teach_nothing(teaching):
     build, student, _, batch = teaching
-    lesson = build(confidence=1.0)(batch)
-    assert not lesson["text_assignments"].any()
-    assert student(**lesson, return_loss=True).losses["contrastive"] == 0
+    taught, _ = build(confidence=1.0)(batch)
+    assert not taught["text_assignments"].any()
+    assert student(**taught, return_loss=True).losses["contrastive"] == 0
 
 
 def test_more_prompts_than_scans_are_refused(teaching):
@@ -109,11 +110,9 @@ def test_collapse_is_told_by_what_collapsed():
 def test_a_collapsed_run_says_so_in_its_log(teaching, capsys):
     build, _, weights, batch = teaching
     teacher = build()
-    teacher(batch)
-    teacher.report()
+    teacher.metrics(teacher(batch)[1])
     weights["visual_projection.weight"].zero_()
-    teacher(batch)
-    found = teacher.report()
+    found = teacher.metrics(teacher(batch)[1])
     assert found["embedding_rank"] < 2 and "embeddings have collapsed" in capsys.readouterr().out
 
 
@@ -134,8 +133,8 @@ def test_data_without_a_word_trains_and_the_results_say_what_was_learnt_from(sta
 def test_captions_of_the_data_do_not_reach_a_label_free_run(start, toy_data, tmp_path):
     logs = []
     for name, data in (
-        ("told", toy_data),
-        ("untold", rewritten(tmp_path, set_all("captions", ["eyes closed, jaw dropped"]))),
+        ("own", toy_data),
+        ("other", rewritten(tmp_path, set_all("captions", ["eyes closed, jaw dropped"]))),
     ):
         train.main(arguments(data, tmp_path / name, "--steps", 2, "--model", start, *PSEUDO))
         logs.append(log_of(tmp_path / name))

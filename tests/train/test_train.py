@@ -12,12 +12,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker
 from safetensors.torch import load_file
 
 import train
 from modeling_mvfer import MVFERConfig
-from mvfer.data.schema import shard_path
+from mvfer.data.schema import dataset_info, load_splits, shard_path
 from mvfer.training.checkpoints import complete_checkpoints
+from mvfer.training.config import TrainConfig, parse_config
+from mvfer.training.log import MetricsLog
+from mvfer.training.pretraining import build_processor
 from processing import MVFERProcessor
 
 from .toy import write_toy_data
@@ -79,6 +84,13 @@ def test_the_run_folder_is_the_model_folder(unbroken):
     assert set(results["by_view"]) == {"front", "left_30", "right_30"}
 
 
+def test_a_model_of_views_that_numba_drew_also_runs_where_numba_is_missing(toy_data, tmp_path):
+    splits, info = load_splits(toy_data), dataset_info(toy_data)
+    info["render_settings"]["backend"] = "numba"
+    processor = build_processor(parse_config(arguments(toy_data, tmp_path)), [splits], [info])
+    assert processor.image_processor.render_backend == "auto"
+
+
 def test_the_log_has_every_term_under_its_name(unbroken):
     first = log_of(unbroken)[0]
     assert {"loss", "contrastive", "view_contrastive", "phrase", "cross_view"} <= first.keys()
@@ -90,6 +102,36 @@ def test_four_steps_equal_two_and_two_bit_for_bit(toy_data, unbroken, tmp_path):
     shutil.copytree(unbroken / "checkpoints" / "step-0000002", folder / "checkpoints" / "step-0000002")
     train.main(arguments(toy_data, folder, "--steps", 4, "--checkpoint_every", 2, "--resume", "last"))
     assert_same_state(folder / "checkpoints" / "step-0000004", unbroken / "checkpoints" / "step-0000004")
+
+
+class Notes(GeneralTracker):
+    """A tracker that keeps what it is given."""
+
+    name, requires_logging_directory, tracker = "notes", False, None
+
+    def __init__(self):
+        super().__init__()
+        self.settings, self.lines = {}, []
+
+    def store_init_configuration(self, values):
+        self.settings = values
+
+    def log(self, values, step, **_):
+        self.lines.append({"step": step, **values})
+
+
+def test_trackers_are_given_the_recipe_and_every_line_of_the_log(tmp_path):
+    notes, config = Notes(), TrainConfig(dataset=["a", "b"], output_dir=str(tmp_path))
+    with MetricsLog(config, Accelerator(cpu=True, log_with=notes), step=0) as log:
+        log.write(1, {"loss": 0.25, "phrase": 0.5})
+        log.write(2, {"validation_zero_shot": 0.75})
+    assert notes.settings["dataset"] == "a b" and notes.settings["steps"] == config.steps
+    assert notes.lines == log_of(tmp_path) and [line["step"] for line in notes.lines] == [1, 2]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_the_remedy(toy_data, tmp_path):
+    with pytest.raises(ValueError, match=r"the loss is (nan|inf) at step \d; lower --learning_rate"):
+        train.main(arguments(toy_data, tmp_path, "--steps", 5, "--learning_rate", 1e30, "--mixed_precision", "no"))
 
 
 def wait_for(condition, process, *, seconds: float = 90) -> None:
@@ -242,7 +284,7 @@ def set_all(name, value):
     return change
 
 
-def silence_all_but_one_person(rows):
+def uncaption_all_but_one_person(rows):
     for row in rows:
         row["captions"] = row["captions"] if row["subject"] == "toy-000" else []
 
@@ -250,7 +292,7 @@ def silence_all_but_one_person(rows):
 @pytest.mark.parametrize(
     ("change", "flags"),
     [
-        (silence_all_but_one_person, []),
+        (uncaption_all_but_one_person, []),
         (set_all("captions", []), [*"--contrastive_weight 0 --view_contrastive_weight 0 --phrase_weight 0".split()]),
     ],
 )

@@ -43,7 +43,8 @@ def fairness_audit(
         max-statistic permutation test: Westfall & Young 1993, Resampling-Based Multiple Testing.
     """
     correct, subjects = np.asarray(correct, dtype=float), np.asarray(subjects)
-    found, members = {}, {}
+    found: dict[str, dict] = {}
+    members: dict[tuple[str, str], np.ndarray] = {}
     people, owner = np.unique(subjects, return_inverse=True)
     right, count = np.bincount(owner, correct), np.bincount(owner)
     for name, values in attributes.items():
@@ -87,7 +88,7 @@ def _groups(values: Sequence[str | None], owner: np.ndarray, num_people: int) ->
 def _compare(correct, subjects, owner, right, count, masks: Mapping[str, np.ndarray], *, seed: int) -> dict:
     """Accuracy of every group and its gap to the best; groups are resampled independently."""
     accuracies = {group: right[mask].sum() / count[mask].sum() for group, mask in masks.items()}
-    best, worst = max(accuracies, key=accuracies.get), min(accuracies, key=accuracies.get)
+    best, worst = max(accuracies, key=accuracies.__getitem__), min(accuracies, key=accuracies.__getitem__)
     resampled = {}
     for number, (group, mask) in enumerate(masks.items()):
         draws = draw_subjects(int(mask.sum()), seed=seed + number, num_resamples=NUM_RESAMPLES)

@@ -74,7 +74,7 @@ def find_leaks(
     if all(features.thumbnails is not None for features in embedded.values()):
         checked.append("scans in two splits, under whatever name")
         pictures = {
-            name: dict(zip(features.ids, features.thumbnails, strict=True)) for name, features in embedded.items()
+            name: dict(zip(features.ids, features.thumbnails or (), strict=True)) for name, features in embedded.items()
         }
         found += duplicated_scans(pictures, tested)
     else:

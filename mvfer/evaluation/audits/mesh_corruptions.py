@@ -149,7 +149,7 @@ def light(scene: Scene, severity: int, rng: np.random.Generator) -> Scene:
 
 def texture(scene: Scene, severity: int, rng: np.random.Generator) -> Scene:
     """Colours fade by a fifth per grade to one grey, the scan's own brightness, until no texture is left."""
-    colors = scene.colors.astype(float)
+    colors = scene.colors.astype(float)  # type: ignore[union-attr]  # asked of scans with colours alone
     return replace(scene, colors=(colors + severity / 5 * (colors.mean() - colors)).round().astype(np.uint8))
 
 
@@ -261,16 +261,8 @@ def _with(thing) -> Callable[[Scene, int, np.random.Generator], Scene]:
 
 
 MESH_CORRUPTIONS: dict[str, Callable[[Scene, int, np.random.Generator], Scene]] = {
-    "noise": noise,
-    "holes": holes,
-    "decimation": decimation,
-    "pose": pose,
-    "framing": framing,
-    "unseen_angles": unseen_angles,
-    "light": light,
-    "glasses": _with(glasses),
-    "mask": _with(mask),
-    "hand": _with(hand),
+    **{one.__name__: one for one in (noise, holes, decimation, pose, framing, unseen_angles, light)},
+    **{thing.__name__: _with(thing) for thing in (glasses, mask, hand)},
     "texture": texture,
 }
 MESH_NEEDS: Needs = {

@@ -83,12 +83,13 @@ def audit_prompts(
         harmful, or the ten that come nearest to it), misplaced (classes whose prompts describe another) and words (the most
         dominant); better_set (`None` if validation and test share subjects).
     """
-    own = prompt_scores(model, tokenizer, zero_shot, zero_shot.prompts, tested)
+    own_prompts = zero_shot.prompts or {}
+    own = prompt_scores(model, tokenizer, zero_shot, own_prompts, tested)
     correct = {OWN: own.correct()}
     for name, prompts in prompt_sets(zero_shot.names).items():
         correct[name] = prompt_scores(model, tokenizer, zero_shot, prompts, tested).correct()
     found = compare_sets(correct, own.subjects, seed=seed)
-    held_out = prompt_scores(model, tokenizer, zero_shot, zero_shot.prompts, validation)
+    held_out = prompt_scores(model, tokenizer, zero_shot, own_prompts, validation)
     found["misplaced"] = misplaced_classes(held_out, zero_shot.names, seed=seed)
     # Scans of a class that has no right prompt would blame whichever prompts they are taken for.
     blamed = np.isin(held_out.labels, [zero_shot.names.index(name) for name in found["misplaced"]])
@@ -132,8 +133,8 @@ def prompt_scores(
 
 def _one_wording(labels: Sequence[str], number: int) -> dict[str, list[str]] | None:
     """Every action in one wording; `None` if a label is no expression of the bank."""
-    expressions = {label: find_expression(label) for label in labels}
-    if None in expressions.values():
+    expressions = {label: found for label in labels if (found := find_expression(label)) is not None}
+    if len(expressions) < len(set(labels)):
         return None
     return {
         label: list(dict.fromkeys(describe_actions(units, wording=number) for units in ACTION_BANK[expression]))
@@ -271,7 +272,7 @@ def prune(scores: PromptScores, *, least: int = 1) -> np.ndarray:
                 tried[index] = _log_losses(scores, without).mean()
         if not tried or min(tried.values()) >= best - 1e-9:
             return kept
-        index = min(tried, key=tried.get)
+        index = min(tried, key=tried.__getitem__)
         kept[index], best = False, tried[index]
 
 

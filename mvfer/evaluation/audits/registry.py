@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mvfer.evaluation.audits.drift import describe, observe
 from mvfer.evaluation.audits.fairness import ATTRIBUTES, fairness_audit
@@ -30,10 +30,10 @@ class Tested:
         seed (`int`): of whatever is drawn; batch_size, progress: as in `embed_split`.
     """
 
-    model: object
-    processor: object
+    model: Any
+    processor: Any
     classifier: SplitClassifier
-    rows: object
+    rows: Any
     features: SplitFeatures
     validation: SplitFeatures
     meshes: Mapping[str, Path]
@@ -68,7 +68,7 @@ def check_audits(asked: Collection[str], *, has_prompts: bool, has_meshes: bool)
     for name in asked:
         if name not in AUDITS:
             raise ValueError(f"unknown audit {name!r}; known are {', '.join(AUDITS)}")
-        if why := missing.get(AUDITS[name].needs):
+        if why := missing.get(AUDITS[name].needs or ""):
             raise ValueError(f"{name}: {why}")
 
 
@@ -113,7 +113,7 @@ def _mistakes(tested: Tested) -> list[int]:
 
 def _robustness(tested: Tested) -> dict:
     chosen = tested.rows.select(choose_rows(tested.features, seed=tested.seed))
-    options = {"seed": tested.seed, "batch_size": tested.batch_size, "progress": tested.progress}
+    options: dict[str, Any] = {"seed": tested.seed, "batch_size": tested.batch_size, "progress": tested.progress}
     return view_robustness(tested.model, tested.processor.image_processor, chosen, tested.classifier, **options)
 
 

@@ -11,6 +11,7 @@ import itertools
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -68,7 +69,7 @@ def view_robustness(
         changes |= {f"frame_drop:{severity}": _frame_drop(severity, ids, seed) for severity in SEVERITIES}
     subsets = _subsets(split["view_angles_deg"])
     changes |= {f"views:{name}": _keep_views(places) for name, places in subsets.items()}
-    options = {"batch_size": batch_size, "progress": progress}
+    options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
     correct = {
         name: classifier.predict(embeds) == labels
         for name, embeds in embed_changed(model, image_processor, split, changes, **options).items()

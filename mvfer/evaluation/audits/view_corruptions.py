@@ -111,17 +111,8 @@ def texture(views: np.ndarray, severity: int, rng: np.random.Generator, channels
 
 
 VIEW_CORRUPTIONS: dict[str, Callable[[np.ndarray, int, np.random.Generator, Sequence[str]], np.ndarray]] = {
-    "patches": patches,
-    "same_patch": same_patch,
-    "unequal_views": unequal_views,
-    "noise": noise,
-    "holes": holes,
-    "low_resolution": low_resolution,
-    "scale": scale,
-    "shift": shift,
-    "roll": roll,
-    "light": light,
-    "texture": texture,
+    one.__name__: one
+    for one in (patches, same_patch, unequal_views, noise, holes, low_resolution, scale, shift, roll, light, texture)
 }
 Needs = Mapping[str, tuple[frozenset[str], str]]
 NEEDS_COLOR = (frozenset(COLOR_CHANNELS), "the model sees geometry alone, no colour")

@@ -24,7 +24,7 @@ def mean_weights(features: SplitFeatures, every_name: Sequence[str], *, seed: in
     """
     classes = {name: features.labels == label for label, name in enumerate(every_name) if label in features.labels}
     views = features.view_weights
-    found = {
+    found: dict[str, dict | None] = {
         "views": {
             "overall": {name: bootstrap_mean(one, features.subjects, seed=seed) for name, one in views.items()},
             "per_class": {

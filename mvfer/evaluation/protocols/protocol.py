@@ -176,7 +176,7 @@ def _keys(rows: Dataset) -> list[dict]:
 def _scores(runs: list, zero_shot: SplitClassifier, seed: int) -> dict:
     """Of every test, and what is known of every fold."""
     results = {test: _pooled(test, runs, zero_shot, seed) for test in TESTS}
-    counts = results["zero_shot"].pop("confusion_matrix")
+    counts = results["zero_shot"].pop("confusion_matrix")  # type: ignore[union-attr]  # every fold has this test
     return {
         **results,
         "folds": [fold["summary"] for run in runs for fold in run],

@@ -1,0 +1,45 @@
+"""From a run's folder to the Hub. In: what `save_run` wrote. Out: the address of a commit."""
+
+from pathlib import Path
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HTTPError
+
+PUBLISHED = ["*.py", "*.json", "*.jsonl", "*.txt", "*.safetensors", "*.png", "README.md"]
+KEPT_AT_HOME = ["checkpoints/*", ".*"]
+
+
+def push_run(folder: str | Path, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
+    """Upload a run's folder to the Hub, without its checkpoints.
+
+    Args:
+        folder: what `save_run` wrote.
+        repo_id (`str`): "user/name"; made if it does not exist.
+        private (`bool`, defaults to `True`): of a new repository.
+    Returns:
+        `str`: the address of the commit.
+    Raises:
+        ValueError: if the folder holds no model, or no card.
+        OSError: if the Hub cannot be reached or refuses; the run's folder is as it was, and another try goes on.
+    """
+    folder = Path(folder)
+    for name in ("config.json", "README.md"):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder}: no {name} there; expected a folder written by save_run")
+    api = HfApi(token=token)
+    try:
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            allow_patterns=PUBLISHED,
+            ignore_patterns=KEPT_AT_HOME,
+            commit_message="Upload model",
+        )
+    except HfHubHTTPError:
+        raise  # an answer of the Hub, which says what it wants
+    except HTTPError as error:  # of the transport
+        raise OSError(
+            f"{api.endpoint}: the Hub cannot be reached ({error}); check the network and push again"
+        ) from error
+    return commit.commit_url
