@@ -13,7 +13,7 @@ import numpy as np
 
 import mvfer
 from modeling_mvfer.classifier_mvfer import Classifier, is_fine_tuned
-from mvfer.cli.predict import open_model
+from mvfer.cli.predict import LANGUAGE_HELP, open_model
 from mvfer.data.protocols import PROTOCOLS
 from mvfer.data.schema import dataset_info, load_splits, write_json
 from mvfer.evaluation.audits.leakage import load_subjects_seen, subject_keys
@@ -262,6 +262,6 @@ def parser(**options) -> argparse.ArgumentParser:
         choices=["actions", "names"],
         help="prompts that describe what the face does, that name the emotion, or both (default: the model's own)",
     )
-    add("--language", default="en", choices=["en", "ja"], help="of the prompts (default: en)")
+    add("--language", default="en", choices=["en", "ja"], help=LANGUAGE_HELP)
     add("--batch_size", type=int, default=64, help="scans at once (default: 64)")
     return flags
