@@ -21,11 +21,11 @@ from mvfer.data.augmentation import (
     Augmentation,
     augment_views,
     drop_phrases,
-    mirror_texts,
     mirror_views,
     split_phrases,
 )
 from processing.facs_phrases_mvfer import ACTION_PHRASES, RELAXED_PHRASES
+from processing.prompts_mvfer import swap_sides
 from processing.rank_pooling_mvfer import rank_pool
 from processing.view_batches_mvfer import FRAMES, pad_views, sample_frames
 
@@ -123,7 +123,7 @@ class ViewDataset(Dataset):
         if self.augmentation:
             if self.augmentation.mirror and rng.random() < 0.5:
                 views, angles = mirror_views(views, angles, channels=self.channels)
-                known = mirror_texts(known)
+                known = [swap_sides(text) for text in known]
             if known:
                 text = known[rng.integers(len(known))]
                 chosen = [drop_phrases(text, rng, chance=self.augmentation.drop_phrases)]
