@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mvfer.evaluation.metrics import NUM_RESAMPLES, bootstrap_mean, draw_subjects
+from mvfer.evaluation.metrics import bootstrap_mean, draw_subjects
 
 ATTRIBUTES = ("sex", "age_group", "ancestry")
 LEAST_SUBJECTS = 5  # of a group; below, nothing is said of it
@@ -90,7 +90,7 @@ def _compare(correct, subjects, owner, right, count, masks: Mapping[str, np.ndar
     best, worst = max(accuracies, key=accuracies.get), min(accuracies, key=accuracies.get)
     resampled = {}
     for number, (group, mask) in enumerate(masks.items()):
-        draws = draw_subjects(int(mask.sum()), seed=seed + number, num_resamples=NUM_RESAMPLES)
+        draws = draw_subjects(int(mask.sum()), seed=seed + number)
         resampled[group] = (draws @ right[mask]) / (draws @ count[mask])
     groups = {}
     for group, mask in masks.items():

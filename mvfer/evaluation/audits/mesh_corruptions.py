@@ -205,15 +205,15 @@ def _depth(vertices: np.ndarray, x: float, y: float) -> float:
     return float(vertices[near, 2].max()) if near.any() else 0.0
 
 
-def _tube(path: np.ndarray, radius: float, *, closed: bool, sides: int = 8) -> Part:
+def _tube(path: np.ndarray, radius: float, *, closed: bool) -> Part:
     """A tube along a path `(P, 3)` that runs across the view."""
     ahead = np.roll(path, -1, 0) - np.roll(path, 1, 0) if closed else np.gradient(path, axis=0)
     ahead /= np.linalg.norm(ahead, axis=1, keepdims=True)
     across = np.cross(ahead, [0.0, 0.0, 1.0])
     across /= np.linalg.norm(across, axis=1, keepdims=True)
     third = np.cross(across, ahead)
-    angle = np.linspace(0, 2 * np.pi, sides, endpoint=False)[:, None, None]
-    rings = path + radius * (np.cos(angle) * across + np.sin(angle) * third)  # (sides, P, 3)
+    angle = np.linspace(0, 2 * np.pi, 8, endpoint=False)[:, None, None]
+    rings = path + radius * (np.cos(angle) * across + np.sin(angle) * third)  # (8, P, 3)
     return _grid(rings, wrap_rows=True, wrap_columns=closed)
 
 
