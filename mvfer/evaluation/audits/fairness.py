@@ -1,6 +1,6 @@
 """Does the model work as well for everybody? Accuracy per sex, age group and ancestry, with gaps that are told from chance.
 
-In go which answers were right, of whom, and what is known of them; out come accuracies per group with intervals, the gap of every
+In: which answers were right, of whom, and what is known of them. Out: accuracies per group with intervals, the gap of every
 group to the best one, the worst group, and which groups are worse than the rest beyond chance. Subjects are resampled and
 permuted, never single scans: a person's scans resemble each other.
 """
