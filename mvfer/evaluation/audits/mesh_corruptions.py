@@ -176,7 +176,7 @@ def mask(vertices: np.ndarray, severity: int, rng: np.random.Generator) -> Part:
     top = (-0.4, -0.1, 0.1, 0.25, 0.4)[severity - 1]
     x, y = np.meshgrid(np.linspace(-0.6, 0.6, 15), np.linspace(-0.85, top, 15))
     depth = np.array([_depth(vertices, *place) for place in zip(x.ravel(), y.ravel(), strict=True)]).reshape(x.shape)
-    return _sheet(np.stack([x, y, maximum_filter(depth, 3) + 0.05], -1))
+    return _grid(np.stack([x, y, maximum_filter(depth, 3) + 0.05], -1))
 
 
 def hand(vertices: np.ndarray, severity: int, rng: np.random.Generator) -> Part:
@@ -217,16 +217,11 @@ def _tube(path: np.ndarray, radius: float, *, closed: bool) -> Part:
     return _grid(rings, wrap_rows=True, wrap_columns=closed)
 
 
-def _sheet(points: np.ndarray) -> Part:
-    """A surface through `(R, C, 3)` points, rows upwards and columns to the right, that faces the viewer."""
-    return _grid(points, wrap_rows=False, wrap_columns=False)
-
-
 def _ellipsoid(center, radii, *, steps: int = 12) -> Part:
     up = np.linspace(-np.pi / 2, np.pi / 2, steps)[:, None]
     around = np.linspace(0, 2 * np.pi, 2 * steps, endpoint=False)[None]
     points = np.stack([np.cos(up) * np.sin(around), np.sin(up) + 0 * around, np.cos(up) * np.cos(around)], -1)
-    return _grid(np.asarray(center) + points * np.asarray(radii), wrap_rows=False, wrap_columns=True)
+    return _grid(np.asarray(center) + points * np.asarray(radii), wrap_columns=True)
 
 
 def _fan(ring: np.ndarray) -> Part:
@@ -236,8 +231,8 @@ def _fan(ring: np.ndarray) -> Part:
     return np.concatenate([ring, ring.mean(0, keepdims=True)]), faces
 
 
-def _grid(points: np.ndarray, *, wrap_rows: bool, wrap_columns: bool) -> Part:
-    """Two triangles per cell of `(R, C, 3)` points."""
+def _grid(points: np.ndarray, *, wrap_rows: bool = False, wrap_columns: bool = False) -> Part:
+    """Two triangles per cell of `(R, C, 3)` points; with rows upwards and columns to the right it faces the viewer."""
     R, C = points.shape[:2]
     row, column = np.meshgrid(
         np.arange(R if wrap_rows else R - 1), np.arange(C if wrap_columns else C - 1), indexing="ij"
