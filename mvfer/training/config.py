@@ -107,7 +107,7 @@ class SupervisionSettings:
     _argument_group_name = "supervision"
 
     preset: str = _help(
-        "Start from the recipe of a related paper (training/presets.py); other flags win over it.",
+        "Start from the recipe of a related paper (mvfer/training/presets.py); other flags win over it.",
         "none",
         choices=["none", *PRESETS],
     )
