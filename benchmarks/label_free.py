@@ -2,8 +2,8 @@
 
     python -m benchmarks.label_free --start runs/anny --dataset data/ict --source data/anny --steps 60 --out report/label_free
 
-Goes in: a model that was trained elsewhere (on `--source`), and a captioned data set; further flags go to `train.py`, to every
-arm alike. Comes out: one run per arm and seed below `--out`, and a table (`label_free.md`, `label_free.json`) of zero-shot
+In: a model that was trained elsewhere (on `--source`), and a captioned data set; further flags go to `train.py`, to every
+arm alike. Out: one run per arm and seed below `--out`, and a table (`label_free.md`, `label_free.json`) of zero-shot
 accuracies on the new test subjects, by prompts of facial actions and of names of expressions, and on those of the source.
 `pseudo` sees no text of the new set; `label prompts` is supervision by labels, for the scale.
 """

@@ -5,7 +5,7 @@
     python -m benchmarks.micro --dataset data/micro --magnified data/micro-magnified --model runs/demo --frozen_towers \
         --steps 150 --batch_size 32 --learning_rate 1e-3 --out report/micro
 
-Goes in: two sets of the same sequences, the second magnified; further flags go to `train.py`, to every arm alike. Comes out: one
+In: two sets of the same sequences, the second magnified; further flags go to `train.py`, to every arm alike. Out: one
 run per arm and seed below `--out`, and `micro.md` and `micro.json`: UF1 and UAR over all categories, means over seeds with 95 %
 intervals, zero-shot and by probes that leave one subject out; and how far the spotted apex is off.
 """

@@ -1,6 +1,6 @@
 """Pictures for reports: a confusion matrix, and scans with what the model says of them.
 
-In go numbers and rendered views; out come PNG files. Drawn without a display.
+In: numbers and rendered views. Out: PNG files. Drawn without a display.
 """
 
 from collections.abc import Mapping, Sequence

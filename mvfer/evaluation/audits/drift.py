@@ -1,6 +1,6 @@
 """Do recent data still look like those on which a model was tested? `mvfer check`, for a scheduler.
 
-In go the `results.json` of a tested model and a data set of recent scans. Out comes what has moved: where the embeddings lie,
+In: the `results.json` of a tested model and a data set of recent scans. Out: what has moved: where the embeddings lie,
 how sure the model is, and, where there are labels, how often it is right. A statistic raises the alarm when it exceeds
 what the baseline's own people, split at random into two groups, show in one of a hundred splits. The baseline holds means
 and deviations over people, no embedding of any person.

@@ -252,21 +252,20 @@ def _change(scores: PromptScores, guesses: np.ndarray, kept: np.ndarray) -> dict
     }
 
 
-def prune(scores: PromptScores, *, least: int = 1) -> np.ndarray:
+def prune(scores: PromptScores) -> np.ndarray:
     """A better prompt set: leave out one prompt at a time while the log loss falls, always the one that helps most.
 
     Args:
         scores: of *validation* subjects.
-        least: prompts that every class keeps.
     Returns:
-        `(P,)` bool: which prompts are kept.
+        `(P,)` bool: which prompts are kept, of every class at least one.
     """
     kept = np.ones(len(scores.owners), bool)
     best = _log_losses(scores).mean()
     while True:
         tried = {}
         for index in np.flatnonzero(kept):
-            if (kept & (scores.owners == scores.owners[index])).sum() > least:
+            if (kept & (scores.owners == scores.owners[index])).sum() > 1:
                 without = kept.copy()
                 without[index] = False
                 tried[index] = _log_losses(scores, without).mean()

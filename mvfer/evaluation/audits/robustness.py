@@ -1,6 +1,6 @@
 """How fast does a model get worse? Severity curves over named corruptions, every subset of views, and one number.
 
-In go a model, labelled scans (stored views, or mesh files) and a classifier of them; out come accuracies per
+In: a model, labelled scans (stored views, or mesh files) and a classifier of them. Out: accuracies per
 corruption and grade, with intervals. The one number is the accuracy kept: the mean over grades, relative to clean scans;
 over all corruptions, the mean.
 Source: severity grades and their mean as in Hendrycks & Dietterich 2019, arXiv:1903.12261; differs: accuracy kept, not error

@@ -1,6 +1,6 @@
 """Which views, and which moments of a sequence, counted how much: the fusion's weights over the tested scans, and per class.
 
-In go the features of a split; out come means with intervals, subjects resampled. A fusion that has learnt nothing, or the mean,
+In: the features of a split. Out: means with intervals, subjects resampled. A fusion that has learnt nothing, or the mean,
 gives equal weights. A weight says how much of a view entered the embedding, not how good the view is.
 """
 

@@ -1,9 +1,9 @@
 """The package's scores as one metric of the `evaluate` library, which loads this folder offline by its path.
 
-    metric = evaluate.load("evaluation/mvfer_metrics")            # predictions are classes
-    metric = evaluate.load("evaluation/mvfer_metrics", "scores")  # predictions are one score per class
+    metric = evaluate.load("mvfer/evaluation/mvfer_metrics")            # predictions are classes
+    metric = evaluate.load("mvfer/evaluation/mvfer_metrics", "scores")  # predictions are one score per class
 
-In go predictions and references; out comes a dict of numbers, computed by the functions that `mvfer evaluate` uses.
+In: predictions and references. Out: a dict of numbers, computed by the functions that `mvfer evaluate` uses.
 """
 
 import datasets
