@@ -48,7 +48,7 @@ def walk(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("walk")
     shutil.copytree(ROOT / "examples", folder / "examples")
     model, processor = mvfer.load_run(mvfer.model())
-    for name in ("first", "demo"):
+    for name in ("first", "demo", "mine"):
         save_run(folder / "runs" / name, model, processor)
         shutil.copy(Path(mvfer.model()) / "results.json", folder / "runs" / name)
         (folder / "runs" / name / "train_config.json").write_text('{"dataset": ["data/anny"]}')
