@@ -77,10 +77,10 @@ def _zero_shot(model, processor, split) -> dict[str, float]:
     """Accuracy on the labelled rows by each kind of prompts."""
     features, found = embed_split(model, processor.image_processor, split, progress=False), {}
     for kind in KINDS:
-        answers = SplitClassifier.build(model, processor, [split], kinds=[kind]).answers(
+        predictions = SplitClassifier.build(model, processor, [split], kinds=[kind]).predictions(
             features, features.image_embeds
         )
-        found[kind] = float((answers.guesses == answers.labels).mean())
+        found[kind] = float((predictions.predicted == predictions.labels).mean())
     return found
 
 

@@ -55,12 +55,12 @@ def _read(folder: Path, dataset: str, seed: int) -> dict[str, float]:
     targets = targets_of_tasks(test["task"], names)
     prompts = {name: [describe_actions(units) for units in variants] for name, variants in MICRO.items()}
     classifier = SplitClassifier(Classifier.from_prompts(model, processor, names, prompts=prompts), names, names)
-    guesses = {
+    predicted = {
         "zero-shot": classifier.predict(features.image_embeds),
         "leave one out": leave_one_subject_out(features.image_embeds, targets.argmax(1), features.subjects, seed=seed),
     }
     found = {}
-    for name, guess in guesses.items():
+    for name, guess in predicted.items():
         scored = multilabel_score(targets, np.eye(len(names))[guess], features.subjects, names, seed=seed)
         found |= {f"{name}, UF1": scored["uf1"]["mean"], f"{name}, UAR": scored["uar"]["mean"]}
     return found | spotted_apex(model, processor, test)

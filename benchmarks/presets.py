@@ -71,8 +71,8 @@ def _one_view_missing(folder: Path, dataset: str) -> float:
         classifier, accuracies = SplitClassifier.build(model, processor, [split]), []
         for view in range(len(split[0]["view_angles_deg"])):
             features = embed_split(_Without(model, view), processor.image_processor, split, progress=False)
-            answers = classifier.answers(features, features.image_embeds)
-            accuracies.append(answers.guesses == answers.labels)
+            predictions = classifier.predictions(features, features.image_embeds)
+            accuracies.append(predictions.predicted == predictions.labels)
         kept.write_text(json.dumps({"accuracy": statistics.mean(float(right.mean()) for right in accuracies)}) + "\n")
     return json.loads(kept.read_text())["accuracy"]
 

@@ -118,10 +118,10 @@ def _predict_one(mesh: str, processor, classifier, *, draw: bool):
     if not draw:
         return row, None
 
-    from mvfer.reports.pictures import Prediction, displayable
+    from mvfer.reports.pictures import PredictedScan, displayable
 
     views = processor.image_processor.denormalize_views(inputs["pixel_values"][0])
-    drawing = Prediction(
+    drawing = PredictedScan(
         title=Path(mesh).name,
         views=displayable(views, processor.image_processor.channels),
         view_names=names,

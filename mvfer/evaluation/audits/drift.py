@@ -78,9 +78,9 @@ def compare(baseline: dict, embeds, confidence, right, subjects: Sequence[str]) 
 def observe(features: SplitFeatures, classifier: SplitClassifier) -> dict:
     """What `describe` and `compare` take, from a split's embeddings and a classifier."""
     logits = classifier.logits(features.image_embeds)
-    guesses = [classifier.names[k] for k in logits.argmax(1)]
-    truth = [classifier.every_name[label] if label >= 0 else None for label in features.labels]
-    right = [float(t == g) if t in classifier.names else np.nan for t, g in zip(truth, guesses, strict=True)]
+    predicted = [classifier.names[k] for k in logits.argmax(1)]
+    truth = [classifier.label_names[label] if label >= 0 else None for label in features.labels]
+    right = [float(t == g) if t in classifier.names else np.nan for t, g in zip(truth, predicted, strict=True)]
     confidence = softmax(logits, axis=1).max(1)
     return {"embeds": features.image_embeds, "confidence": confidence, "right": right, "subjects": features.subjects}
 

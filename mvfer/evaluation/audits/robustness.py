@@ -117,9 +117,9 @@ def mesh_robustness(
         )
         for key, guess in zip(correct, found, strict=True):
             correct[key].append(bool(guess == truth[name]))
-    answers = {key: np.array(values) for key, values in correct.items()}
+    predictions = {key: np.array(values) for key, values in correct.items()}
     people = [features.subjects[place[name]] for name in files]
-    return summarise(answers, people, seed=seed) | {"not_applicable": left_out}
+    return summarise(predictions, people, seed=seed) | {"not_applicable": left_out}
 
 
 def find_meshes(folder: str | Path, ids: Sequence[str]) -> dict[str, Path]:
