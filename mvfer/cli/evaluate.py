@@ -1,6 +1,6 @@
 """The command `mvfer evaluate`: from flags to `results.json`, pictures and a short table.
 
-In go folders of runs and data sets; out come files, lines of text and the exit status: 0, or 1 if a leak was found.
+In: folders of runs and data sets. Out: files, lines of text and the exit status: 0, or 1 if a leak was found.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Test a model on held-out subjects, and on data sets it never saw.
 
-In go a model, its processor and data set folders; out comes one dictionary, written as `results.json`, that holds every
+In: a model, its processor and data set folders. Out: one dictionary, written as `results.json`, that holds every
 number of the model card with its interval, seed, data, text supervision, prompts, command and environment.
 """
 
