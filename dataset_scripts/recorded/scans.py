@@ -137,8 +137,8 @@ class ScanRenderer:
                 raise ValueError(f"a photo, which has colours only; this set shows {', '.join(render.channels)}")
             frames = cast(tuple[tuple[Path, ...], ...], scan.frames)
             photos = (np.stack([read_photo(path, render.size_px) for path in frame]) for frame in frames)
-            return self._encoded(photos, item.id), scan.view_angles_deg
-        return self._encoded(self._rendered(scan), item.id), render.view_angles_deg
+            return schema.encode_views(photos, item.id), scan.view_angles_deg
+        return schema.encode_views(self._rendered(scan), item.id), render.view_angles_deg
 
     def _rendered(self, scan: Scan) -> Iterator[np.ndarray]:
         settings, frame = self.settings, None
@@ -149,12 +149,6 @@ class ScanRenderer:
                 yield render_mesh(mesh, settings.render, frame=frame)[0]
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from error
-
-    def _encoded(self, frames, name: str) -> list[list[dict]]:
-        return [
-            [schema.encode_view(view, f"{name}_{t:03d}_{v}.png") for v, view in enumerate(views)]
-            for t, views in enumerate(frames)
-        ]
 
     def _row(self, item: PseudonymousScan, split: str, views: list[list[dict]], angles: Sequence) -> dict:
         scan, settings = item.scan, self.settings
