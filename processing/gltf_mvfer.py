@@ -65,31 +65,33 @@ class _Scene:
 
     def parts(self) -> tuple[list[Part], int]:
         """What is drawn, and how many vertices are drawn as points or lines."""
-        if not self.nodes:  # nothing places the meshes
-            shown = [(mesh, np.eye(4), {}) for mesh in self.file.entries("meshes")]
-        else:
-            meshes = self.file.entries("meshes")
+        meshes = self.file.entries("meshes")
+        if self.nodes:
             shown = [(meshes[node["mesh"]], self.to_world[n], node) for n, node in self._drawn() if "mesh" in node]
+        else:  # nothing places the meshes
+            shown = [(mesh, np.eye(4), {}) for mesh in meshes]
         parts, points = [], 0
         for mesh, matrix, node in shown:
-            weights = node.get("morph", node.get("weights", mesh.get("weights", [])))
+            weights = np.asarray(node.get("weights", mesh.get("weights", [])), np.float64)
             for primitive in mesh["primitives"]:
-                vertices = self._positions(primitive, np.asarray(weights, np.float64))
+                vertices = self._positions(primitive, weights)
                 faces = self._faces(primitive, len(vertices))
                 if faces is None or not len(faces):
                     points += len(vertices)
                     continue
-                if "skin" in node and "JOINTS_0" in primitive["attributes"]:
-                    vertices = self._skinned(
-                        vertices, primitive["attributes"], self.file.entries("skins")[node["skin"]]
-                    )
-                elif not np.array_equal(matrix, np.eye(4)):
-                    vertices = vertices @ matrix[:3, :3].T + matrix[:3, 3]
-                    if np.linalg.det(matrix[:3, :3]) < 0:
-                        faces = faces[:, ::-1]
+                vertices, faces = self._placed(vertices, faces, primitive["attributes"], matrix, node)
                 paint = self.painter.paint_of(primitive, len(vertices)) if self.painter else Paint()
                 parts.append(Part(vertices, faces, paint))
         return parts, points
+
+    def _placed(self, vertices: np.ndarray, faces: np.ndarray, attributes: dict, matrix: np.ndarray, node: dict):
+        """Vertices and faces in the scene: by the skin if there is one, else by where the node stands."""
+        if "skin" in node and "JOINTS_0" in attributes:
+            return self._skinned(vertices, attributes, self.file.entries("skins")[node["skin"]]), faces
+        if np.array_equal(matrix, np.eye(4)):
+            return vertices, faces
+        is_mirrored = np.linalg.det(matrix[:3, :3]) < 0
+        return vertices @ matrix[:3, :3].T + matrix[:3, 3], faces[:, ::-1] if is_mirrored else faces
 
     def _set_first_frame(self) -> None:
         """Put the first key of the first animation into the nodes."""
@@ -105,12 +107,9 @@ class _Scene:
                 len(keys) > 0 and len(values) % len(keys) == 0, "an animation whose keys and values differ in number"
             )
             values = values.reshape(len(keys), -1, values.shape[1])
-            if sampler.get("interpolation") == "CUBICSPLINE":  # tangent, value, tangent
-                first = np.split(values[0], 3)[1]
-            else:
-                first = values[0]
-            path = "morph" if target["path"] == "weights" else target["path"]
-            self.nodes[target["node"]][path] = first.reshape(-1).tolist()
+            is_cubic = sampler.get("interpolation") == "CUBICSPLINE"  # of tangent, value, tangent
+            first = np.split(values[0], 3)[1] if is_cubic else values[0]
+            self.nodes[target["node"]][target["path"]] = first.reshape(-1).tolist()
         warnings.warn(f"{self.file.path}: animated; its first frame is read", UserWarning, stacklevel=7)
 
     def _to_world(self) -> dict[int, np.ndarray]:

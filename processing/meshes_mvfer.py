@@ -32,7 +32,8 @@ MESH_SUFFIXES = (".obj", ".ply", ".off", ".stl", ".glb", ".gltf", ".wrl", ".bnt"
 _CONVERT_SCENE = "convert it to .glb, with Blender"
 _CONVERSIONS = {
     ".fbx": "convert it to .glb, with Blender or FBX2glTF",
-    **dict.fromkeys((".blend", ".dae", ".3ds", ".usd", ".usda", ".usdc", ".usdz", ".vrm", ".x3d"), _CONVERT_SCENE),
+    ".vrm": "it is a GLB: name it .glb",
+    **dict.fromkeys((".blend", ".dae", ".3ds", ".usd", ".usda", ".usdc", ".usdz", ".x3d"), _CONVERT_SCENE),
     **dict.fromkeys((".xyz", ".pcd", ".pts", ".ptx", ".las", ".laz", ".e57"), "a point cloud: " + FROM_POINTS),
 }
 _PARSERS = {".obj": parse_obj, ".wrl": parse_wrl, ".bnt": parse_bnt, ".abs": parse_abs, ".abs.gz": parse_abs}

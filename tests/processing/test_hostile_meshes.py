@@ -54,6 +54,7 @@ FILES = {
     "binary.obj": (V.encode() + b"\0\0\0f 1 2 3\n", "binary data, not OBJ text"),
     "face.xyz": ("0 0 0\n", "unknown kind of file '.xyz'"),
     "face.fbx": (b"Kaydara FBX Binary", r"unknown kind of file '\.fbx'; convert it to \.glb, with Blender or FBX2glTF"),
+    "avatar.vrm": (b"glTF", r"unknown kind of file '\.vrm'; it is a GLB: name it \.glb"),
     "cloud.pcd": ("# .PCD v0.7\n", r"unknown kind of file '\.pcd'; a point cloud: .*Poisson"),
     "as_text.stl": (lossy(b"x" * 80 + struct.pack("<I12fH", 1, *[-1.5] * 12, 0)), "read and written as UTF-8 text"),
     "as_text.glb": (lossy(b"glTF\2\0\0\0" + b"\xff\xfe\0" * 50), "read and written as UTF-8 text"),
