@@ -161,11 +161,12 @@ def _checked(mesh: Mesh) -> Mesh:
     if not len(faces):
         raise MeshFileError(f"{len(exact)} vertices but no faces: a point cloud", FROM_POINTS)
     _check_range(faces, len(exact), "faces", "vertices", remedy)
-    vertices, origin = _settled(exact, used_vertices(faces, len(exact)), remedy)
-    points = vertices[faces]  # (M, 3, 3)
-    low, high = points.min(axis=(0, 1)), points.max(axis=(0, 1))
+    used = used_vertices(faces, len(exact))
+    vertices, origin = _settled(exact, used, remedy)
+    points = vertices if used.all() else vertices[used]
+    low, high = points.min(axis=0), points.max(axis=0)
     extent = float((high - low).max())
-    first, second, third = ((points - low) / extent).swapaxes(0, 1) if extent else np.zeros((3, 1, 3))
+    first, second, third = ((vertices - low) / extent)[faces.T] if extent else np.zeros((3, 1, 3))
     if not np.square(np.cross(second - first, third - first)).sum() > 1e-16:
         raise MeshFileError("the faces have no area", "the mesh is collapsed to a line or a point: " + remedy)
     if any(origin):
@@ -200,18 +201,20 @@ def _checked(mesh: Mesh) -> Mesh:
 
 def _settled(exact: np.ndarray, used: np.ndarray, remedy: str) -> tuple[np.ndarray, Origin]:
     """Vertices as float32 near an origin, and that origin. Only vertices that a face uses count."""
-    points = exact[used]
-    finite = np.abs(points) <= np.finfo(np.float32).max  # False for NaN
-    if not finite.all():
-        bad = int(np.flatnonzero(used)[~finite.all(axis=1)][0])
+    points = exact if used.all() else exact[used]
+    largest = max(-points.min(), points.max())
+    if not largest <= np.finfo(np.float32).max:  # NaN too
+        finite = np.abs(exact) <= np.finfo(np.float32).max
+        bad = int(np.flatnonzero(used & ~finite.all(axis=1))[0])
         raise MeshFileError(f"vertex {bad} is not finite (NaN or infinity)", f"remove such points, then {remedy}")
-    if (largest := np.abs(points).max()) > _MAX_COORDINATE:
+    if largest > _MAX_COORDINATE:
         raise MeshFileError(f"coordinates up to {largest:.3g}, beyond 1e9", "scale the mesh to mm, cm or m")
     origin = origin_of(points)
     vertices = to_float32(exact, origin)
-    lost = ~(np.abs(vertices) <= 2 * _MAX_COORDINATE).all(axis=1)
-    if lost.any():  # no part of the surface; the rest of the package counts on numbers
-        vertices = np.where(lost[:, None], vertices[used.argmax()], vertices)
+    if points is not exact:
+        lost = ~(np.abs(vertices) <= 2 * _MAX_COORDINATE).all(axis=1)
+        if lost.any():  # no part of the surface; the rest of the package counts on numbers
+            vertices = np.where(lost[:, None], vertices[used.argmax()], vertices)
     return vertices, origin
 
 

@@ -142,7 +142,7 @@ def render_mesh(
             one.vertices,
             one.faces,
             settings,
-            frame=moved_frame(frame, [-x for x in one.origin]),
+            frame=moved_frame(frame, [-x for x in getattr(one, "origin", ())]),
             light_deg=light_deg,
             **{name: getattr(one, name, None) for name in names},
         )
@@ -153,7 +153,7 @@ def render_mesh(
 
 def frame_mesh(mesh) -> FaceFrame:
     """`frame_face` of a `Mesh`, in the coordinates of its file: it fits other meshes of one sequence."""
-    return moved_frame(frame_face(mesh.vertices, mesh.faces), mesh.origin)
+    return moved_frame(frame_face(mesh.vertices, mesh.faces), getattr(mesh, "origin", ()))
 
 
 def moved_frame(frame: FaceFrame, by) -> FaceFrame:

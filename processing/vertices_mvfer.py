@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-# A scan farther from the origin than this many times its own size is centred. Up to here float32 keeps 2**-17 of the size.
-_FAR = 64.0
+_FAR = 64.0  # times its own size: a scan so far from the origin keeps no more than 2**-17 of its size in float32
 Origin = tuple[float, float, float]
 
 
@@ -22,9 +21,12 @@ def used_vertices(faces: np.ndarray, count: int) -> np.ndarray:
 
 
 def origin_of(points: np.ndarray) -> Origin:
-    """What to subtract, in float64, from points `(n, 3)` before they become float32: nothing, unless they are far away."""
+    """What to subtract in float64 from finite points `(n, 3)` that are to become float32.
+
+    Nothing, unless they are far away and rounding would change them.
+    """
     low, high = (np.asarray(corner, np.float64) for corner in (points.min(axis=0), points.max(axis=0)))
-    if max(-low.min(), high.max()) <= _FAR * (high - low).max():
+    if max(-low.min(), high.max()) <= _FAR * (high - low).max() or np.array_equal(points, points.astype(np.float32)):
         return 0.0, 0.0, 0.0
     x, y, z = ((low + high) / 2).tolist()
     return x, y, z
@@ -44,7 +46,8 @@ def merge_equal_vertices(mesh: dict) -> dict:
     if not len(faces) or not 0 <= faces.min() <= faces.max() < len(mesh["vertices"]):
         return mesh  # for the door to refuse
     exact = np.asarray(mesh["vertices"])
-    points = exact[used_vertices(faces, len(exact))]
+    used = used_vertices(faces, len(exact))
+    points = exact if used.all() else exact[used]
     origin = origin_of(points) if np.isfinite(points).all() else (0.0, 0.0, 0.0)
     vertices = to_float32(exact, origin) + np.float32(0)  # -0 -> 0
     bits = vertices.view(np.uint32).astype(np.uint64)  # (N, 3)

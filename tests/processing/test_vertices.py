@@ -100,6 +100,13 @@ def test_near_meshes_keep_every_bit():
         np.testing.assert_array_equal(mesh.vertices, vertices.astype(np.float32))
 
 
+def test_far_coordinates_that_float32_holds_exactly_stay_as_they_are():
+    vertices = np.array([[1, 1, -1499.5], [2, 1, -1499.5], [1, 2, -1499.25]])
+    mesh = check_mesh(Mesh(vertices, [[0, 1, 2]]))
+    np.testing.assert_array_equal(mesh.vertices, vertices)
+    assert mesh.origin == (0, 0, 0)
+
+
 def test_checking_again_changes_nothing():
     once = check_mesh(Mesh(VERTICES + UTM, FACES))
     again = check_mesh(once)
