@@ -135,8 +135,12 @@ def existing_name(path: Path, name: str | None) -> str | None:
 
 
 def name_of_same_base(path: Path) -> str | None:
-    """The image beside the mesh with its base name; `_F3D` meshes of BU-3DFE have `_F2D` images."""
-    for stem in dict.fromkeys((path.stem, path.stem.replace("F3D", "F2D"))):
+    """The image beside the mesh with its base name.
+
+    In BU-3DFE, `_RAW` meshes share the atlas of the `_F3D` mesh (public readers of the set pair `_RAW.wrl` with `_F3D.bmp`); its
+    `_F2D` image is a photo, which the coordinates of neither fit.
+    """
+    for stem in dict.fromkeys((path.stem, path.stem.replace("_RAW", "_F3D"))):
         for suffix in _IMAGE_SUFFIXES:
             if file_beside(path, stem + suffix) is not None:
                 return stem + suffix

@@ -44,7 +44,7 @@ class Scan:
         captions: texts that come with the data (never names of emotions; those are labels).
         times_s: of the frames.
         view_angles_deg: (yaw, pitch) of the cameras; of photos only.
-        columns: further columns of the schema: task, pose, occlusion, apex_time_s, and those of `DEMOGRAPHICS`.
+        columns: further columns of the schema: task, pose, occlusion, apex_time_s, static_units, and those of `DEMOGRAPHICS`.
         split: if the source decides it.
     """
 
@@ -57,7 +57,7 @@ class Scan:
     intensity: float | None = None
     times_s: tuple[float, ...] = (0.0,)
     view_angles_deg: tuple[tuple[float, float], ...] = ()
-    columns: Mapping[str, str | float] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=dict)
     split: str | None = None
 
     def __post_init__(self):

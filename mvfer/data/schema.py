@@ -26,7 +26,7 @@ SPLITS = ("train", "validation", "test")
 CAPTION_SOURCES = ("captions", "label_prompts", "none")
 INFO_FILE = "dataset_info.json"
 REJECTED_FILE = "rejected.jsonl"
-ADDED = ("apex_time_s",)  # columns that sets of format 1.0 lack; they are null there
+ADDED = ("apex_time_s", "static_units")  # columns that sets of format 1.0, or 1.1, lack; they are null there
 REMOVED = ("geometry", "light_deg")  # columns that only sets of before 0.2 may have; they are not read
 ROWS_PER_GROUP = 100  # small row groups: the Hub's viewer shows pages without reading a whole shard
 BYTES_PER_GROUP = 32 * 2**20
@@ -44,6 +44,7 @@ def features() -> Features:
             "captions": List(Value("string")),
             "caption_source": Value("string"),
             "action_units": List({"name": Value("string"), "intensity": Value("float32")}),
+            "static_units": List(Value("string")),  # there all the time, so no part of the expression (4DME)
             "intensity": Value("float32"),
             "views": List(List(Image())),  # frames x views
             "view_angles_deg": List(List(Value("float32"))),  # views x (yaw, pitch)

@@ -33,7 +33,7 @@ def test_every_file_of_a_hostile_folder_is_a_row_or_has_one_reason(build, tmp_pa
 def test_the_first_scan_may_be_damaged_and_a_texture_too(build, tmp_path):
     source = bu3dfe(tmp_path / "BU_3DFE")
     (source / "F0001" / "F0001_AN01WH_F3D.wrl").write_text("#VRML V2.0 utf8\n")
-    (source / "F0002" / "F0002_AN01WH_F2D.png").write_text("no picture")
+    (source / "F0002" / "F0002_AN01WH_F3D.bmp").write_text("no picture")
     out = build("bu3dfe", source)
     assert len(rows_of(out)) == 18 and schema.dataset_info(out)["channels"] == ["red", "green", "blue"]
     reasons = sorted(item["reason"] for item in schema.read_rejected_file(out))
