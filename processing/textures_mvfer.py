@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from .images_mvfer import as_rgb
 from .obj_mvfer import MeshFileError, parse_mtl
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
-_IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "TGA", "WEBP", "GIF")
-_MAX_TEXTURE_PX = 2**26  # 8192 x 8192
+IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "TGA", "WEBP", "GIF")
+MAX_TEXTURE_PX = 2**26  # 8192 x 8192
 _MAX_MTL_BYTES = 2**22
 
 
@@ -28,7 +29,7 @@ def name_from_materials(path: Path, material_files: list[str], materials: dict[s
     textures: dict[str, str] = {}
     bytes_left = _MAX_MTL_BYTES  # of all: a small mesh may name one large file many times
     for name in dict.fromkeys(material_files):
-        file = _beside(path, name)
+        file = file_beside(path, name)
         if file is None:
             _warn_missing(path, "material file", name)
         else:
@@ -47,12 +48,12 @@ def name_from_materials(path: Path, material_files: list[str], materials: dict[s
 
 def read_texture(path: Path, name: str) -> np.ndarray | None:
     """RGB uint8 (h, w, 3); None, with a warning, if the file is missing."""
-    file = _beside(path, name)
+    file = file_beside(path, name)
     if file is None:
         _warn_missing(path, "texture", name)
         return None
     try:
-        with Image.open(file, formats=_IMAGE_FORMATS) as image:
+        with Image.open(file, formats=IMAGE_FORMATS) as image:
             return image_pixels(image)
     except MeshFileError:
         raise
@@ -65,14 +66,14 @@ def read_texture(path: Path, name: str) -> np.ndarray | None:
 
 def image_pixels(image: Image.Image) -> np.ndarray:
     """RGB uint8 (h, w, 3); MeshFileError above 8192 x 8192 pixels, checked before decoding."""
-    if image.width * image.height > _MAX_TEXTURE_PX:
+    if image.width * image.height > MAX_TEXTURE_PX:
         raise MeshFileError(
-            f"its texture has {image.width} x {image.height} pixels, more than {_MAX_TEXTURE_PX}", "make it smaller"
+            f"its texture has {image.width} x {image.height} pixels, more than {MAX_TEXTURE_PX}", "make it smaller"
         )
-    return np.array(image.convert("RGB"))
+    return np.array(as_rgb(image))
 
 
-def _beside(path: Path, name: str) -> Path | None:
+def file_beside(path: Path, name: str) -> Path | None:
     """The file of that name in or below the mesh's folder, None if there is none.
 
     Raises MeshFileError if the name or a symbolic link leads out of the folder. The links of the Hugging Face cache,
@@ -99,7 +100,25 @@ def _beside(path: Path, name: str) -> Path | None:
                 return file
         except (OSError, RuntimeError):  # absent, unreadable, or a loop of links
             continue
-    return None
+    spelled = _in_other_case(folder, relative)
+    return file_beside(path, spelled) if spelled else None
+
+
+def _in_other_case(folder: Path, relative: str) -> str | None:
+    """The name as the disk spells it, where upper and lower case differ: Windows does not tell them apart."""
+    found: list[str] = []
+    for part in relative.split("/"):
+        wanted = unicodedata.normalize("NFC", part).casefold()
+        try:
+            names = sorted(entry.name for entry in folder.joinpath(*found).iterdir())
+        except (OSError, ValueError):  # no such folder
+            return None
+        same = [name for name in names if unicodedata.normalize("NFC", name).casefold() == wanted]
+        if not same:
+            return None
+        found += same[:1]
+    spelled = "/".join(found)
+    return spelled if spelled != relative else None
 
 
 def _is_cache_blob(folder: Path, real: Path) -> bool:
@@ -112,18 +131,18 @@ def _is_cache_blob(folder: Path, real: Path) -> bool:
 
 def existing_name(path: Path, name: str | None) -> str | None:
     """The name, if there is such a file in the mesh's folder."""
-    return name if name and _beside(path, name) is not None else None
+    return name if name and file_beside(path, name) is not None else None
 
 
 def name_of_same_base(path: Path) -> str | None:
-    """The image beside the mesh with its base name, in lower or upper case.
+    """The image beside the mesh with its base name.
 
     In BU-3DFE, `_RAW` meshes share the atlas of the `_F3D` mesh (public readers of the set pair `_RAW.wrl` with `_F3D.bmp`); its
     `_F2D` image is a photo, which the coordinates of neither fit.
     """
     for stem in dict.fromkeys((path.stem, path.stem.replace("_RAW", "_F3D"))):
-        for suffix in (*_IMAGE_SUFFIXES, *map(str.upper, _IMAGE_SUFFIXES)):
-            if _beside(path, stem + suffix) is not None:
+        for suffix in _IMAGE_SUFFIXES:
+            if file_beside(path, stem + suffix) is not None:
                 return stem + suffix
     return None
 

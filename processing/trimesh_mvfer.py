@@ -1,4 +1,4 @@
-"""PLY, OFF, STL and GLB through trimesh, behind checks that trimesh does not make.
+"""PLY, OFF and STL through trimesh, behind checks that trimesh does not make.
 
 In: the bytes of a file. Out: a dict of the fields of a `Mesh`. Before trimesh allocates anything, the counts that the
 header claims are compared with the bytes that are there; afterwards, the faces found with the faces claimed, because
@@ -8,22 +8,20 @@ a truncated file otherwise comes back as a smaller or an empty mesh.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import re
 import struct
-from collections import Counter
+import threading
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 
-from .obj_mvfer import MeshFileError, decode
+from .obj_mvfer import FROM_POINTS, MeshFileError, decode
 from .textures_mvfer import image_pixels
+from .vertices_mvfer import merge_equal_vertices
 
 _REMEDY = "copy or export it again"
-_EXPORT_ONE = "export one mesh without copies of it"
-_FREE_ELEMENTS, _REUSE = 2**20, 4  # arrays of a GLB without bytes of their own, and meshes that are used again
 _PLY_BYTES = {
     **dict.fromkeys(("char", "uchar", "int8", "uint8"), 1),
     **dict.fromkeys(("short", "ushort", "int16", "uint16", "float16"), 2),
@@ -33,7 +31,7 @@ _PLY_BYTES = {
 
 
 def parse_with_trimesh(data: bytes, suffix: str, *, geometry_only: bool = False) -> dict:
-    """Read a `.ply`, `.off`, `.stl` or `.glb` file. Equal vertices of STL and GLB are merged: see `Mesh`.
+    """Read a `.ply`, `.off` or `.stl` file. Equal vertices of STL are merged.
 
     Returns:
         `dict`: fields of a `Mesh`; for a PLY with uvs also `texture_name`, as its header names it, or None.
@@ -62,11 +60,11 @@ def parse_with_trimesh(data: bytes, suffix: str, *, geometry_only: bool = False)
     if not len(faces):
         raise MeshFileError(
             f"{max(len(vertices), claimed_vertices)} vertices but no faces: a point cloud",
-            "export a triangle mesh instead of points",
+            FROM_POINTS,
         )
     mesh = fields_of_trimesh(loaded, geometry_only=geometry_only)
-    if suffix in (".stl", ".glb"):
-        mesh = _merge_equal_vertices(mesh)
+    if suffix == ".stl":
+        mesh = merge_equal_vertices(mesh)
     if suffix == ".ply":
         named = re.search(rb"(?im)^comment[ \t]+texturefile[ \t]+([^\r\n]+)", data[: data.find(b"end_header")])
         mesh["texture_name"] = decode(named[1]).strip() or None if named else None
@@ -75,13 +73,24 @@ def parse_with_trimesh(data: bytes, suffix: str, *, geometry_only: bool = False)
 
 @contextlib.contextmanager
 def _without_log():
-    """trimesh logs a traceback for every texture that it does not find, and for all that we report ourselves."""
-    log = logging.getLogger("trimesh")
-    before, log.disabled = log.disabled, True
+    """trimesh logs a traceback for every texture that it does not find, and for all that we report ourselves.
+
+    What other threads let trimesh log in the meantime goes on to its reader, and all does afterwards.
+    """
+    ours = threading.get_ident()
+
+    def is_of_others(record: logging.LogRecord) -> bool:
+        return record.thread != ours
+
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "trimesh"]
+    logs = [logging.getLogger(name) for name in names]  # a filter holds for one logger, not for those below it
+    for log in logs:
+        log.addFilter(is_of_others)
     try:
         yield
     finally:
-        log.disabled = before
+        for log in logs:
+            log.removeFilter(is_of_others)
 
 
 def fields_of_trimesh(loaded, *, geometry_only: bool = False) -> dict:
@@ -96,22 +105,6 @@ def fields_of_trimesh(loaded, *, geometry_only: bool = False) -> dict:
         mesh.update(uvs=np.asarray(visual.uv)[:, :2], uv_faces=mesh["faces"])
         image = getattr(visual.material, "baseColorTexture", None) or getattr(visual.material, "image", None)
         mesh["texture"] = image_pixels(image) if image is not None else None
-    return mesh
-
-
-def _merge_equal_vertices(mesh: dict) -> dict:
-    """Vertices with equal coordinates become one; uvs keep their own indices."""
-    vertices = np.ascontiguousarray(mesh["vertices"], np.float32) + np.float32(0)  # -0 -> 0
-    bits = vertices.view(np.uint32).astype(np.uint64)  # (N, 3)
-    keys = (bits[:, 0] * np.uint64(0x9E3779B97F4A7C15) ^ bits[:, 1]) * np.uint64(0xC2B2AE3D27D4EB4F) ^ bits[:, 2]
-    if not 0 <= mesh["faces"].min() <= mesh["faces"].max() < len(vertices):
-        return mesh  # for the door to refuse
-    _, first, index = np.unique(keys, return_index=True, return_inverse=True)
-    if not np.array_equal(vertices[first[index]].view(np.uint32), vertices.view(np.uint32)):  # two points, one key
-        _, first, index = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
-    mesh["vertices"], mesh["faces"] = vertices[first], index.reshape(-1)[mesh["faces"]]
-    if mesh.get("vertex_colors") is not None:
-        mesh["vertex_colors"] = mesh["vertex_colors"][first]
     return mesh
 
 
@@ -168,35 +161,6 @@ def _claims_stl(data: bytes) -> tuple[int, int]:
     raise MeshFileError(f"{len(data) - 84 - 50 * faces} bytes after the {faces} triangles of the STL header", _REMEDY)
 
 
-def _claims_glb(data: bytes) -> tuple[int, int]:
-    if len(data) < 20 or data[:4] != b"glTF":
-        raise MeshFileError("no GLB header", "check the file's extension, or " + _REMEDY)
-    total, json_length = struct.unpack_from("<8xII", data)
-    _compare("GLB", "a file", max(total, 20 + json_length), len(data))
-    try:
-        document = json.loads(data[20 : 20 + json_length])
-        counts = [int(accessor.get("count", 0)) for accessor in document.get("accessors", [])]
-        repeated = _repeated_elements(document, counts)
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        raise MeshFileError(f"the GLB's JSON is damaged ({type(error).__name__})", _REMEDY) from error
-    largest = max(counts, default=0)
-    _compare("GLB", f"an array of {largest} elements", largest, len(data))
-    for what, elements in (("arrays", sum(counts)), ("repeated meshes", repeated)):
-        if elements > _FREE_ELEMENTS + _REUSE * len(data):
-            raise MeshFileError(f"the GLB holds {what} of {elements} elements in {len(data)} bytes", _EXPORT_ONE)
-    return 0, 0
-
-
-def _repeated_elements(document: dict, counts: list[int]) -> int:
-    """Vertices and indices of the scene, where nodes may use one mesh, and meshes one array, many times."""
-    uses = Counter(node["mesh"] for node in document.get("nodes", []) if "mesh" in node)
-    total = 0
-    for number, mesh in enumerate(document.get("meshes", [])):
-        arrays = [(part.get("attributes", {}).get("POSITION"), part.get("indices")) for part in mesh["primitives"]]
-        total += max(uses[number], 1) * sum(counts[array] for pair in arrays for array in pair if array is not None)
-    return total
-
-
 def _compare(kind: str, claim: str, least: int, there: int) -> None:
     if least > there:
         raise MeshFileError(
@@ -205,4 +169,4 @@ def _compare(kind: str, claim: str, least: int, there: int) -> None:
         )
 
 
-_CLAIMS = {".ply": _claims_ply, ".off": _claims_off, ".stl": _claims_stl, ".glb": _claims_glb}
+_CLAIMS = {".ply": _claims_ply, ".off": _claims_off, ".stl": _claims_stl}

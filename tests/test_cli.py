@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from mvfer.cli.main import main
+from processing.meshes_mvfer import MESH_SUFFIXES
 from tests.tiny import face_obj, small_model, small_processor, small_run  # noqa: F401
 
 
@@ -98,3 +99,11 @@ def test_help_is_there_for_every_command(argv, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(argv)
     assert stopped.value.code == 0 and "usage: mvfer" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["render", "predict", "watch", "explain"])
+def test_help_names_every_suffix_of_mesh_files(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert ", ".join(MESH_SUFFIXES) in said

@@ -19,10 +19,10 @@ from PIL import Image, ImageOps
 from dataset_scripts.common.captions import captions_for
 from dataset_scripts.recorded.facs import describable
 from mvfer.data import schema
-from processing.framing_mvfer import frame_face
+from processing.images_mvfer import upright_rgb
 from processing.meshes_mvfer import load_mesh
 from processing.prompts_mvfer import EXPRESSIONS, prompts_for
-from processing.rendering_mvfer import RenderSettings, render_mesh
+from processing.rendering_mvfer import RenderSettings, frame_mesh, render_mesh
 
 RGB = ("red", "green", "blue")
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -145,7 +145,7 @@ class ScanRenderer:
         for path in scan.files:
             mesh = load_mesh(path, up_axis=settings.up_axis, geometry_only=settings.geometry_only)
             try:
-                frame = frame or frame_face(mesh.vertices, mesh.faces)
+                frame = frame or frame_mesh(mesh)
                 yield render_mesh(mesh, settings.render, frame=frame)[0]
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from error
@@ -198,7 +198,7 @@ def read_photo(path: Path, size_px: int) -> np.ndarray:
             photo.draft("RGB", (2 * size_px, 2 * size_px))
             if photo.width * photo.height > MAX_PHOTO_PX:
                 raise OSError(None, f"{photo.width} x {photo.height} pixels")
-            photo = ImageOps.exif_transpose(photo).convert("RGB")
+            photo = upright_rgb(photo)
     except Exception as error:  # Pillow's decoders raise all kinds
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".rstrip(": ")
         raise ValueError(f"{path}: not readable as a photo ({reason}); export it as a smaller PNG or JPEG") from error

@@ -5,7 +5,15 @@ It goes on after a frame that it cannot read; the exit status is then 1.
 
 import argparse
 
-from mvfer.cli.predict import add_model_flags, failed_row, labels_of, open_model, print_row, scored_row
+from mvfer.cli.predict import (
+    add_mesh_argument,
+    add_model_flags,
+    failed_row,
+    labels_of,
+    open_model,
+    print_row,
+    scored_row,
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,9 +47,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="example:\n  mvfer watch sequence/*.obj --model runs/first --fps 25",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    flags.add_argument(
-        "frames", nargs="+", metavar="frame", help="mesh or photo files in order; one row of output each"
-    )
+    add_mesh_argument(flags, "frames", "or photos; in order, one row of output each", nargs="+", metavar="frame")
     add_model_flags(flags)
     flags.add_argument("--fps", type=float, default=25.0, help="frames per second (default: 25)")
     flags.add_argument("--window_s", type=float, default=2.0, help="how far back it looks, in seconds (default: 2)")

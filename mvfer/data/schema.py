@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from datasets import ClassLabel, DatasetDict, Features, Image, List, Value
 from PIL import Image as PilImage
 
+from processing.images_mvfer import upright_rgb
 from processing.prompts_mvfer import EXPRESSIONS
 
 SPLITS = ("train", "validation", "test")
@@ -106,7 +107,7 @@ def view_arrays(row: Mapping) -> np.ndarray:
 def _decode(view) -> np.ndarray:
     if isinstance(view, Mapping):
         view = PilImage.open(io.BytesIO(view["bytes"]))
-    return np.asarray(view.convert("RGB"))
+    return np.asarray(upright_rgb(view))
 
 
 def shard_path(folder: str | os.PathLike, split: str, index: int, count: int) -> Path:
