@@ -10,6 +10,7 @@ BP4D+ is another set: 140 other people, ten other tasks, and unit frame f belong
 
 import argparse
 import csv
+import os
 import re
 import sys
 from collections import Counter
@@ -98,7 +99,7 @@ def find(source: Path, flags: argparse.Namespace) -> Found:
     with_meshes = {folder.parents[1] for folder, frames in tasks.items() if frames}
     aside = Counter(folder.parents[1] for folder in tasks if folder.parents[1] not in with_meshes)
     if aside:  # Physiology/F001/T1, BND/F001/T1
-        counts = ", ".join(f"{root.relative_to(source)} ({count})" for root, count in aside.items())
+        counts = ", ".join(f"{os.path.relpath(root, source)} ({count})" for root, count in aside.items())
         found.notes.append(f"folders of tasks without meshes, left aside: {counts}")
     kept, copies = one_copy((_name(folder), folder, len(frames)) for folder, frames in tasks.items() if frames)
     found.notes += copies
