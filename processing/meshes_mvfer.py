@@ -12,6 +12,7 @@ import dataclasses
 import os
 import stat
 import sys
+import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,15 @@ import numpy as np
 from .abs_mvfer import parse_abs
 from .bnt_mvfer import parse_bnt
 from .obj_mvfer import MeshFileError, parse_obj
+from .off_mvfer import parse_off
+from .ply_mvfer import parse_ply
 from .textures_mvfer import existing_name, name_from_materials, name_of_same_base, read_texture
 from .trimesh_mvfer import fields_of_trimesh, parse_with_trimesh
 from .wrl_mvfer import parse_wrl
 
 MESH_SUFFIXES = (".obj", ".ply", ".off", ".stl", ".glb", ".wrl", ".bnt", ".abs", ".abs.gz")
-_PARSERS = {".obj": parse_obj, ".wrl": parse_wrl, ".bnt": parse_bnt, ".abs": parse_abs, ".abs.gz": parse_abs}
+_PARSERS = {".obj": parse_obj, ".ply": parse_ply, ".off": parse_off, ".wrl": parse_wrl, ".bnt": parse_bnt}
+_PARSERS |= {".abs": parse_abs, ".abs.gz": parse_abs}
 _MAX_COORDINATE = 1e9
 _EXPORT = "export the mesh again"
 _GZIP = b"\x1f\x8b"
@@ -285,6 +289,8 @@ def _read(path: Path, data: bytes, geometry_only: bool) -> dict:
     else:
         mesh = parse_with_trimesh(data, suffix, geometry_only=geometry_only)
     name = mesh.pop("texture_name", None)
+    for note in mesh.pop("notes", ()):
+        warnings.warn(f"{path}: {note}", UserWarning, stacklevel=4)
     material_files, materials = mesh.pop("material_files", []), mesh.pop("materials", {})
     if mesh.get("uvs") is None:
         return mesh

@@ -1,4 +1,4 @@
-"""PLY, OFF, STL and GLB through trimesh, behind checks that trimesh does not make.
+"""STL and GLB through trimesh, behind checks that trimesh does not make.
 
 In: the bytes of a file. Out: a dict of the fields of a `Mesh`. Before trimesh allocates anything, the counts that the
 header claims are compared with the bytes that are there; afterwards, the faces found with the faces claimed, because
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import re
 import struct
 from collections import Counter
 from io import BytesIO
@@ -18,25 +17,19 @@ from typing import Any
 
 import numpy as np
 
-from .obj_mvfer import MeshFileError, decode
+from .obj_mvfer import MeshFileError, check_size
 from .textures_mvfer import image_pixels
 
 _REMEDY = "copy or export it again"
 _EXPORT_ONE = "export one mesh without copies of it"
 _FREE_ELEMENTS, _REUSE = 2**20, 4  # arrays of a GLB without bytes of their own, and meshes that are used again
-_PLY_BYTES = {
-    **dict.fromkeys(("char", "uchar", "int8", "uint8"), 1),
-    **dict.fromkeys(("short", "ushort", "int16", "uint16", "float16"), 2),
-    **dict.fromkeys(("int", "uint", "int32", "uint32", "float", "float32"), 4),
-    **dict.fromkeys(("double", "float64", "int64", "uint64"), 8),
-}
 
 
 def parse_with_trimesh(data: bytes, suffix: str, *, geometry_only: bool = False) -> dict:
-    """Read a `.ply`, `.off`, `.stl` or `.glb` file. Equal vertices of STL and GLB are merged: see `Mesh`.
+    """Read a `.stl` or `.glb` file. Equal vertices are merged: see `Mesh`.
 
     Returns:
-        `dict`: fields of a `Mesh`; for a PLY with uvs also `texture_name`, as its header names it, or None.
+        `dict`: fields of a `Mesh`, and `notes` where colours were not read.
     Raises:
         MeshFileError: if it is damaged, truncated, empty or a point cloud, or trimesh is not installed.
     """
@@ -64,13 +57,18 @@ def parse_with_trimesh(data: bytes, suffix: str, *, geometry_only: bool = False)
             f"{max(len(vertices), claimed_vertices)} vertices but no faces: a point cloud",
             "export a triangle mesh instead of points",
         )
-    mesh = fields_of_trimesh(loaded, geometry_only=geometry_only)
-    if suffix in (".stl", ".glb"):
-        mesh = _merge_equal_vertices(mesh)
-    if suffix == ".ply":
-        named = re.search(rb"(?im)^comment[ \t]+texturefile[ \t]+([^\r\n]+)", data[: data.find(b"end_header")])
-        mesh["texture_name"] = decode(named[1]).strip() or None if named else None
+    mesh = _merge_equal_vertices(fields_of_trimesh(loaded, geometry_only=geometry_only))
+    if suffix == ".stl" and not geometry_only and _has_stl_colors(data):
+        mesh["notes"] = ["the colours of an STL are not read; export it as .ply to keep them"]
     return mesh
+
+
+def _has_stl_colors(data: bytes) -> bool:
+    """Whether a binary STL has colours, as Materialise Magics or VisCAM write them in the two bytes behind each triangle."""
+    if len(data) < 84 or 84 + 50 * struct.unpack_from("<I", data, 80)[0] != len(data):
+        return False
+    behind = np.frombuffer(data, np.uint8, offset=84).reshape(-1, 50)[:, 48:].copy().view("<u2")
+    return b"COLOR=" in data[:80] or bool((behind >> 15).any())
 
 
 @contextlib.contextmanager
@@ -115,43 +113,6 @@ def _merge_equal_vertices(mesh: dict) -> dict:
     return mesh
 
 
-def _claims_ply(data: bytes) -> tuple[int, int]:
-    end = data.find(b"end_header")
-    if not data.startswith(b"ply") or end < 0:
-        raise MeshFileError("no PLY header ('ply' to 'end_header')", "check the file's extension, or " + _REMEDY)
-    ascii_format, counts, least = False, {}, 0
-    name = None
-    for words in (line.split() for line in data[:end].decode("latin-1").splitlines()):
-        if words[:1] == ["format"]:
-            ascii_format = words[1:2] == ["ascii"]
-        elif words[:1] == ["element"] and len(words) == 3 and words[2].isdecimal():
-            name, counts[words[1]] = words[1], int(words[2])
-        elif words[:1] == ["element"]:
-            raise MeshFileError(f"PLY header line {' '.join(words)!r} is no element and count", _REMEDY)
-        elif words[:1] == ["property"] and name and len(words) > 2:
-            least += counts[name] * (2 if ascii_format else _PLY_BYTES.get(words[2 if words[1] == "list" else 1], 1))
-    _compare(
-        "PLY",
-        f"{counts.get('vertex', 0)} vertices and {counts.get('face', 0)} faces",
-        least,
-        len(data) - end - len("end_header\n"),
-    )
-    return counts.get("vertex", 0), counts.get("face", 0)
-
-
-def _claims_off(data: bytes) -> tuple[int, int]:
-    blank = rb"(?:\s|#[^\n]*\n)*"
-    header = re.match(blank + rb"C?OFF\b" + blank + rb"(\d{1,18})[ \t]+(\d{1,18})\b", data)
-    if header is None:
-        raise MeshFileError(
-            "no OFF header with the numbers of vertices and faces", "check the extension, or " + _REMEDY
-        )
-    vertices, faces = int(header[1]), int(header[2])
-    least = 6 * vertices + 8 * faces - 1  # "0 0 0\n", "3 0 1 2\n", the last line break left out
-    _compare("OFF", f"{vertices} vertices and {faces} faces", least, len(data) - header.end())
-    return vertices, faces
-
-
 def _claims_stl(data: bytes) -> tuple[int, int]:
     if len(data) >= 84:
         faces = struct.unpack_from("<I", data, 80)[0]
@@ -164,7 +125,7 @@ def _claims_stl(data: bytes) -> tuple[int, int]:
         return 0, text.count(b"endfacet")
     if len(data) < 84:
         raise MeshFileError(f"{len(data)} bytes, shorter than an STL header", _REMEDY)
-    _compare("STL", f"{faces} triangles", 50 * faces, len(data) - 84)
+    check_size("STL", f"{faces} triangles", 50 * faces, len(data) - 84)
     raise MeshFileError(f"{len(data) - 84 - 50 * faces} bytes after the {faces} triangles of the STL header", _REMEDY)
 
 
@@ -172,7 +133,7 @@ def _claims_glb(data: bytes) -> tuple[int, int]:
     if len(data) < 20 or data[:4] != b"glTF":
         raise MeshFileError("no GLB header", "check the file's extension, or " + _REMEDY)
     total, json_length = struct.unpack_from("<8xII", data)
-    _compare("GLB", "a file", max(total, 20 + json_length), len(data))
+    check_size("GLB", "a file", max(total, 20 + json_length), len(data))
     try:
         document = json.loads(data[20 : 20 + json_length])
         counts = [int(accessor.get("count", 0)) for accessor in document.get("accessors", [])]
@@ -180,7 +141,7 @@ def _claims_glb(data: bytes) -> tuple[int, int]:
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise MeshFileError(f"the GLB's JSON is damaged ({type(error).__name__})", _REMEDY) from error
     largest = max(counts, default=0)
-    _compare("GLB", f"an array of {largest} elements", largest, len(data))
+    check_size("GLB", f"an array of {largest} elements", largest, len(data))
     for what, elements in (("arrays", sum(counts)), ("repeated meshes", repeated)):
         if elements > _FREE_ELEMENTS + _REUSE * len(data):
             raise MeshFileError(f"the GLB holds {what} of {elements} elements in {len(data)} bytes", _EXPORT_ONE)
@@ -197,12 +158,4 @@ def _repeated_elements(document: dict, counts: list[int]) -> int:
     return total
 
 
-def _compare(kind: str, claim: str, least: int, there: int) -> None:
-    if least > there:
-        raise MeshFileError(
-            f"the {kind} header promises {claim}, at least {least} bytes, but there are {there}: truncated or forged",
-            _REMEDY,
-        )
-
-
-_CLAIMS = {".ply": _claims_ply, ".off": _claims_off, ".stl": _claims_stl, ".glb": _claims_glb}
+_CLAIMS = {".stl": _claims_stl, ".glb": _claims_glb}

@@ -103,7 +103,7 @@ def range_image() -> np.ndarray:
 
 def bnt_seeds() -> list[Files]:
     x, y, z = range_image()[:, ::-1]
-    points = np.stack([x, y, z, x / 6, y / 5])
+    points = np.stack([x, y, z, x / 6, 1 - y / 5])
     header = struct.pack("<HHdH", 6, 7, -1e9, 8) + b"skin.png" + struct.pack("<I", points.size)
     return [{"seed.bnt": header + points.tobytes(), "seed.png": png()}]
 

@@ -345,9 +345,9 @@ def bnt_bytes(points, background=-1e9, name=b"bs000_N_N_0.png"):
 
 
 def bnt_grid(rows=4, columns=5):
-    """A slope; the first row is the bottom."""
+    """A slope; the first row is the bottom, where v, which counts from the top, is 1."""
     y, x = np.meshgrid(np.arange(rows, dtype=float), np.arange(columns, dtype=float), indexing="ij")
-    return np.stack([x, y, 0.5 * x, x / (columns - 1), y / (rows - 1)])
+    return np.stack([x, y, 0.5 * x, x / (columns - 1), 1 - y / (rows - 1)])
 
 
 def test_bnt_grid_becomes_two_triangles_per_cell_facing_the_viewer(tmp_path):
