@@ -6,10 +6,12 @@ have besides: `C` colours, `N` normals, `ST` uvs) come the numbers of vertices a
 
 from __future__ import annotations
 
+import codecs
 import re
 
 import numpy as np
 
+from .names_mvfer import decode
 from .obj_mvfer import (
     MeshFileError,
     check_size,
@@ -35,10 +37,35 @@ def parse_off(data: bytes, *, geometry_only: bool = False) -> dict:
     Raises:
         MeshFileError: if it is damaged, truncated, a point cloud, binary, or not in three dimensions.
     """
-    data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    letters, count, face_count, body = _header(
+        data.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    )
+    values, widths = _rows(body)
+    for found, name, promised in ((len(widths), "vertices", count), (len(widths) - count, "faces", face_count)):
+        if found < promised:
+            raise MeshFileError(f"{found} {name} found, the header promises {promised}", _DAMAGED)
+    face_widths = widths[count : count + face_count]
+    table = _vertex_table(values, widths[:count])
+    corners, counts, behind = _polygons(values[table.size :], face_widths)
+    mesh = {"vertices": table[:, :3], "faces": corners[fan_triangles(counts)]}
+    if geometry_only:
+        return mesh
+    looks = _looks(table, *letters)
+    if "uvs" in looks:
+        looks["uv_faces"] = mesh["faces"]
+    if "vertex_colors" not in looks and behind is not None:
+        colors = np.repeat(to_uint8_colors(behind), counts - 2, axis=0)
+        looks["vertex_colors"] = face_to_vertex_colors(colors, mesh["faces"], count)
+    elif "vertex_colors" not in looks and (face_widths > 1 + counts).any():
+        looks["notes"] = ["not all faces have a colour of three or four numbers, so none is read; export it as .ply"]
+    return mesh | looks
+
+
+def _header(data: bytes) -> tuple[tuple[bool, bool, bool], int, int, bytes]:
+    """Whether vertices have uvs, colours and normals; the numbers of vertices and faces; what follows."""
     keyword = _KEYWORD.match(data)
     if keyword is not None and any(keyword.group(4, 5, 6)):
-        raise MeshFileError(f"{keyword[0].split()[-1].decode()} files are not supported", "export it as .ply")
+        raise MeshFileError(f"{decode(keyword[0]).strip()!r} files are not supported", "export it as .ply")
     header = _COUNTS.match(data, keyword.end()) if keyword else None
     if keyword is None or header is None:
         raise MeshFileError(
@@ -50,16 +77,8 @@ def parse_off(data: bytes, *, geometry_only: bool = False) -> dict:
     check_size("OFF", claim, least, len(data) - header.end())
     if not count or not face_count:
         raise MeshFileError(f"{count} vertices but no faces: a point cloud", "export a triangle mesh instead of points")
-    values, widths = _rows(data[header.end() :])
-    for found, name, promised in ((len(widths), "vertices", count), (len(widths) - count, "faces", face_count)):
-        if found < promised:
-            raise MeshFileError(f"{found} {name} found, the header promises {promised}", _DAMAGED)
-    table = _vertex_table(values, widths[:count])
-    mesh, fan, rows = _polygons(values[widths[:count].sum() :], widths[count : count + face_count])
-    mesh["vertices"] = table[:, :3]
-    if geometry_only:
-        return mesh
-    return mesh | _looks(table, keyword, mesh["faces"], rows, fan)
+    has_uvs, has_colors, has_normals = map(bool, keyword.group(1, 2, 3))
+    return (has_uvs, has_colors, has_normals), count, face_count, data[header.end() :]
 
 
 def _rows(body: bytes) -> tuple[np.ndarray, np.ndarray]:
@@ -82,37 +101,30 @@ def _vertex_table(values: np.ndarray, widths: np.ndarray) -> np.ndarray:
     return values[: widths.sum()].reshape(len(widths), -1)
 
 
-def _polygons(values: np.ndarray, widths: np.ndarray) -> tuple[dict, np.ndarray, np.ndarray]:
-    """`faces`; the polygon of each triangle (M,); what stands behind the corners of each polygon (F, 0 or more)."""
+def _polygons(values: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """All corners (C,), how many each polygon has (F,), and the colours behind them (F, 3) if all polygons have one."""
     begins = np.cumsum(widths) - widths
-    counts = values[begins]
-    if not ((counts >= 3) & (counts < widths) & (counts == np.rint(counts))).all():
+    first = values[begins]
+    if not ((first >= 3) & (first < widths) & (first == np.rint(first))).all():
         raise MeshFileError("a face line that does not begin with the number of its corners, 3 or more", _DAMAGED)
-    counts = counts.astype(np.int64)
+    counts = first.astype(np.int64)
     inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     corners = values[np.repeat(begins + 1, counts) + inside]
-    with np.errstate(invalid="ignore"):
-        if not ((corners == np.rint(corners)) & (np.abs(corners) < 2**53)).all():
-            raise MeshFileError("vertex indices that are no whole numbers", _DAMAGED)
-    behind = int((widths - 1 - counts).min())
-    rest = values[(begins + 1 + counts)[:, None] + np.arange(behind)]
-    polygon = np.repeat(np.arange(len(counts)), counts - 2)
-    return {"faces": corners.astype(np.int64)[fan_triangles(counts)]}, polygon, rest
+    if not ((corners == np.rint(corners)) & (np.abs(corners) < 2**53)).all():
+        raise MeshFileError("vertex indices that are no whole numbers", _DAMAGED)
+    has_colors = (widths - 1 - counts).min() >= 3
+    behind = values[(begins + 1 + counts)[:, None] + np.arange(3)] if has_colors else None
+    return corners.astype(np.int64), counts, behind
 
 
-def _looks(table: np.ndarray, keyword: re.Match, faces: np.ndarray, behind: np.ndarray, polygon: np.ndarray) -> dict:
-    """Colours and uvs. Without a letter for it, three or four more numbers per vertex are a colour, as many programs write."""
-    looks: dict = {}
-    has_uvs, has_colors, has_normals = map(bool, keyword.group(1, 2, 3))
-    color_at = 3 + 3 * has_normals
-    width = table.shape[1] - color_at - 2 * has_uvs
-    if width in (3, 4) and (has_colors or not keyword.group(3)):
-        looks["vertex_colors"] = to_uint8_colors(table[:, color_at : color_at + 3])
-    elif behind.shape[1] >= 3:
-        colors = to_uint8_colors(behind)
-        looks["vertex_colors"] = face_to_vertex_colors(colors[polygon], faces, len(table))
-    elif behind.shape[1] or width > 0:
-        looks["notes"] = ["its colours are no three or four numbers and are not read; export it as .ply"]
-    if has_uvs and table.shape[1] >= color_at + 2:
-        looks.update(uvs=table[:, -2:], uv_faces=faces)
+def _looks(table: np.ndarray, has_uvs: bool, has_colors: bool, has_normals: bool) -> dict:
+    """Colours and uvs of vertices. Three or four numbers more are a colour, without a letter for it too: so many write it."""
+    looks, begin = {}, 3 + 3 * has_normals
+    width = table.shape[1] - begin - 2 * has_uvs
+    if width in (3, 4):
+        looks["vertex_colors"] = to_uint8_colors(table[:, begin : begin + 3])
+    elif width != 0 or has_colors:
+        raise MeshFileError(f"vertex lines of {table.shape[1]} numbers do not fit the letters before OFF", _DAMAGED)
+    if has_uvs:
+        looks["uvs"] = table[:, -2:]
     return looks

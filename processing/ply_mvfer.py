@@ -7,6 +7,7 @@ the header claims is compared with the bytes that are there before anything is a
 
 from __future__ import annotations
 
+import codecs
 import re
 import struct
 from typing import Any, NamedTuple
@@ -111,38 +112,46 @@ def parse_ply(data: bytes, *, geometry_only: bool = False) -> dict:
 def _header(data: bytes) -> tuple[str, list[_Element], list[str], int]:
     """The order of bytes ("" for text), the tables, the textures' names, and where the data begin."""
     end = re.search(rb"[\r\n][ \t]*end_header[ \t]*", data)
-    begin = 3 if data.startswith(b"\xef\xbb\xbf") else 0
+    begin = len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0
     if end is None or not data.startswith(b"ply", begin):
         raise MeshFileError("no PLY header ('ply' to 'end_header')", "check the file's extension, or " + _REMEDY)
     header = data[begin : end.start()]
-    order, elements, names = "", [], []
-    for line in re.split(r"\r\n|\r|\n", decode(header)):
-        words = line.split()
-        if words[:1] == ["format"] and len(words) > 1:
-            if words[1] not in _FORMATS:
-                raise MeshFileError(f"PLY format {words[1]!r} is none of {', '.join(_FORMATS)}", _REMEDY)
-            order = _FORMATS[words[1]]
-        elif words[:1] == ["element"]:
-            if len(words) != 3 or not re.fullmatch(r"[0-9]{1,18}", words[2]):
-                raise MeshFileError(f"PLY header line {' '.join(words)!r} is no element and count", _REMEDY)
-            elements.append(_Element(words[1], int(words[2]), []))
-        elif words[:1] == ["property"]:
-            if not elements:
-                raise MeshFileError(f"PLY header line {' '.join(words)!r} belongs to no element", _REMEDY)
-            elements[-1].properties.append(_property(words))
-            if len({column.name for column in elements[-1].properties}) < len(elements[-1].properties):
-                raise MeshFileError(f"PLY header: two properties {words[-1]!r} of one element", _REMEDY)
-        elif words[:1] in (["comment"], ["obj_info"]) and [word.lower() for word in words[1:2]] == ["texturefile"]:
-            names.append(line.split(None, 2)[2].strip() if len(words) > 2 else "")
-    ending = b"\r\n" if data.startswith(b"\r\n", end.end()) and b"\n" in header else data[end.end() : end.end() + 1]
-    there = len(data) - end.end() - len(ending)
+    order, elements, names = _declarations(re.split(r"\r\n|\r|\n", decode(header)))
+    is_windows = data.startswith(b"\r\n", end.end()) and b"\n" in header
+    begin = min(end.end() + 1 + is_windows, len(data))
     counts = {element.name: element.rows for element in elements}
     claim = f"{counts.get('vertex', 0)} vertices and {counts.get('face', 0)} faces"
     least = sum(element.rows * _least_bytes(element, is_text=not order) for element in elements)
-    check_size("PLY", claim, least, there)
-    if len(counts) < len(elements):
-        raise MeshFileError("PLY header: two elements of one name", _REMEDY)
-    return order, elements, names, end.end() + len(ending)
+    check_size("PLY", claim, least, len(data) - begin)
+    return order, elements, names, begin
+
+
+def _declarations(lines: list[str]) -> tuple[str, list[_Element], list[str]]:
+    """The order of bytes, the tables, and the textures' names."""
+    order, elements, names = "", [], []
+    for line in lines:
+        words = line.split()
+        key = words[0] if words else ""
+        if key == "format" and len(words) > 1:
+            if words[1] not in _FORMATS:
+                raise MeshFileError(f"PLY format {words[1]!r} is none of {', '.join(_FORMATS)}", _REMEDY)
+            order = _FORMATS[words[1]]
+        elif key == "element":
+            if len(words) != 3 or not re.fullmatch(r"[0-9]{1,18}", words[2]):
+                raise MeshFileError(f"PLY header line {' '.join(words)!r} is no element and count", _REMEDY)
+            elements.append(_Element(words[1], int(words[2]), []))
+        elif key == "property":
+            if not elements:
+                raise MeshFileError(f"PLY header line {' '.join(words)!r} belongs to no element", _REMEDY)
+            elements[-1].properties.append(_property(words))
+        elif key in ("comment", "obj_info") and len(words) > 2 and words[1].lower() == "texturefile":
+            names.append(line.split(None, 2)[2].strip())
+    for names_of in ([element.name for element in elements], *([p.name for p in e.properties] for e in elements)):
+        if len(set(names_of)) < len(names_of):
+            raise MeshFileError(
+                "PLY header: two elements, or two properties of one element, have the same name", _REMEDY
+            )
+    return order, elements, names
 
 
 def _property(words: list[str]) -> _Property:
@@ -206,7 +215,7 @@ class _Numbers:
         table: _Table = {}
         for column, width, start in zip(element.properties, widths, np.cumsum([0, *widths]), strict=False):
             if column.count_type is None:
-                table[column.name] = rows[:, start]
+                table[column.name] = _as_bytes(rows[:, start], column)
             elif (rows[:, start] == width - 1).all():
                 counts = np.full(element.rows, width - 1)
                 table[column.name] = _Lists(counts, rows[:, start + 1 : start + width].ravel())
@@ -234,8 +243,10 @@ class _Numbers:
                 place += counts[column.name][-1] if column.count_type else 1
         self.at = place
         return {
-            name: _gather(self.values, starts, counts[name]) if name in counts else self.values[starts]
-            for name, starts in places.items()
+            column.name: _gather(self.values, places[column.name], counts[column.name])
+            if column.count_type
+            else _as_bytes(self.values[places[column.name]], column)
+            for column in element.properties
         }
 
 
@@ -334,6 +345,11 @@ def _struct(order: str, kind: str) -> struct.Struct:
         "f8": "d",
     }
     return struct.Struct(order + codes.get(kind, "e"))
+
+
+def _as_bytes(values: np.ndarray, column: _Property) -> np.ndarray:
+    """Numbers of a text as they are, but bytes as bytes: a colour of 0 and 1 is black, no share of 1."""
+    return np.clip(np.nan_to_num(values), 0, 255).astype(np.uint8) if column.type == "u1" else values
 
 
 def _gather(values: np.ndarray, starts: list[int], counts: list[int]) -> _Lists:

@@ -54,7 +54,7 @@ def _textures(path: Path, material_files: list[str]) -> dict[str, str | None]:
     textures: dict[str, str | None] = {}
     bytes_left = _MAX_MTL_BYTES  # of all: a small mesh may name one large file many times
     for name in dict.fromkeys(name for line in dict.fromkeys(material_files) for name in _libraries(path, line)):
-        file = _beside(path, name)
+        file = file_beside(path, name)
         if file is None:
             _warn_missing(path, "material file", name)
             continue
@@ -71,14 +71,14 @@ def _libraries(path: Path, value: str) -> list[str]:
     plain = without_comment(value)
     several = split_library_names(plain)
     for names in ([value], [plain], several, plain.split()):
-        if names and all(_beside(path, name) is not None for name in names[:_MAX_LIBRARIES]):
+        if names and all(file_beside(path, name) is not None for name in names[:_MAX_LIBRARIES]):
             return names[:_MAX_LIBRARIES]
     return several[:_MAX_LIBRARIES]
 
 
 def read_texture(path: Path, name: str) -> np.ndarray | None:
     """RGB uint8 (h, w, 3); None, with a warning, if the file is missing. The name may have a comment behind it."""
-    file = _beside(path, name) or _beside(path, without_comment(name))
+    file = file_beside(path, name) or file_beside(path, without_comment(name))
     if file is None:
         _warn_missing(path, "texture", without_comment(name))
         return None
@@ -103,7 +103,7 @@ def image_pixels(image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def _beside(path: Path, name: str) -> Path | None:
+def file_beside(path: Path, name: str) -> Path | None:
     """The file of that name in or below the mesh's folder, None if there is none.
 
     Raises MeshFileError if the name or a symbolic link leads out of the folder. The links of the Hugging Face cache,
@@ -147,14 +147,14 @@ def _is_cache_blob(folder: Path, real: Path) -> bool:
 
 def existing_name(path: Path, name: str | None) -> str | None:
     """The name, if there is such a file in the mesh's folder."""
-    return name if name and _beside(path, name) is not None else None
+    return name if name and file_beside(path, name) is not None else None
 
 
 def name_of_same_base(path: Path) -> str | None:
     """The image beside the mesh with its base name; `_F3D` meshes of BU-3DFE have `_F2D` images."""
     for stem in dict.fromkeys((path.stem, path.stem.replace("F3D", "F2D"))):
         for suffix in _IMAGE_SUFFIXES:
-            if _beside(path, stem + suffix) is not None:
+            if file_beside(path, stem + suffix) is not None:
                 return stem + suffix
     return None
 

@@ -71,7 +71,7 @@ def test_watch_prints_one_row_per_frame_and_goes_on_after_a_lost_one(small_run, 
     assert main(["predict", face_obj, *options[:5], "--json"]) == 0
     alone = json.loads(capsys.readouterr().out)
     assert rows[0]["scores"] == [{**item, "score": pytest.approx(item["score"], abs=1e-5)} for item in alone["scores"]]
-    assert rows[2]["apex_time_s"] in (0.0, 0.2)
+    assert rows[2]["apex_time_s"] is None  # an untrained model weighs all frames the same
 
 
 @pytest.mark.parametrize(
