@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 _DIGITS = re.compile(r"([0-9]+)")
-_TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)[ _]?(s|ms)", re.IGNORECASE)
+_TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|ms)$", re.IGNORECASE)
 _SECONDS = {"s": 1.0, "ms": 1e-3}
 
 
@@ -52,11 +52,7 @@ def frame_times(paths: Sequence[str], fps: float, *, as_given: bool = False) -> 
 def _ending_times(paths: Sequence[str]) -> list[float] | None:
     """The times at the ends of all names, in seconds; None unless all have one, and no two the same."""
     found = [_TIME.search(Path(path).stem) for path in paths]
-    times = [
-        float(match[1]) * _SECONDS[match[2].lower()]
-        for match, path in zip(found, paths, strict=True)
-        if match is not None and match.end() == len(Path(path).stem)
-    ]
+    times = [float(match[1]) * _SECONDS[match[2].lower()] for match in found if match is not None]
     return times if len(set(times)) == len(paths) > 1 else None
 
 

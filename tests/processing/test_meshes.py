@@ -362,6 +362,17 @@ def test_bnt_grid_becomes_two_triangles_per_cell_facing_the_viewer(tmp_path):
     assert mesh.texture[0, 0].tolist() == [5, 6, 7]
 
 
+def test_bnt_top_row_shows_the_top_of_its_picture(tmp_path):
+    (tmp_path / "a.bnt").write_bytes(bnt_bytes(bnt_grid()))
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    pixels[:2, :, 0] = 255  # red above
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    mesh = load_mesh(tmp_path / "a.bnt")
+    top = mesh.vertices[mesh.faces][..., 1] == mesh.vertices[:, 1].max()
+    assert mesh.uvs[mesh.uv_faces][top][:, 1] == pytest.approx(1)  # a Mesh's v is 1 at the texture's first row
+    assert mesh.texture[0, 0].tolist() == [255, 0, 0]
+
+
 def test_bnt_background_and_depth_jumps_are_holes(tmp_path):
     points = bnt_grid(6, 6)
     points[2, 0, 0] = -1e9  # a corner is background: its cell's two triangles go
