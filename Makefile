@@ -1,4 +1,4 @@
-# make demo   venv, install, embedded data, mvfer.training, evaluation, one prediction: a few minutes on two CPU cores
+# make demo   venv, install, embedded data, training, evaluation, one prediction: a few minutes on two CPU cores
 # make test   venv, install, ruff, mypy, pytest
 #
 # ICT=path/to/FaceXModel make demo   also tests on ICT-FaceKit's scanned faces, a topology that the model never saw

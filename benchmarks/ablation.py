@@ -4,8 +4,8 @@
     python -m benchmarks.ablation --dataset data/ict --steps 250 --captioned 0.1 --out report/few-captions \
         --arms vision-language "+ cross-view"
 
-Goes in: a data set folder; with `--captioned`, only this share of its training people keep their captions, as where many scans
-wait for few descriptions. Comes out: one run of `train.py` per arm and seed below `--out`, and a table (`ablation.md`,
+In: a data set folder; with `--captioned`, only this share of its training people keep their captions, as where many scans
+wait for few descriptions. Out: one run of `train.py` per arm and seed below `--out`, and a table (`ablation.md`,
 `ablation.json`) of means over seeds with 95 % intervals (Student's t over seeds). "gain" is the difference to the first arm's run
 of the same seed, which starts from the same weights and sees the same order: seeds differ by more than arms do. Settings are
 chosen by the gain on validation people. Finished runs are kept, so a stopped ablation goes on. Runs are independent; `--parallel`

@@ -2,7 +2,7 @@
 
     python -m benchmarks.adaptive_views --dataset data/ict --models report/ablation/seed* --out report/adaptive_views
 
-Goes in: a data set folder and runs that were trained on it, one per seed. Comes out: a table (`adaptive_views.md`,
+In: a data set folder and runs that were trained on it, one per seed. Out: a table (`adaptive_views.md`,
 `adaptive_views.json`) of test accuracies with the front view alone, with as many views as the threshold asks for (chosen on
 validation subjects), and with all; and the share of views that was read. Means over the runs with 95 % intervals (Student's t).
 """

@@ -1,6 +1,6 @@
 """Runs of `train.py` that differ in one thing, and tables of what came of them.
 
-Goes in: arms (name to flags), flags that all share, seeds. Comes out: one run per arm and seed below a folder; finished runs are
+In: arms (name to flags), flags that all share, seeds. Out: one run per arm and seed below a folder; finished runs are
 kept, so a stopped comparison goes on. Tables hold means over seeds with 95 % intervals (Student's t over seeds).
 """
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.few_shot --model runs/anny --dataset data/ict --steps 60 --seeds 0 1 2 --out report/few_shot
 
-Goes in: a trained `MVFERModel` and a data set folder, perhaps of another scanner. Comes out: a run of `train.py --stage finetune`
+In: a trained `MVFERModel` and a data set folder, perhaps of another scanner. Out: a run of `train.py --stage finetune`
 per way, number of labelled subjects per class and seed below `--out`, and a table (`few_shot.md`, `few_shot.json`) of test
 accuracies: means over seeds with 95 % intervals (Student's t over seeds). Finished runs are kept, so a stopped benchmark goes on.
 """

@@ -2,8 +2,8 @@
 
     python -m benchmarks.label_free --start runs/anny --dataset data/ict --source data/anny --steps 60 --out report/label_free
 
-Goes in: a model that was trained elsewhere (on `--source`), and a captioned data set; further flags go to `train.py`, to every
-arm alike. Comes out: one run per arm and seed below `--out`, and a table (`label_free.md`, `label_free.json`) of zero-shot
+In: a model that was trained elsewhere (on `--source`), and a captioned data set; further flags go to `train.py`, to every
+arm alike. Out: one run per arm and seed below `--out`, and a table (`label_free.md`, `label_free.json`) of zero-shot
 accuracies on the new test subjects, by prompts of facial actions and of names of expressions, and on those of the source.
 `pseudo` sees no text of the new set; `label prompts` is supervision by labels, for the scale.
 """
@@ -77,10 +77,10 @@ def _zero_shot(model, processor, split) -> dict[str, float]:
     """Accuracy on the labelled rows by each kind of prompts."""
     features, found = embed_split(model, processor.image_processor, split, progress=False), {}
     for kind in KINDS:
-        answers = SplitClassifier.build(model, processor, [split], kinds=[kind]).answers(
+        predictions = SplitClassifier.build(model, processor, [split], kinds=[kind]).predictions(
             features, features.image_embeds
         )
-        found[kind] = float((answers.guesses == answers.labels).mean())
+        found[kind] = float((predictions.predicted == predictions.labels).mean())
     return found
 
 

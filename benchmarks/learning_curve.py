@@ -2,7 +2,7 @@
 
     python -m benchmarks.learning_curve --model runs/ict --dataset data/ict --share 0.2 --draws 10 --out report/learning_curve
 
-Goes in: a trained `MVFERModel` and a data set with labels. Comes out: `learning_curve.md`, `learning_curve.json`: for each draw
+In: a trained `MVFERModel` and a data set with labels. Out: `learning_curve.md`, `learning_curve.json`: for each draw
 of a share of the training people the accuracy to which their learning curve extrapolates for all of them, with its 95 %
 interval, beside the one that was measured, and in how many draws the interval holds it. Embeddings are kept in `--out`, so
 that a second call with other shares takes no time for them.

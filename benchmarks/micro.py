@@ -5,7 +5,7 @@
     python -m benchmarks.micro --dataset data/micro --magnified data/micro-magnified --model runs/demo --frozen_towers \
         --steps 150 --batch_size 32 --learning_rate 1e-3 --out report/micro
 
-Goes in: two sets of the same sequences, the second magnified; further flags go to `train.py`, to every arm alike. Comes out: one
+In: two sets of the same sequences, the second magnified; further flags go to `train.py`, to every arm alike. Out: one
 run per arm and seed below `--out`, and `micro.md` and `micro.json`: UF1 and UAR over all categories, means over seeds with 95 %
 intervals, zero-shot and by probes that leave one subject out; and how far the spotted apex is off.
 """
@@ -55,12 +55,12 @@ def _read(folder: Path, dataset: str, seed: int) -> dict[str, float]:
     targets = targets_of_tasks(test["task"], names)
     prompts = {name: [describe_actions(units) for units in variants] for name, variants in MICRO.items()}
     classifier = SplitClassifier(Classifier.from_prompts(model, processor, names, prompts=prompts), names, names)
-    guesses = {
+    predicted = {
         "zero-shot": classifier.predict(features.image_embeds),
         "leave one out": leave_one_subject_out(features.image_embeds, targets.argmax(1), features.subjects, seed=seed),
     }
     found = {}
-    for name, guess in guesses.items():
+    for name, guess in predicted.items():
         scored = multilabel_score(targets, np.eye(len(names))[guess], features.subjects, names, seed=seed)
         found |= {f"{name}, UF1": scored["uf1"]["mean"], f"{name}, UAR": scored["uar"]["mean"]}
     return found | spotted_apex(model, processor, test)

@@ -2,8 +2,8 @@
 
     python -m benchmarks.planted --model runs/demo --dataset data/demo/anny --out report/planted
 
-Goes in: a trained `MVFERModel` and the set of synthetic faces that it is tested on (with `--source FaceXModel` one of
-ICT-FaceKit, which knows no groups of people). Comes out: `planted.md` and `planted.json`: for every fault and size whether the
+In: a trained `MVFERModel` and the set of synthetic faces that it is tested on (with `--source FaceXModel` one of
+ICT-FaceKit, which knows no groups of people). Out: `planted.md` and `planted.json`: for every fault and size whether the
 audit found it and how strongly, and what the same audit says of the untouched data. The faults:
 
 - bias: the expressions of one group are weaker than their labels say. It is the group that the untouched audit finds best,

@@ -1,6 +1,6 @@
 """Synthetic data sets with a fault: people of one group who move their faces less, or cameras that were turned in secret.
 
-In go a set that `build_anny` or `build_ict_facekit` wrote, and the head that it was made with; out come sets in which the same
+In: a set that `build_anny` or `build_ict_facekit` wrote, and the head that it was made with. Out: sets in which the same
 people, or others of the same making, are rendered anew. Training and validation rows stay as they are.
 """
 

@@ -3,8 +3,8 @@
     python -m benchmarks.presets --dataset data/ict --also_test data/anny --steps 250 --out report/presets
     python -m benchmarks.presets --dataset data/ict --start runs/first --steps 250 --out report/presets --learning_rate 1e-4
 
-Goes in: a data set folder, and perhaps a model that all arms start from; further flags go to `train.py`, to every arm alike.
-Comes out: one run per preset and seed below `--out`, and a table (`presets.md`, `presets.json`): zero-shot with all views, with
+In: a data set folder, and perhaps a model that all arms start from; further flags go to `train.py`, to every arm alike.
+Out: one run per preset and seed below `--out`, and a table (`presets.md`, `presets.json`): zero-shot with all views, with
 one view missing (mean over which), with each view alone, linear probe, and on every `--also_test` data set, plain and normalised.
 Label-free arms need `--start`; without it they are left out.
 """
@@ -71,8 +71,8 @@ def _one_view_missing(folder: Path, dataset: str) -> float:
         classifier, accuracies = SplitClassifier.build(model, processor, [split]), []
         for view in range(len(split[0]["view_angles_deg"])):
             features = embed_split(_Without(model, view), processor.image_processor, split, progress=False)
-            answers = classifier.answers(features, features.image_embeds)
-            accuracies.append(answers.guesses == answers.labels)
+            predictions = classifier.predictions(features, features.image_embeds)
+            accuracies.append(predictions.predicted == predictions.labels)
         kept.write_text(json.dumps({"accuracy": statistics.mean(float(right.mean()) for right in accuracies)}) + "\n")
     return json.loads(kept.read_text())["accuracy"]
 

@@ -4,8 +4,8 @@
     python -m benchmarks.sequences --dataset data/4d --model runs/demo --frozen_towers --steps 250 --batch_size 32 \
         --learning_rate 1e-3 --out report/sequences
 
-Goes in: a 4D set; further flags go to `train.py`, to every arm alike: here a model that knows scans of other people (the demo's
-have seed 0) and learns what moves. Comes out: one run per arm and seed below `--out`, and `sequences.md` and `sequences.json`:
+In: a 4D set; further flags go to `train.py`, to every arm alike: here a model that knows scans of other people (the demo's
+have seed 0) and learns what moves. Out: one run per arm and seed below `--out`, and `sequences.md` and `sequences.json`:
 means over seeds with 95 % intervals. The arm `apex frame alone` learns and is tested on single scans: the frames at the true
 apex, which the data set knows and nobody is told of a new sequence. "Given its apex frame alone" tests a model of sequences on
 the same scans.

@@ -18,14 +18,8 @@ from dataset_scripts.recorded.scan_sets import SEXES, Found, ScanSet, main
 from dataset_scripts.recorded.scans import Scan
 
 FPS = 25.0
-TASKS = {  # what was to be elicited; T4 is embarrassment, T6 pain, and BP4D+ has T9 and T10
-    1: "happiness",
-    2: "sadness",
-    3: "surprise",
-    5: "fear",
-    7: "anger",
-    8: "disgust",
-}
+# What was to be elicited; BP4D+ has T9 and T10 as well.
+TASKS = {1: "happiness", 2: "sadness", 3: "surprise", 5: "fear", 7: "anger", 8: "disgust"}
 NAMES = {4: "embarrassment", 6: "pain"}
 SUBJECT, TASK = re.compile(r"([FM])(\d{3})", re.IGNORECASE), re.compile(r"T(\d{1,2})", re.IGNORECASE)
 
@@ -70,32 +64,26 @@ def find(source: Path, flags: argparse.Namespace) -> Found:
         person, task = SUBJECT.fullmatch(folder.parent.name), TASK.fullmatch(folder.name)
         if person is None or task is None:
             continue
-        try:
+        with found.rejecting(folder):
             frames = sequence_frames(folder, ".obj")
             table = tables.get(f"{person[0]}_{task[0]}".upper())
             occurrence = read_occurrence(table, first_is_one=flags.plus) if table else {}
-        except ValueError as error:
-            found.rejected.append((folder, str(error)))
-            continue
-        number = int(task[1])
-        for start in range(0, len(frames), flags.window_frames):
-            window = frames[start : start + flags.window_frames]
-            if len(window) < flags.window_frames and start:  # a rest; a short task is kept whole
-                continue
-            numbers = [frame for frame, _ in window]
-            found.scans.append(
-                Scan(
+            number = int(task[1])
+            what = {"sex": SEXES[person[1].upper()], "task": TASKS.get(number) or NAMES.get(number, f"T{number}")}
+            for start in range(0, len(frames), flags.window_frames):
+                window = frames[start : start + flags.window_frames]
+                if len(window) < flags.window_frames and start:  # a rest; a short task is kept whole
+                    continue
+                numbers = [frame for frame, _ in window]
+                scan = Scan(
                     subject=person[0].upper(),
                     name=f"T{number}-{numbers[0]:04d}",
                     **timed(window, FPS),
                     expression=TASKS.get(number),
                     action_units=units_of_window(numbers, occurrence),
-                    columns={
-                        "sex": SEXES[person[1].upper()],
-                        "task": TASKS.get(number) or NAMES.get(number, f"T{number}"),
-                    },
+                    columns=what,
                 )
-            )
+                found.scans.append(scan)
     return found
 
 

@@ -1,7 +1,7 @@
 """Zero-shot classification with prompt ensembles.
 
-A class is described by several prompts. In go the prompts of every class and the embeddings of scans; out comes one
-logit per class. A class scores by the *mean likelihood* of its prompts, so a class with many prompts has no advantage.
+In: the prompts of every class, and embeddings of scans. Out: one logit per class. A class scores by the *mean likelihood* of its
+prompts, so a class with many prompts has no advantage.
 """
 
 import hashlib

@@ -8,11 +8,6 @@ from processing.prompts_mvfer import describe_actions
 ACTIVE = 0.15  # FACS intensity A, a trace: weaker actions cannot be seen and are not mentioned
 
 
-def active_units(action_units: Mapping[str, float], *, threshold: float = ACTIVE) -> dict[str, float]:
-    """The units that are strong enough to be seen."""
-    return {unit: intensity for unit, intensity in action_units.items() if intensity >= threshold}
-
-
 def captions_for(
     action_units: Mapping[str, float],
     seed: int,
@@ -32,7 +27,8 @@ def captions_for(
     Returns:
         `list[str]`: captions; no emotion is ever named.
     """
-    units, rng = active_units(action_units, threshold=threshold), random.Random(seed)
+    units = [unit for unit, intensity in action_units.items() if intensity >= threshold]
+    rng = random.Random(seed)
     captions = []
     for language in languages:
         captions.append(describe_actions(units, language=language))

@@ -22,7 +22,7 @@ from mvfer.data import schema
 from processing.framing_mvfer import frame_face
 from processing.meshes_mvfer import load_mesh
 from processing.prompts_mvfer import EXPRESSIONS, prompts_for
-from processing.rendering_mvfer import RenderSettings, render_scan
+from processing.rendering_mvfer import RenderSettings, render_mesh
 from processing.view_batches_mvfer import sample_frames
 
 RGB = ("red", "green", "blue")
@@ -143,8 +143,8 @@ class ScanRenderer:
                 raise ValueError(f"a photo, which has colours only; this set shows {', '.join(render.channels)}")
             frames = cast(tuple[tuple[Path, ...], ...], scan.frames)
             photos = (np.stack([read_photo(path, render.size_px) for path in frame]) for frame in frames)
-            return self._encoded(photos, item.id), scan.view_angles_deg
-        return self._encoded(self._rendered(scan), item.id), render.view_angles_deg
+            return schema.encode_views(photos, item.id), scan.view_angles_deg
+        return schema.encode_views(self._rendered(scan), item.id), render.view_angles_deg
 
     def _rendered(self, scan: Scan) -> Iterator[np.ndarray]:
         settings, frame = self.settings, None
@@ -152,24 +152,9 @@ class ScanRenderer:
             mesh = load_mesh(path, up_axis=settings.up_axis, geometry_only=settings.geometry_only)
             try:
                 frame = frame or frame_face(mesh.vertices, mesh.faces)
-                yield render_scan(
-                    mesh.vertices,
-                    mesh.faces,
-                    settings.render,
-                    frame=frame,
-                    uvs=mesh.uvs,
-                    uv_faces=mesh.uv_faces,
-                    texture=mesh.texture,
-                    vertex_colors=mesh.vertex_colors,
-                )[0]
+                yield render_mesh(mesh, settings.render, frame=frame)[0]
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from error
-
-    def _encoded(self, frames, name: str) -> list[list[dict]]:
-        return [
-            [schema.encode_view(view, f"{name}_{t:03d}_{v}.png") for v, view in enumerate(views)]
-            for t, views in enumerate(frames)
-        ]
 
     def _row(self, item: PseudonymousScan, split: str, views: list[list[dict]], angles: Sequence) -> dict:
         scan, settings = item.scan, self.settings

@@ -19,25 +19,11 @@ def arguments(description: str, subjects: Sequence[int]) -> argparse.ArgumentPar
     add("--subjects", type=int, nargs=3, default=list(subjects), metavar=("TRAIN", "VALIDATION", "TEST"), help="people")
     add("--kind", choices=KINDS, default=default.kind, help="scans, sequences, or micro-expressions")
     add("--expressions", nargs="+", default=list(default.expressions), choices=EXPRESSIONS, help="classes")
-    add(
-        "--expressions_per_subject",
-        type=int,
-        default=default.expressions_per_subject,
-        help="rows per class and training subject",
-    )
-    add(
-        "--random_per_subject",
-        type=int,
-        default=default.random_per_subject,
-        help="rows of random actions per training subject",
-    )
+    per_class, at_random = default.expressions_per_subject, default.random_per_subject
+    add("--expressions_per_subject", type=int, default=per_class, help="rows per class and training subject")
+    add("--random_per_subject", type=int, default=at_random, help="rows of random actions per training subject")
     add("--vary_geometry", action="store_true", help="vary resolution, smoothness, noise, holes, framing and light")
-    add(
-        "--variants",
-        type=int,
-        default=default.variants,
-        help="with --vary_geometry: renderings per training scan",
-    )
+    add("--variants", type=int, default=default.variants, help="with --vary_geometry: renderings per training scan")
     add("--num_frames", type=int, help=f"frames per sequence; default {default.num_frames}, of micro-expressions 32")
     add("--fps", type=float, help=f"frames per second; default {default.fps:g}, of micro-expressions 60")
     add(

@@ -164,10 +164,10 @@ def sample_expression(
     return _in_order(units), strength
 
 
-def sample_combination(rng: np.random.Generator, *, most: int = 4) -> dict[str, float]:
-    """Draw 1 to `most` compatible action units, some of them one-sided, at intensities 0.4 to 1."""
+def sample_combination(rng: np.random.Generator) -> dict[str, float]:
+    """Draw 1 to 4 compatible action units, some of them one-sided, at intensities 0.4 to 1."""
     units: dict[str, float] = {}
-    count = int(rng.integers(1, most + 1))
+    count = int(rng.integers(1, 5))
     for unit in map(str, rng.permutation(SYNTHESIZED)):
         if len(units) == count:
             break

@@ -1,6 +1,6 @@
 """The command `mvfer evaluate`: from flags to `results.json`, pictures and a short table.
 
-In go folders of runs and data sets; out come files, lines of text and the exit status: 0, or 1 if a leak was found.
+In: folders of runs and data sets. Out: files, lines of text and the exit status: 0, or 1 if a leak was found.
 """
 
 import argparse
@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+import mvfer
 from modeling_mvfer.classifier_mvfer import Classifier, is_fine_tuned
-from mvfer.cli.predict import open_model
+from mvfer.cli.predict import LANGUAGE_HELP, open_model
 from mvfer.data.protocols import PROTOCOLS
 from mvfer.data.schema import dataset_info, load_splits, write_json
 from mvfer.evaluation.audits.leakage import load_subjects_seen, subject_keys
@@ -223,8 +224,8 @@ def parser(**options) -> argparse.ArgumentParser:
         **options,
     )
     add = flags.add_argument
-    add("--model", required=True, nargs="+", metavar="DIR", help="folder of a run, or a repository on the Hub; several runs "
-        "(seeds) give means over them as well")  # fmt: skip
+    add("--model", default=[mvfer.model()], nargs="+", metavar="DIR", help="folder of a run, or a repository on the Hub; several "
+        "runs (seeds) give means over them as well (default: the small model that comes with the package)")  # fmt: skip
     add("--dataset", required=True, metavar="DIR", help="folder written by dataset_scripts.build_*")
     add("--also_test", nargs="+", default=[], metavar="DIR", help="data sets of another origin (transfer)")
     add("--out", required=True, metavar="DIR", help="folder for results.json, index.html and pictures")
@@ -261,6 +262,6 @@ def parser(**options) -> argparse.ArgumentParser:
         choices=["actions", "names"],
         help="prompts that describe what the face does, that name the emotion, or both (default: the model's own)",
     )
-    add("--language", default="en", choices=["en", "ja"], help="of the prompts (default: en)")
+    add("--language", default="en", choices=["en", "ja"], help=LANGUAGE_HELP)
     add("--batch_size", type=int, default=64, help="scans at once (default: 64)")
     return flags

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import trimesh
 
+import mvfer
 from modeling_mvfer.classifier_mvfer import Classifier
 from mvfer.cli.predict import labels_of, open_model, up_axis
 from mvfer.reports.pictures import displayable
@@ -64,7 +65,12 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     flags.add_argument("mesh", help="mesh file")
-    flags.add_argument("--model", required=True, metavar="DIR", help="folder of a run, or a repository on the Hub")
+    flags.add_argument(
+        "--model",
+        default=mvfer.model(),
+        metavar="DIR",
+        help="folder of a run, or a repository on the Hub (default: the small model that comes with the package)",
+    )
     flags.add_argument("--label", help="what to explain (default: what the model predicts)")
     flags.add_argument("--labels", nargs="+", help="what it could have been (default: as in mvfer predict)")
     flags.add_argument("--up_axis", type=up_axis, help="default: the model's setting")

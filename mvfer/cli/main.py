@@ -15,7 +15,7 @@ COMMANDS = {
     "predict": "classify scans",
     "watch": "follow the frames of a sequence",
     "render": "draw a scan as the model sees it",
-    "explain": "where on the face an answer was read",
+    "explain": "colour a face by what speaks for a label",
     "evaluate": "test a run on a data set",
     "study": "further tests: same person, head or photo, fewer views",
     "poc": "is it worth it: people needed, cost, benefit",
@@ -23,7 +23,7 @@ COMMANDS = {
     "push": "put a run on the Hub",
 }
 EPILOG = """`mvfer COMMAND --help` tells its flags. Examples:
-  mvfer predict face.obj --model runs/first
+  mvfer predict examples/*.ply
   mvfer evaluate --model runs/first --dataset data/anny --out report
   mvfer push runs/first --repo_id somebody/mvfer-first
 """

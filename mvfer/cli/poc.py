@@ -58,5 +58,5 @@ def parser() -> argparse.ArgumentParser:
     add("--watts", type=float, default=65.0, help="power of the machine, if it does not count energy (default: 65)")
     add("--meshes", nargs="+", default=[], metavar="MESH", help="also time reading and rendering of these files")
     add("--draws", type=int, default=6, help="choices of people per point of the learning curve (default: 6)")
-    add("--seed", type=int, default=0)
+    add("--seed", type=int, default=0, help="of whatever is drawn (default: 0)")
     return flags

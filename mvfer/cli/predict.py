@@ -10,6 +10,7 @@ from pathlib import Path
 
 import mvfer
 
+LANGUAGE_HELP = "of the prompts; ja, Japanese, is for models that learnt from Japanese captions (default: en)"
 EPILOG = """examples:
   mvfer predict face.obj
   mvfer predict face.obj --model runs/first --labels happiness disgust --picture views.png
@@ -117,10 +118,10 @@ def _predict_one(mesh: str, processor, classifier, *, draw: bool):
     if not draw:
         return row, None
 
-    from mvfer.reports.pictures import Prediction, displayable
+    from mvfer.reports.pictures import PredictedScan, displayable
 
     views = processor.image_processor.denormalize_views(inputs["pixel_values"][0])
-    drawing = Prediction(
+    drawing = PredictedScan(
         title=Path(mesh).name,
         views=displayable(views, processor.image_processor.channels),
         view_names=names,
@@ -153,12 +154,18 @@ def add_model_flags(flags: argparse.ArgumentParser) -> None:
         help="folder of a run, or a repository on the Hub (default: the small model that comes with the package)",
     )
     flags.add_argument(
-        "--labels", nargs="+", metavar="LABEL", help="any texts (default: the expressions that the model was tested on)"
+        "--labels",
+        nargs="+",
+        metavar="LABEL",
+        help="any texts; expressions may be named in English or Japanese (default: those that the model was tested on)",
     )
-    flags.add_argument("--prompts", nargs="+", choices=["actions", "names"], help="default: the model's own")
     flags.add_argument(
-        "--language", default="en", choices=["en", "ja"], help="of the prompts: English or Japanese (default: en)"
+        "--prompts",
+        nargs="+",
+        choices=["actions", "names"],
+        help="describe expressions by what the face does, by their names, or both (default: the model's own)",
     )
+    flags.add_argument("--language", default="en", choices=["en", "ja"], help=LANGUAGE_HELP)
     flags.add_argument("--up_axis", type=up_axis, help="the files' upward axis (default: the model's setting)")
     flags.add_argument("--json", action="store_true", help="one JSON object per line, for machines")
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from processing.prompts_mvfer import swap_sides
-
 BRIGHTNESS_CHANNELS = frozenset({"clay", "clay_curvature", "red", "green", "blue", "gray"})
 
 
@@ -126,11 +124,6 @@ def _vary(views: np.ndarray, rng: np.random.Generator, augmentation: Augmentatio
             rows, columns = _hidden_part(H, W, rng)
             views[:, view, rows, columns] = 0
     return views
-
-
-def mirror_texts(texts: list[str]) -> list[str]:
-    """Left becomes right in every text, and right left."""
-    return [swap_sides(text) for text in texts]
 
 
 def halves(H: int, W: int) -> dict[str, tuple[slice, slice]]:

@@ -21,11 +21,11 @@ from mvfer.data.augmentation import (
     Augmentation,
     augment_views,
     drop_phrases,
-    mirror_texts,
     mirror_views,
     split_phrases,
 )
 from processing.facs_phrases_mvfer import ACTION_PHRASES, RELAXED_PHRASES
+from processing.prompts_mvfer import swap_sides
 from processing.rank_pooling_mvfer import rank_pool
 from processing.view_batches_mvfer import FRAMES, pad_views, sample_frames
 
@@ -123,7 +123,7 @@ class ViewDataset(Dataset):
         if self.augmentation:
             if self.augmentation.mirror and rng.random() < 0.5:
                 views, angles = mirror_views(views, angles, channels=self.channels)
-                known = mirror_texts(known)
+                known = [swap_sides(text) for text in known]
             if known:
                 text = known[rng.integers(len(known))]
                 chosen = [drop_phrases(text, rng, chance=self.augmentation.drop_phrases)]
@@ -190,9 +190,9 @@ class Collator:
         captions = [list(sample.get("captions") or []) for sample in samples]
         known = [own + list(sample.get("known_captions") or []) for own, sample in zip(captions, samples, strict=True)]
         names = ("input_ids", "attention_mask", "text_targets")
-        batch |= self._texts(captions, known, names=names) or self._no_text(len(samples), names=names)
-        if self.phrases:
-            captions, known = ([sum(map(split_phrases, own), []) for own in texts] for texts in (captions, known))
+        batch |= self._texts(captions, known, names=names)
+        captions, known = ([sum(map(split_phrases, own), []) for own in texts] for texts in (captions, known))
+        if self.phrases and any(captions):
             names = ("phrase_input_ids", "phrase_attention_mask", "phrase_targets")
             batch |= self._texts(captions, known, names=names)
         return batch
@@ -206,18 +206,11 @@ class Collator:
         return self.image_processor.normalize_views(views)
 
     def _texts(self, chosen: list[list[str]], known: list[list[str]], *, names: tuple[str, str, str]) -> dict:
-        unique = list(dict.fromkeys(text for texts in chosen for text in texts))
-        if not unique:
-            return {}
+        unique = list(dict.fromkeys(text for texts in chosen for text in texts)) or [""]  # true of no sample
         true = [{meaning(text) for text in texts} for texts in known]
         targets = torch.tensor([[meaning(text) in row for text in unique] for row in true])
         tokens = self.tokenizer(unique, padding=True, truncation=True, return_tensors="pt")
         return dict(zip(names, (tokens["input_ids"], tokens["attention_mask"], targets), strict=True))
-
-    def _no_text(self, samples: int, *, names: tuple[str, str, str]) -> dict:
-        tokens = self.tokenizer([""], return_tensors="pt")
-        nothing = torch.zeros(samples, 1, dtype=torch.bool)
-        return dict(zip(names, (tokens["input_ids"], tokens["attention_mask"], nothing), strict=True))
 
 
 @lru_cache(maxsize=100_000)

@@ -24,10 +24,8 @@ def thumbnail(views: np.ndarray) -> np.ndarray:
     return np.stack([np.asarray(view) for view in small]).reshape(-1)
 
 
-def same_scans(
-    first: dict[str, np.ndarray], second: dict[str, np.ndarray], *, below: float = SAME_BELOW
-) -> Iterator[tuple[str, str, float]]:
-    """Pairs (id, id, difference) of two splits that are below; thumbnails of different numbers of views are not compared."""
+def same_scans(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> Iterator[tuple[str, str, float]]:
+    """Pairs (id, id, difference) of two splits below `SAME_BELOW`; thumbnails of different numbers of views are not compared."""
     for length in {len(view) for view in first.values()} & {len(view) for view in second.values()}:
         names = [[name for name, view in split.items() if len(view) == length] for split in (first, second)]
         others = torch.from_numpy(np.stack([second[name] for name in names[1]])).float()
@@ -35,5 +33,5 @@ def same_scans(
             part = names[0][start : start + CHUNK]
             views = torch.from_numpy(np.stack([first[name] for name in part])).float()
             distances = torch.cdist(views, others, compute_mode="use_mm_for_euclid_dist") / length**0.5
-            for i, j in (distances < below).nonzero().tolist():
+            for i, j in (distances < SAME_BELOW).nonzero().tolist():
                 yield part[i], names[1][j], float(distances[i, j])

@@ -88,8 +88,8 @@ def encode_view(view: np.ndarray, name: str) -> dict:
     return {"bytes": buffer.getvalue(), "path": name}
 
 
-def encode_views(views: np.ndarray, name: str) -> list[list[dict]]:
-    """`(T, V, H, W, 3)` uint8 -> frames x views of PNGs."""
+def encode_views(views: Iterable[np.ndarray], name: str) -> list[list[dict]]:
+    """`T` frames of views `(V, H, W, 3)` uint8, taken as they come -> frames x views of PNGs."""
     return [
         [encode_view(view, f"{name}_{t:03d}_{v}.png") for v, view in enumerate(frame)] for t, frame in enumerate(views)
     ]

@@ -24,7 +24,10 @@ def split_subjects(
     names = sorted(set(subjects), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
     wanted = [i for i, fraction in enumerate(fractions) if fraction > 0]
     if len(names) < len(wanted):
-        raise ValueError(f"expected at least {len(wanted)} subjects for {len(wanted)} splits, got {len(names)}")
+        raise ValueError(
+            f"expected at least {len(wanted)} subjects for {len(wanted)} splits, got {len(names)}; scan more people, or give "
+            "a split the share 0"
+        )
     counts = [max(1, round(fraction * len(names))) if fraction > 0 else 0 for fraction in fractions]
     while sum(counts) != len(names):  # rounding: the largest split gives or takes
         largest = max(wanted, key=lambda i: counts[i])

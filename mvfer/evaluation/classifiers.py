@@ -18,7 +18,7 @@ MISTAKES = 6
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """What a classifier says of labelled scans.
 
     Attributes:
@@ -33,7 +33,7 @@ class Answers:
     subjects: list[str]
 
     @property
-    def guesses(self) -> np.ndarray:
+    def predicted(self) -> np.ndarray:
         return self.logits.argmax(1)
 
 
@@ -44,12 +44,12 @@ class SplitClassifier:
     Attributes:
         classifier: by prompts of the classes that occur there, or by a head, which has its own.
         names: the `K` classes of the test: the classifier's, then those that occur and that a head does not know and so misses.
-        every_name: all that the data set's labels count.
+        label_names: all that the data set's labels count.
     """
 
     classifier: Classifier
     names: list[str]
-    every_name: list[str]
+    label_names: list[str]
 
     @classmethod
     def build(
@@ -92,20 +92,20 @@ class SplitClassifier:
 
     def classes_of(self, labels: np.ndarray) -> np.ndarray:
         """The data set's labels `(n,)`, none of them unknown, as positions in `names`."""
-        return np.array([self.names.index(self.every_name[label]) for label in labels], dtype=int)
+        return np.array([self.names.index(self.label_names[label]) for label in labels], dtype=int)
 
-    def answers(self, features: SplitFeatures, embeds: np.ndarray) -> Answers:
+    def predictions(self, features: SplitFeatures, embeds: np.ndarray) -> Predictions:
         """Of the scans that have a label and, in `embeds` `(n, D)`, no missing view."""
         rows = np.flatnonzero((features.labels >= 0) & np.isfinite(embeds).all(1))
         subjects = [features.subjects[row] for row in rows]
-        return Answers(rows, self.logits(embeds[rows]), self.classes_of(features.labels[rows]), subjects)
+        return Predictions(rows, self.logits(embeds[rows]), self.classes_of(features.labels[rows]), subjects)
 
-    def known(self, answers: Answers) -> Answers:
+    def known(self, predictions: Predictions) -> Predictions:
         """Only the scans of classes that it can name: of others no probability of being right can be asked."""
         count = len(self.classifier.labels)
-        kept = np.flatnonzero(answers.labels < count)
-        subjects = [answers.subjects[row] for row in kept]
-        return Answers(answers.rows[kept], answers.logits[kept, :count], answers.labels[kept], subjects)
+        kept = np.flatnonzero(predictions.labels < count)
+        subjects = [predictions.subjects[row] for row in kept]
+        return Predictions(predictions.rows[kept], predictions.logits[kept, :count], predictions.labels[kept], subjects)
 
     def cannot_score(self, rows) -> str | None:
         """What rows (`datasets.Dataset`) show if it cannot be tested on them, else `None`."""
@@ -144,15 +144,15 @@ def validation_accuracy(model, processor, split, *, kinds: Sequence[str] | None 
     labelled = split if len(rows) == len(split) else split.select(rows)
     features = embed_split(model, processor.image_processor, labelled, progress=False)
     classifier = SplitClassifier.build(model, processor, [labelled], kinds=kinds, language=language)
-    answers = classifier.answers(features, features.image_embeds)
-    return float((answers.guesses == answers.labels).mean())
+    predictions = classifier.predictions(features, features.image_embeds)
+    return float((predictions.predicted == predictions.labels).mean())
 
 
-def worst_mistakes(answers: Answers) -> list[int]:
+def worst_mistakes(predictions: Predictions) -> list[int]:
     """The rows of the wrong answers that a classifier was surest of, at most six and one per person, surest first."""
-    sure = softmax(answers.logits, axis=1).max(1)
+    sure = softmax(predictions.logits, axis=1).max(1)
     chosen: dict[str, int] = {}
     for place in np.argsort(-sure, kind="stable"):
-        if answers.guesses[place] != answers.labels[place]:
-            chosen.setdefault(answers.subjects[place], int(answers.rows[place]))
+        if predictions.predicted[place] != predictions.labels[place]:
+            chosen.setdefault(predictions.subjects[place], int(predictions.rows[place]))
     return list(chosen.values())[:MISTAKES]

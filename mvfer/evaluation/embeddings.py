@@ -1,8 +1,8 @@
 """Embeddings of a split, made once and used by every test.
 
-In go a model, its image processor and a split of a data set; out come, per scan, the fused embedding, the embedding
-from every single view alone, the fused embedding with half of every view covered, or otherwise changed, and how much each view
-and moment counted.
+In: a model, its image processor and a split of a data set. Out: per scan, the fused embedding, the embedding from every
+single view alone, the fused embedding with half of every view covered, or otherwise changed, and how much each view and
+moment counted.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,6 +1,6 @@
 """Test a model on held-out subjects, and on data sets it never saw.
 
-In go a model, its processor and data set folders; out comes one dictionary, written as `results.json`, that holds every
+In: a model, its processor and data set folders. Out: one dictionary, written as `results.json`, that holds every
 number of the model card with its interval, seed, data, text supervision, prompts, command and environment.
 """
 
@@ -14,11 +14,11 @@ from mvfer.data.schema import dataset_info, load_splits
 from mvfer.evaluation.audits.calibration import calibrate
 from mvfer.evaluation.audits.leakage import MOST_ROWS, find_leaks, seen_subjects
 from mvfer.evaluation.audits.registry import Tested, check_audits, run_audits, tested_meshes
-from mvfer.evaluation.classifiers import Answers, SplitClassifier
+from mvfer.evaluation.classifiers import Predictions, SplitClassifier
 from mvfer.evaluation.embeddings import SplitFeatures, embed_split, match_statistics
 from mvfer.evaluation.metrics import score
 from mvfer.evaluation.probes import fit_knn, fit_linear_probe
-from mvfer.evaluation.results import SCHEMA_VERSION, brief, environment
+from mvfer.evaluation.results import SCHEMA_VERSION, environment, summary
 
 TARGET_ACCURACY = 0.95  # of the answers, when the model may abstain
 
@@ -74,8 +74,8 @@ def evaluate(
     embedded = embed_splits(model, processor, splits, split, seed=seed, **options)
     features, train, validation = embedded[split], embedded["train"], embedded["validation"]
     tested = Tested(model, processor, classifier, splits[split], features, validation, files, seed, **options)
-    held_out = classifier.answers(validation, validation.image_embeds)
-    known = classifier.known(held_out), classifier.known(tested.answers)
+    held_out = classifier.predictions(validation, validation.image_embeds)
+    known = classifier.known(held_out), classifier.known(tested.predictions)
     fitted = fit_classifiers(train, validation) if classifier.kind == "zero_shot" else {}
     results = {
         **score_views(classifier, features, seed=seed),
@@ -94,7 +94,7 @@ def evaluate(
     return results | {
         "chance": classifier.chance,
         **_texts(classifier, splits, results["calibration"], prompt_kinds, language),
-        **circumstances(dataset_dir, splits, split, seed=seed, command=command),
+        **provenance(dataset_dir, splits, split, seed=seed, command=command),
     }
 
 
@@ -128,23 +128,25 @@ def score_views(classifier: SplitClassifier, features: SplitFeatures, *, seed: i
     """Scores from all views, from each alone, from covered ones; and the confusion matrix."""
 
     def scored(embeds) -> dict:
-        return score_answers(classifier.answers(features, embeds), classifier.names, seed=seed)
+        return score_answers(classifier.predictions(features, embeds), classifier.names, seed=seed)
 
     fused = scored(features.image_embeds)
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": classifier.kind,
         "test": {key: value for key, value in fused.items() if key != "confusion_matrix"},
-        "by_view": {name: brief(scored(embeds)) for name, embeds in features.by_view.items()},
-        "half_occluded": brief(scored(features.half_occluded)),
-        "same_half_occluded": brief(scored(features.same_half_occluded)),
+        "by_view": {name: summary(scored(embeds)) for name, embeds in features.by_view.items()},
+        "half_occluded": summary(scored(features.half_occluded)),
+        "same_half_occluded": summary(scored(features.same_half_occluded)),
         "confusion_matrix": {"labels": classifier.names, "counts": fused["confusion_matrix"]},
     }
 
 
-def score_answers(answers: Answers, names: Sequence[str], *, seed: int) -> dict:
+def score_answers(predictions: Predictions, names: Sequence[str], *, seed: int) -> dict:
     """`score` of what a classifier of these names says."""
-    return score(answers.labels, answers.guesses, answers.subjects, names, seed=seed, scores=answers.logits)
+    return score(
+        predictions.labels, predictions.predicted, predictions.subjects, names, seed=seed, scores=predictions.logits
+    )
 
 
 def transfer_leaks(name: str, folder: str | Path, rows, seen: Mapping[str, Sequence[str]] | None) -> list[str]:
@@ -152,7 +154,7 @@ def transfer_leaks(name: str, folder: str | Path, rows, seen: Mapping[str, Seque
     return [f"{name}: {sentence}" for sentence in seen_subjects(dataset_info(folder), rows["subject"], seen or {})]
 
 
-def circumstances(dataset_dir: str | Path, splits, split: str, *, seed: int, command: str) -> dict:
+def provenance(dataset_dir: str | Path, splits, split: str, *, seed: int, command: str) -> dict:
     """What made the numbers, whatever was tested."""
     return {
         "split": split,
@@ -182,7 +184,7 @@ def score_fitted(
         return {}
     found = dict.fromkeys(("knn", "linear_probe"))
     for name, (one, setting) in fitted.items():
-        found[name] = brief(_score_probe(one, features, classifier, classifier.every_name, seed)) | setting
+        found[name] = summary(_score_probe(one, features, classifier, classifier.label_names, seed)) | setting
     return found
 
 
@@ -208,16 +210,16 @@ def score_transfer(
         ("zero_shot", scans.image_embeds),
         ("zero_shot_normalised", match_statistics(scans.image_embeds, train.image_embeds)),
     ):
-        found[name] = score_answers(there.answers(scans, embeds), there.names, seed=seed)
+        found[name] = score_answers(there.predictions(scans, embeds), there.names, seed=seed)
     probe = fitted.get("linear_probe", (None,))[0]
-    found["linear_probe"] = _score_probe(probe, scans, there, classifier.every_name, seed) if probe else None
+    found["linear_probe"] = _score_probe(probe, scans, there, classifier.label_names, seed) if probe else None
     return found
 
 
 def score_fused(classifier: SplitClassifier, features: SplitFeatures, *, seed: int) -> dict:
     """Scores from all views together, with `labels` and `confusion_matrix`."""
-    answers = classifier.answers(features, features.image_embeds)
-    return score_answers(answers, classifier.names, seed=seed) | {"labels": classifier.names}
+    predictions = classifier.predictions(features, features.image_embeds)
+    return score_answers(predictions, classifier.names, seed=seed) | {"labels": classifier.names}
 
 
 def test_fused(model, processor, dataset_dir: str | Path, *, split: str = "test", seed: int = 0, **options) -> dict:
@@ -231,11 +233,11 @@ def _score_probe(
     probe, features: SplitFeatures, classifier: SplitClassifier, known_names: Sequence[str], seed: int
 ) -> dict:
     """Score k-NN or probe, whose classes are indices into `known_names`, among the names of the test and those it gives."""
-    answers = classifier.answers(features, features.image_embeds)
-    guessed = [known_names[index] for index in probe.predict(features.image_embeds[answers.rows])]
+    predictions = classifier.predictions(features, features.image_embeds)
+    guessed = [known_names[index] for index in probe.predict(features.image_embeds[predictions.rows])]
     names = list(dict.fromkeys([*classifier.names, *sorted(set(guessed))]))
-    guesses = [names.index(name) for name in guessed]
-    return score(answers.labels, guesses, answers.subjects, names, seed=seed)
+    predicted = [names.index(name) for name in guessed]
+    return score(predictions.labels, predicted, predictions.subjects, names, seed=seed)
 
 
 def open_splits(folder: str | Path, split: str, processor):

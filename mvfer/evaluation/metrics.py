@@ -55,7 +55,7 @@ def draw_subjects(num_subjects: int, *, seed: int, num_resamples: int = NUM_RESA
     return rng.multinomial(num_subjects, np.full(num_subjects, 1 / num_subjects), size=num_resamples)
 
 
-def bootstrap(confusions: np.ndarray, metric: Callable, *, seed: int, num_resamples: int = NUM_RESAMPLES) -> Interval:
+def bootstrap(confusions: np.ndarray, metric: Callable, *, seed: int) -> Interval:
     """A score with its 95 % interval, by resampling subjects with replacement.
 
     Args:
@@ -67,7 +67,7 @@ def bootstrap(confusions: np.ndarray, metric: Callable, *, seed: int, num_resamp
     Source:
         Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 13 (percentile interval); clusters as units.
     """
-    draws = draw_subjects(len(confusions), seed=seed, num_resamples=num_resamples)
+    draws = draw_subjects(len(confusions), seed=seed)
     resampled = np.tensordot(draws, confusions, axes=1)  # (R, K, K)
     return _interval(metric(confusions.sum(0)), metric(resampled))
 
@@ -84,16 +84,10 @@ def bootstrap_mean(values, subjects: Sequence[str], *, seed: int, num_resamples:
         return _interval(sums.sum() / counts.sum(), (draws @ sums) / (draws @ counts))
 
 
-def bootstrap_weights(
-    statistic: Callable[[np.ndarray], np.ndarray],
-    subjects: Sequence[str],
-    *,
-    seed: int,
-    num_resamples: int = NUM_RESAMPLES,
-) -> Interval:
+def bootstrap_weights(statistic: Callable[[np.ndarray], np.ndarray], subjects: Sequence[str], *, seed: int) -> Interval:
     """Any statistic of weighted scans with its interval: `statistic` takes weights `(..., n)` and returns `(...)`."""
     _, owner = np.unique(np.asarray(subjects), return_inverse=True)
-    draws = draw_subjects(int(owner.max()) + 1, seed=seed, num_resamples=num_resamples)
+    draws = draw_subjects(int(owner.max()) + 1, seed=seed)
     return _interval(statistic(np.ones(len(owner))), statistic(draws[:, owner]))
 
 

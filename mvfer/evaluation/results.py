@@ -151,7 +151,7 @@ def scores_by_test(results: Mapping) -> dict[str, dict]:
     return found
 
 
-def brief(scored: dict) -> dict:
+def summary(scored: dict) -> dict:
     """The scores and counts alone."""
     return {key: scored[key] for key in (*METRICS, "top_2", "auroc", "num_scans", "num_subjects") if key in scored}
 

@@ -1,6 +1,6 @@
 """The model card: what a model is, what it learnt from, how well it does, and what it must not be used for.
 
-In go the model and the results of its evaluation; out comes the text of `README.md`. The wording is in `model_card.md`;
+In: the model and the results of its evaluation. Out: the text of `README.md`. The wording is in `model_card.md`;
 a variable that the template names and nobody gives is an error, not an empty string.
 """
 

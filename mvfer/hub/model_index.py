@@ -1,6 +1,6 @@
 """Results in the metadata of a model card, where the Hub and its tools read them: the card's `model-index`.
 
-In go the results of an evaluation, and a model folder; out come `EvalResult`s, or the folder's `README.md` with the scores merged
+In: the results of an evaluation, and a model folder. Out: `EvalResult`s, or the folder's `README.md` with the scores merged
 into its `model-index`. All else of the card stays as it is, byte for byte.
 """
 

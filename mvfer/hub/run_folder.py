@@ -1,6 +1,6 @@
 """A run's folder as a model repository: weights, configuration, processor, remote code, card.
 
-In go a model, its processor and the results of its evaluation; out comes a folder that `transformers` loads with
+In: a model, its processor and the results of its evaluation. Out: a folder that `transformers` loads with
 `trust_remote_code=True` where this package is not installed, and that can be pushed to the Hub as it is. `load` reads it back.
 """
 

@@ -2,17 +2,17 @@
 
 from mvfer.data.split_reader import SplitReader, frames_of
 from mvfer.evaluation.classifiers import Classifier, present_classes
-from mvfer.reports.pictures import Prediction, displayable
+from mvfer.reports.pictures import PredictedScan, displayable
 from processing.cameras_mvfer import view_name
 
 
 def example_rows(split) -> list[int]:
     """The first row of every class that occurs in the split (`datasets.Dataset`): not chosen by how well it is classified."""
-    labels, every_name = list(split["expression"]), split.features["expression"].names
-    return [labels.index(every_name.index(name)) for name in present_classes(split)]
+    labels, label_names = list(split["expression"]), split.features["expression"].names
+    return [labels.index(label_names.index(name)) for name in present_classes(split)]
 
 
-def predictions(processor, chosen, classifier: Classifier) -> list[Prediction]:
+def predictions(processor, chosen, classifier: Classifier) -> list[PredictedScan]:
     """What the model says of a few rows, with the scores that its pipelines give: calibrated where the model is.
 
     Args:
@@ -28,7 +28,7 @@ def predictions(processor, chosen, classifier: Classifier) -> list[Prediction]:
         frames, weights = frames_of(scan), found.features.view_weights[0]  # weights (T, V)
         middle = len(frames) // 2
         shown.append(
-            Prediction(
+            PredictedScan(
                 title=chosen["id"][index],
                 views=displayable(frames[middle], image_processor.channels),
                 view_names=[view_name(angles) for angles in scan["view_angles_deg"].tolist()],

@@ -1,6 +1,6 @@
 """Pictures for reports: a confusion matrix, and scans with what the model says of them.
 
-In go numbers and rendered views; out come PNG files. Drawn without a display.
+In: numbers and rendered views. Out: PNG files. Drawn without a display.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ INK, MUTED, ACCENT, QUIET = "#1f2933", "#7b8794", "#2f6f9f", "#cbd5df"
 
 
 @dataclass(frozen=True)
-class Prediction:
+class PredictedScan:
     """One row of `predictions_picture`.
 
     Attributes:
@@ -66,7 +66,7 @@ def views_picture(views: np.ndarray, view_names: Sequence[str], path: str | Path
     save_figure(figure, path)
 
 
-def predictions_picture(rows: Sequence[Prediction], path: str | Path) -> None:
+def predictions_picture(rows: Sequence[PredictedScan], path: str | Path) -> None:
     """One row per scan: its views, how much each counted, and a bar per label; the true label in bold if known.
 
     Raises:
@@ -116,7 +116,7 @@ def displayable(views: np.ndarray, channels: Sequence[str]) -> np.ndarray:
     return np.repeat(views[..., [shaded[0] if shaded else 0]], 3, axis=-1)
 
 
-def _bars(axes, row: Prediction) -> None:
+def _bars(axes, row: PredictedScan) -> None:
     ranked = sorted(row.probabilities.items(), key=lambda item: item[1])
     places = range(len(ranked))
     values = [value for _, value in ranked]

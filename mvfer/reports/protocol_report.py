@@ -1,6 +1,6 @@
 """What a protocol run says, as lines of text and as a page: our scores, and beside them what papers report.
 
-In go results of `evaluate_protocol` or `evaluate_paper`; out come text, or HTML that needs nothing else.
+In: results of `evaluate_protocol` or `evaluate_paper`. Out: text, or HTML that needs nothing else.
 """
 
 from collections.abc import Mapping, Sequence

@@ -53,7 +53,7 @@ def evaluate_adaptive_views(model, processor, dataset_dir: str | Path, *, seed: 
     splits = open_splits(dataset_dir, "test", processor)
     names = present_classes(*splits.values())
     classifier = single_label(Classifier.of(model, processor, names))
-    answers = classifier.labels
+    asked = classifier.labels
     model.eval()
     staged = {
         name: staged_logits(processor, classifier, splits[name], batch_size=batch_size)
@@ -76,7 +76,7 @@ def evaluate_adaptive_views(model, processor, dataset_dir: str | Path, *, seed: 
             predictions, used = stop_early(data, value, temperature)
             known = data.labels >= 0
             subjects = [subject for subject, keep in zip(data.subjects, known, strict=True) if keep]
-            scored[key] = score(data.labels[known], predictions[known], subjects, answers, seed=seed)
+            scored[key] = score(data.labels[known], predictions[known], subjects, asked, seed=seed)
         results[name] = scored | {"mean_views": used.mean(), "share_of_views": used.sum() / data.num_views.sum()}
     results["curve"] = curve(staged["test"], temperature)
     return results
@@ -85,7 +85,7 @@ def evaluate_adaptive_views(model, processor, dataset_dir: str | Path, *, seed: 
 @torch.no_grad()
 def staged_logits(processor, classifier: Classifier, split, *, batch_size: int) -> StagedLogits:
     """Logits after every further view, each view through the tower once. See `StagedLogits`."""
-    labels, model, answers = np.array(split["expression"]), classifier.model, classifier.labels
+    labels, model, asked = np.array(split["expression"]), classifier.model, classifier.labels
     split = split.select(np.flatnonzero(labels >= 0))
     reader = SplitReader(model, processor.image_processor, split, batch_size=batch_size, progress="views")
     logits, counts = [], []
@@ -93,14 +93,14 @@ def staged_logits(processor, classifier: Classifier, split, *, batch_size: int) 
         stages, found = ViewStages(model, inputs), []
         for stage in range(reader.num_views):
             have = torch.nonzero(stages.num_views > stage).flatten()
-            after = found[-1].clone() if found else torch.zeros(len(rows), len(answers), device=model.device)
+            after = found[-1].clone() if found else torch.zeros(len(rows), len(asked), device=model.device)
             if len(have):
                 after[have] = classifier.logits(stages.advance(stage, have)).float()
             found.append(after)
         logits.append(torch.stack(found, dim=1).cpu())
         counts.append(stages.num_views.cpu().numpy())
-    every_name = split.features["expression"].names
-    known = [answers.index(every_name[k]) if every_name[k] in answers else -1 for k in split["expression"]]
+    label_names = split.features["expression"].names
+    known = [asked.index(label_names[k]) if label_names[k] in asked else -1 for k in split["expression"]]
     return StagedLogits(
         torch.cat(logits), np.concatenate(counts), np.array(known), [str(subject) for subject in split["subject"]]
     )

@@ -1,6 +1,6 @@
 """Where on the face did the model read the expression? `mvfer explain`.
 
-In go a mesh and a model; out come a number per pixel of every rendered view, how much it spoke for a label or against it,
+In: a mesh and a model. Out: a number per pixel of every rendered view, how much it spoke for a label or against it,
 the same on the mesh itself as colours (PLY or GLB), and a picture, which also says how much each view counted.
 """
 

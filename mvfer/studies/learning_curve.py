@@ -1,6 +1,6 @@
 """How many labelled people are needed: accuracy against the number of labelled subjects, and its continuation.
 
-In go frozen embeddings of labelled scans; out come the accuracies of linear probes fitted on ever more subjects, a power law
+In: frozen embeddings of labelled scans. Out: the accuracies of linear probes fitted on ever more subjects, a power law
 through their errors, and how it goes on for more subjects than there are, with intervals.
 """
 

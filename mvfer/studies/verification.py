@@ -52,8 +52,8 @@ def verify(embeds: np.ndarray, subjects: Sequence[str], *, seed: int = 0) -> dic
     }
 
 
-def pairs(subjects: Sequence[str], *, seed: int, most: int = MOST_PAIRS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of rows: those of one subject, and as many of two subjects, at most `most` of a kind, drawn by seed.
+def pairs(subjects: Sequence[str], *, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of rows: those of one subject, and as many of two subjects, at most `MOST_PAIRS` of a kind, drawn by seed.
 
     Returns:
         first and second row `(p,)`, and whether they show one subject `(p,)`.
@@ -65,7 +65,7 @@ def pairs(subjects: Sequence[str], *, seed: int, most: int = MOST_PAIRS) -> tupl
     same = np.array([pair for own in rows for pair in combinations(own.tolist(), 2)])
     if not len(same) or len(rows) < 2:
         raise ValueError("verification compares scans: it needs two subjects, and two scans of one of them")
-    same = same[rng.permutation(len(same))[:most]]
+    same = same[rng.permutation(len(same))[:MOST_PAIRS]]
     different = np.empty((0, 2), dtype=int)
     while len(different) < len(same):
         drawn = rng.integers(len(who), size=(2 * len(same), 2))

@@ -107,7 +107,7 @@ class SupervisionSettings:
     _argument_group_name = "supervision"
 
     preset: str = _help(
-        "Start from the recipe of a related paper (training/presets.py); other flags win over it.",
+        "Start from the recipe of a related paper (mvfer/training/presets.py); other flags win over it.",
         "none",
         choices=["none", *PRESETS],
     )
@@ -223,8 +223,8 @@ class TrainConfig(
         for name in ("view_dropout", "occlusion", "drop_phrases", "ramp", "warmup", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
-        for name in ("steps", "batch_size", "scans_per_subject", "num_frames", "gradient_accumulation", "eval_every",
-                     "checkpoint_every", "log_every", "keep_checkpoints", "lora_rank"):  # fmt: skip
+        counts = ("steps", "batch_size", "scans_per_subject", "num_frames", "gradient_accumulation", "lora_rank")
+        for name in (*counts, "eval_every", "checkpoint_every", "log_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.labels_per_class < 0:

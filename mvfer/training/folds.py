@@ -79,7 +79,7 @@ class FoldTuner:
         Args:
             folds: per fold, train, validation and test rows (`datasets.Dataset`).
         Returns:
-            per fold `{"guesses": names of expressions, one per test row, "best_step", "validation_accuracy"}`.
+            per fold `{"predicted": names of expressions, one per test row, "best_step", "validation_accuracy"}`.
         Raises:
             ValueError: if a subject is on two sides of a fold, or training or validation rows have no labels to learn from.
         """
@@ -111,7 +111,7 @@ class FoldTuner:
             bar.update()
         learner.bare_model.load_state_dict(best_weights)
         return {
-            "guesses": self._predict(task.merged(learner.bare_model), task.processor, rows["test"]),
+            "predicted": self._predict(task.merged(learner.bare_model), task.processor, rows["test"]),
             "best_step": state.best_step,
             "validation_accuracy": state.best_score,
         }

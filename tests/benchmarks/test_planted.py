@@ -90,8 +90,8 @@ def test_a_bias_is_planted_in_the_best_group_and_found_if_it_is_flagged(monkeypa
             make_rows()
             return folder
 
-    answers = iter([audit(), audit("male"), audit("male", "female")])
-    monkeypatch.setattr(planted, "run_evaluate", lambda args, folder, name: next(answers))
+    predictions = iter([audit(), audit("male"), audit("male", "female")])
+    monkeypatch.setattr(planted, "run_evaluate", lambda args, folder, name: next(predictions))
     rows = planted.bias(Namespace(attribute="sex", out=tmp_path), Fake(), audit())
     assert Fake.asked == [({"a", "c"}, damping) for damping in planted.DAMPING]
     assert [row["found"] for row in rows] == [False, False, True, True]

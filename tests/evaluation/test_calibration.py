@@ -5,7 +5,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 
 from mvfer.evaluation.audits import calibration
 from mvfer.evaluation.audits.calibration import calibrate
-from mvfer.evaluation.classifiers import Answers
+from mvfer.evaluation.classifiers import Predictions
 
 
 def sample(seed, n=4000, classes=7, temperature=1.0, strength=2.0):
@@ -17,9 +17,9 @@ def sample(seed, n=4000, classes=7, temperature=1.0, strength=2.0):
     return logits / temperature, labels
 
 
-def answers(seed, n, scans_per_subject=10, **options):
+def predictions(seed, n, scans_per_subject=10, **options):
     logits, labels = sample(seed, n, **options)
-    return Answers(np.arange(n), logits, labels, [f"{seed}-{i // scans_per_subject}" for i in range(n)])
+    return Predictions(np.arange(n), logits, labels, [f"{seed}-{i // scans_per_subject}" for i in range(n)])
 
 
 def test_the_calibration_error_of_a_case_worked_by_hand():
@@ -93,7 +93,7 @@ def test_the_threshold_answers_as_much_as_the_target_allows():
 
 
 def test_the_threshold_of_validation_scans_keeps_its_promise_on_others():
-    found = calibrate(answers(5, 6000), answers(6, 6000), target_accuracy=0.8, seed=0)
+    found = calibrate(predictions(5, 6000), predictions(6, 6000), target_accuracy=0.8, seed=0)
     assert found["abstention"]["accuracy"]["mean"] == pytest.approx(0.8, abs=0.02)
     assert 0.2 < found["abstention"]["coverage"]["mean"] < 0.9
 
@@ -117,12 +117,14 @@ def test_with_too_few_held_out_scans_every_class_enters():
 
 
 def test_calibration_is_fitted_on_one_part_and_mends_the_other():
-    found = calibrate(answers(7, 3000, temperature=0.4), answers(8, 3000, temperature=0.4), target_accuracy=0.9, seed=0)
+    found = calibrate(
+        predictions(7, 3000, temperature=0.4), predictions(8, 3000, temperature=0.4), target_accuracy=0.9, seed=0
+    )
     assert found["calibrated"]["ece"] < 0.03 < 0.15 < found["uncalibrated"]["ece"]
     assert found["conformal"]["coverage"]["mean"] == pytest.approx(0.9, abs=0.02)
     assert len(found["risk_coverage"]["risk"]) == 20 and found["fitted_on"] == {"num_scans": 3000, "num_subjects": 300}
 
 
 def test_a_calibration_on_tested_subjects_is_refused_with_its_reason():
-    tested = answers(9, 100)
+    tested = predictions(9, 100)
     assert "tested subjects" in calibrate(tested, tested, target_accuracy=0.9, seed=0)["not_calibrated"]

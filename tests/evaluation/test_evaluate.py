@@ -194,7 +194,7 @@ def test_pictures_show_calibrated_scores_where_the_model_is_calibrated(small_mod
 
 def test_predictions_are_drawn_one_row_per_scan(tmp_path):
     views = np.full((3, 16, 16, 3), 90, np.uint8)
-    scan = pictures.Prediction(
+    scan = pictures.PredictedScan(
         "a", views, ["right_30", "front", "left_30"], {"x": 0.7, "y": 0.3}, [0.2, 0.5, 0.3], true_label="y"
     )
     pictures.predictions_picture([scan], tmp_path / "one.png")

@@ -30,9 +30,9 @@ def test_scores_match_scikit_learn(labels):
 
 def test_with_one_label_each_they_are_the_single_label_scores():
     rng = np.random.default_rng(3)
-    labels, guesses, subjects = rng.integers(4, size=50), rng.integers(4, size=50), [str(i % 6) for i in range(50)]
-    several = multilabel_score(np.eye(4)[labels], np.eye(4)[guesses], subjects, list("abcd"), seed=1)
-    single = metrics.score(labels, guesses, subjects, list("abcd"), seed=1)
+    labels, predicted, subjects = rng.integers(4, size=50), rng.integers(4, size=50), [str(i % 6) for i in range(50)]
+    several = multilabel_score(np.eye(4)[labels], np.eye(4)[predicted], subjects, list("abcd"), seed=1)
+    single = metrics.score(labels, predicted, subjects, list("abcd"), seed=1)
     assert several["uf1"] == pytest.approx(single["macro_f1"])
     assert several["uar"] == pytest.approx(single["balanced_accuracy"])
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mvfer.cli import main as cli
-from mvfer.evaluation.classifiers import Answers, worst_mistakes
+from mvfer.evaluation.classifiers import Predictions, worst_mistakes
 from mvfer.evaluation.evaluate import evaluate
 from mvfer.reports.findings import findings
 from mvfer.reports.pages import picture
@@ -73,13 +73,13 @@ def test_every_disturbance_has_its_curve(results):
 def test_the_worst_mistakes_are_wrong_sure_and_of_different_people():
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(0, 3, (60, 3)), rng.integers(3, size=60)
-    answers = Answers(np.arange(100, 160), logits, labels, [f"p{row // 4}" for row in range(60)])
-    rows = np.array(worst_mistakes(answers)) - 100
-    assert len(rows) == 6 == len({answers.subjects[row] for row in rows})
-    assert (answers.guesses[rows] != labels[rows]).all()
+    predictions = Predictions(np.arange(100, 160), logits, labels, [f"p{row // 4}" for row in range(60)])
+    rows = np.array(worst_mistakes(predictions)) - 100
+    assert len(rows) == 6 == len({predictions.subjects[row] for row in rows})
+    assert (predictions.predicted[rows] != labels[rows]).all()
     sure = np.exp(logits).max(1) / np.exp(logits).sum(1)
-    assert (np.diff(sure[rows]) < 0).all() and sure[rows[0]] == sure[answers.guesses != labels].max()
-    right = Answers(np.arange(60), logits, answers.guesses, answers.subjects)
+    assert (np.diff(sure[rows]) < 0).all() and sure[rows[0]] == sure[predictions.predicted != labels].max()
+    right = Predictions(np.arange(60), logits, predictions.predicted, predictions.subjects)
     assert worst_mistakes(right) == []
 
 

@@ -29,8 +29,8 @@ def toy(tmp_path_factory):
 def test_the_accuracy_kept_is_the_mean_over_grades_relative_to_clean():
     clean = np.array([True] * 8 + [False] * 2)
     half = np.array([True] * 4 + [False] * 6)
-    answers = {"clean": clean, "noise:1": clean, "noise:2": half, "holes:1": half, "holes:2": half}
-    found = summarise(answers, [str(i) for i in range(10)], seed=0)
+    predictions = {"clean": clean, "noise:1": clean, "noise:2": half, "holes:1": half, "holes:2": half}
+    found = summarise(predictions, [str(i) for i in range(10)], seed=0)
     assert found["corruptions"]["noise"]["accuracy_kept"]["mean"] == pytest.approx((0.8 + 0.4) / 2 / 0.8)
     assert [one["mean"] for one in found["corruptions"]["holes"]["accuracy"]] == [0.4, 0.4]
     assert found["accuracy_kept"]["mean"] == pytest.approx((0.8 + 3 * 0.4) / 4 / 0.8)

@@ -18,7 +18,7 @@ from mvfer.evaluation.mvfer_metrics import scores
 FOLDER = mvfer.evaluation.mvfer_metrics.__path__[0]
 
 
-def answers(seed, n=90, classes=5, digits=None):
+def made_up(seed, n=90, classes=5, digits=None):
     """Labels with every class, and probabilities that know something of them; with few digits there are ties."""
     rng = np.random.default_rng(seed)
     labels = np.concatenate([np.arange(classes), rng.integers(classes, size=n - classes)])
@@ -29,32 +29,32 @@ def answers(seed, n=90, classes=5, digits=None):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_all_scores_agree_with_scikit_learn(seed):
-    labels, probabilities = answers(seed)
-    guesses = probabilities.argmax(1)
+    labels, probabilities = made_up(seed)
+    predicted = probabilities.argmax(1)
     subjects = [str(i % 7) for i in range(len(labels))]
-    found = metrics.score(labels, guesses, subjects, list("abcde"), seed=0, scores=probabilities)
+    found = metrics.score(labels, predicted, subjects, list("abcde"), seed=0, scores=probabilities)
     expected = {
-        "accuracy": accuracy_score(labels, guesses),
-        "balanced_accuracy": balanced_accuracy_score(labels, guesses),
-        "macro_f1": f1_score(labels, guesses, average="macro"),
+        "accuracy": accuracy_score(labels, predicted),
+        "balanced_accuracy": balanced_accuracy_score(labels, predicted),
+        "macro_f1": f1_score(labels, predicted, average="macro"),
         "top_2": top_k_accuracy_score(labels, probabilities, k=2),
         "auroc": roc_auc_score(labels, probabilities, multi_class="ovr", average="macro"),
     }
     assert {name: found[name]["mean"] for name in expected} == pytest.approx(expected, abs=1e-9)
     for name, slow in (("precision", precision_score), ("recall", recall_score), ("f1", f1_score)):
         per_class = [values[name] for values in found["per_class"].values()]
-        np.testing.assert_allclose(per_class, slow(labels, guesses, average=None, zero_division=0), atol=1e-9)
+        np.testing.assert_allclose(per_class, slow(labels, predicted, average=None, zero_division=0), atol=1e-9)
 
 
 def test_ties_count_half_in_the_auroc():
-    labels, probabilities = answers(0, digits=1)
+    labels, probabilities = made_up(0, digits=1)
     slow = np.mean([roc_auc_score(labels == k, probabilities[:, k]) for k in range(5)])
     assert scores.auroc(probabilities, labels) == pytest.approx(slow, abs=1e-9)
     assert scores.auroc(np.array([[0.9, 0.1], [0.5, 0.5], [0.5, 0.5]]), np.array([0, 0, 1])) == pytest.approx(0.75)
 
 
 def test_weighted_scans_are_repeated_scans():
-    labels, probabilities = answers(1, n=40)
+    labels, probabilities = made_up(1, n=40)
     weights = np.random.default_rng(2).integers(0, 4, size=(3, 40))
     fast = scores.auroc(probabilities, labels, weights)
     for weight, area in zip(weights, fast, strict=True):
@@ -75,11 +75,11 @@ def test_scores_of_another_shape_are_refused():
 
 def test_the_metric_of_the_evaluate_library_gives_the_same_numbers_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_EVALUATE_OFFLINE", "1")
-    labels, probabilities = answers(3)
-    guesses = probabilities.argmax(1)
-    own = metrics.score(labels, guesses, ["a"] * len(labels), list("abcde"), seed=0, scores=probabilities)
+    labels, probabilities = made_up(3)
+    predicted = probabilities.argmax(1)
+    own = metrics.score(labels, predicted, ["a"] * len(labels), list("abcde"), seed=0, scores=probabilities)
     plain = evaluate.load(FOLDER, cache_dir=str(tmp_path), experiment_id="plain")
-    found = plain.compute(predictions=guesses.tolist(), references=labels.tolist())
+    found = plain.compute(predictions=predicted.tolist(), references=labels.tolist())
     assert found == {name: own[name]["mean"] for name in ("accuracy", "balanced_accuracy", "macro_f1")}
     rich = evaluate.load(FOLDER, "scores", cache_dir=str(tmp_path), experiment_id="rich")
     found = rich.compute(predictions=probabilities.tolist(), references=labels.tolist())

@@ -63,8 +63,8 @@ def test_other_methods_are_seeded_and_one_fold_does_not_depend_on_another(small_
     other = {"train": splits["test"], "validation": splits["validation"], "test": splits["train"].select(range(6))}
     one, again = FoldTuner(str(small_run), toy_data, **options)([other, dict(splits)])
     alone = FoldTuner(str(small_run), toy_data, **options)([dict(splits)])[0]
-    assert alone == again and len(again["guesses"]) == 9 and len(one["guesses"]) == 6
-    assert set(again["guesses"]) <= set(ACTIONS)
+    assert alone == again and len(again["predicted"]) == 9 and len(one["predicted"]) == 6
+    assert set(again["predicted"]) <= set(ACTIONS)
 
 
 def test_a_subject_on_two_sides_of_a_fold_is_caught_and_so_are_people_of_pretraining(

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from mvfer.evaluation.classifiers import Answers
+from mvfer.evaluation.classifiers import Predictions
 from mvfer.evaluation.metrics import bootstrap_mean
 
 NUM_BINS = 15
@@ -21,7 +21,7 @@ ERROR_RATE = 0.1  # of the conformal sets
 CURVE_POINTS = 20
 
 
-def calibrate(validation: Answers, tested: Answers, *, target_accuracy: float, seed: int) -> dict:
+def calibrate(validation: Predictions, tested: Predictions, *, target_accuracy: float, seed: int) -> dict:
     """Fit on the validation scans, report on the tested ones.
 
     Returns:
@@ -259,7 +259,7 @@ def _curve(confidences, correct) -> dict:
     }
 
 
-def _conformal(probabilities, tested: Answers, quantile: float, seed: int) -> dict:
+def _conformal(probabilities, tested: Predictions, quantile: float, seed: int) -> dict:
     sets = conformal_sets(probabilities, quantile)
     return {
         "error_rate": ERROR_RATE,

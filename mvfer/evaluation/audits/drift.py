@@ -1,6 +1,6 @@
 """Do recent data still look like those on which a model was tested? `mvfer check`, for a scheduler.
 
-In go the `results.json` of a tested model and a data set of recent scans. Out comes what has moved: where the embeddings lie,
+In: the `results.json` of a tested model and a data set of recent scans. Out: what has moved: where the embeddings lie,
 how sure the model is, and, where there are labels, how often it is right. A statistic raises the alarm when it exceeds
 what the baseline's own people, split at random into two groups, show in one of a hundred splits. The baseline holds means
 and deviations over people, no embedding of any person.
@@ -78,9 +78,9 @@ def compare(baseline: dict, embeds, confidence, right, subjects: Sequence[str]) 
 def observe(features: SplitFeatures, classifier: SplitClassifier) -> dict:
     """What `describe` and `compare` take, from a split's embeddings and a classifier."""
     logits = classifier.logits(features.image_embeds)
-    guesses = [classifier.names[k] for k in logits.argmax(1)]
-    truth = [classifier.every_name[label] if label >= 0 else None for label in features.labels]
-    right = [float(t == g) if t in classifier.names else np.nan for t, g in zip(truth, guesses, strict=True)]
+    predicted = [classifier.names[k] for k in logits.argmax(1)]
+    truth = [classifier.label_names[label] if label >= 0 else None for label in features.labels]
+    right = [float(t == g) if t in classifier.names else np.nan for t, g in zip(truth, predicted, strict=True)]
     confidence = softmax(logits, axis=1).max(1)
     return {"embeds": features.image_embeds, "confidence": confidence, "right": right, "subjects": features.subjects}
 

@@ -1,6 +1,6 @@
 """Does the model work as well for everybody? Accuracy per sex, age group and ancestry, with gaps that are told from chance.
 
-In go which answers were right, of whom, and what is known of them; out come accuracies per group with intervals, the gap of every
+In: which answers were right, of whom, and what is known of them. Out: accuracies per group with intervals, the gap of every
 group to the best one, the worst group, and which groups are worse than the rest beyond chance. Subjects are resampled and
 permuted, never single scans: a person's scans resemble each other.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mvfer.evaluation.metrics import NUM_RESAMPLES, bootstrap_mean, draw_subjects
+from mvfer.evaluation.metrics import bootstrap_mean, draw_subjects
 
 ATTRIBUTES = ("sex", "age_group", "ancestry")
 LEAST_SUBJECTS = 5  # of a group; below, nothing is said of it
@@ -91,7 +91,7 @@ def _compare(correct, subjects, owner, right, count, masks: Mapping[str, np.ndar
     best, worst = max(accuracies, key=accuracies.__getitem__), min(accuracies, key=accuracies.__getitem__)
     resampled = {}
     for number, (group, mask) in enumerate(masks.items()):
-        draws = draw_subjects(int(mask.sum()), seed=seed + number, num_resamples=NUM_RESAMPLES)
+        draws = draw_subjects(int(mask.sum()), seed=seed + number)
         resampled[group] = (draws @ right[mask]) / (draws @ count[mask])
     groups = {}
     for group, mask in masks.items():

@@ -1,7 +1,7 @@
 """Has the model seen what it is tested on? People and scans that are on both sides of a test, found rather than trusted.
 
-In go the subjects and thumbnails of every split, and the keys of the people that the model was trained and chosen on, which its
-folder holds; out comes a list of what was checked and of what was found, each as one sentence.
+In: the subjects and thumbnails of every split, and the keys of the people that the model was trained and chosen on, which its
+folder holds. Out: a list of what was checked and of what was found, each as one sentence.
 """
 
 import hashlib

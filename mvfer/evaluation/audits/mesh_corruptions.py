@@ -176,7 +176,7 @@ def mask(vertices: np.ndarray, severity: int, rng: np.random.Generator) -> Part:
     top = (-0.4, -0.1, 0.1, 0.25, 0.4)[severity - 1]
     x, y = np.meshgrid(np.linspace(-0.6, 0.6, 15), np.linspace(-0.85, top, 15))
     depth = np.array([_depth(vertices, *place) for place in zip(x.ravel(), y.ravel(), strict=True)]).reshape(x.shape)
-    return _sheet(np.stack([x, y, maximum_filter(depth, 3) + 0.05], -1))
+    return _grid(np.stack([x, y, maximum_filter(depth, 3) + 0.05], -1))
 
 
 def hand(vertices: np.ndarray, severity: int, rng: np.random.Generator) -> Part:
@@ -205,28 +205,23 @@ def _depth(vertices: np.ndarray, x: float, y: float) -> float:
     return float(vertices[near, 2].max()) if near.any() else 0.0
 
 
-def _tube(path: np.ndarray, radius: float, *, closed: bool, sides: int = 8) -> Part:
+def _tube(path: np.ndarray, radius: float, *, closed: bool) -> Part:
     """A tube along a path `(P, 3)` that runs across the view."""
     ahead = np.roll(path, -1, 0) - np.roll(path, 1, 0) if closed else np.gradient(path, axis=0)
     ahead /= np.linalg.norm(ahead, axis=1, keepdims=True)
     across = np.cross(ahead, [0.0, 0.0, 1.0])
     across /= np.linalg.norm(across, axis=1, keepdims=True)
     third = np.cross(across, ahead)
-    angle = np.linspace(0, 2 * np.pi, sides, endpoint=False)[:, None, None]
-    rings = path + radius * (np.cos(angle) * across + np.sin(angle) * third)  # (sides, P, 3)
+    angle = np.linspace(0, 2 * np.pi, 8, endpoint=False)[:, None, None]
+    rings = path + radius * (np.cos(angle) * across + np.sin(angle) * third)  # (8, P, 3)
     return _grid(rings, wrap_rows=True, wrap_columns=closed)
-
-
-def _sheet(points: np.ndarray) -> Part:
-    """A surface through `(R, C, 3)` points, rows upwards and columns to the right, that faces the viewer."""
-    return _grid(points, wrap_rows=False, wrap_columns=False)
 
 
 def _ellipsoid(center, radii, *, steps: int = 12) -> Part:
     up = np.linspace(-np.pi / 2, np.pi / 2, steps)[:, None]
     around = np.linspace(0, 2 * np.pi, 2 * steps, endpoint=False)[None]
     points = np.stack([np.cos(up) * np.sin(around), np.sin(up) + 0 * around, np.cos(up) * np.cos(around)], -1)
-    return _grid(np.asarray(center) + points * np.asarray(radii), wrap_rows=False, wrap_columns=True)
+    return _grid(np.asarray(center) + points * np.asarray(radii), wrap_columns=True)
 
 
 def _fan(ring: np.ndarray) -> Part:
@@ -236,8 +231,8 @@ def _fan(ring: np.ndarray) -> Part:
     return np.concatenate([ring, ring.mean(0, keepdims=True)]), faces
 
 
-def _grid(points: np.ndarray, *, wrap_rows: bool, wrap_columns: bool) -> Part:
-    """Two triangles per cell of `(R, C, 3)` points."""
+def _grid(points: np.ndarray, *, wrap_rows: bool = False, wrap_columns: bool = False) -> Part:
+    """Two triangles per cell of `(R, C, 3)` points; with rows upwards and columns to the right it faces the viewer."""
     R, C = points.shape[:2]
     row, column = np.meshgrid(
         np.arange(R if wrap_rows else R - 1), np.arange(C if wrap_columns else C - 1), indexing="ij"

@@ -173,7 +173,7 @@ def leave_one_out(scores: PromptScores, names: Sequence[str], *, seed: int = 0) 
     Source:
         max-statistic test by signs: Westfall & Young 1993, Resampling-Based Multiple Testing.
     """
-    guesses, loss = scores.logits().argmax(1), _log_losses(scores)
+    predicted, loss = scores.logits().argmax(1), _log_losses(scores)
     shown = np.unique(scores.labels)
     fits = np.stack([scores.similarities[scores.labels == k].mean(0) for k in shown])  # (shown, P)
     rows, changes = [], []
@@ -186,7 +186,7 @@ def leave_one_out(scores: PromptScores, names: Sequence[str], *, seed: int = 0) 
             {
                 "prompt": scores.texts[index],
                 "class": names[owner],
-                **_change(scores, guesses, kept),
+                **_change(scores, predicted, kept),
                 "log_loss_without": float(changes[-1].mean()),
                 "nearest": names[shown[fits[:, index].argmax()]],
             }
@@ -227,7 +227,7 @@ def dominant_words(scores: PromptScores) -> list[dict]:
     Returns:
         one `dict` per word: word, prompts (how many hold it), `changed`, `accuracy_without`. Most dominant first, equals by name.
     """
-    guesses = scores.logits().argmax(1)
+    predicted = scores.logits().argmax(1)
     holding: dict[str, set[int]] = {}
     for index, text in enumerate(scores.texts):
         for word in set(_WORDS.findall(text.lower())) - COMMON_WORDS:
@@ -238,35 +238,34 @@ def dominant_words(scores: PromptScores) -> list[dict]:
         for k in set(scores.owners) - set(scores.owners[kept]):
             kept |= scores.owners == k  # a class that would have no prompt left keeps all
         if not kept.all():
-            rows.append({"word": word, "prompts": int((~kept).sum()), **_change(scores, guesses, kept)})
+            rows.append({"word": word, "prompts": int((~kept).sum()), **_change(scores, predicted, kept)})
     return sorted(rows, key=lambda row: (-row["changed"], row["word"]))  # a set's words come in any order
 
 
-def _change(scores: PromptScores, guesses: np.ndarray, kept: np.ndarray) -> dict[str, float]:
-    """What it does to the guesses `(n,)` if only the kept prompts `(P,)` are asked."""
+def _change(scores: PromptScores, predicted: np.ndarray, kept: np.ndarray) -> dict[str, float]:
+    """What it does to the predicted classes `(n,)` if only the kept prompts `(P,)` are asked."""
     without = scores.logits(kept).argmax(1)
-    accuracy = (guesses == scores.labels).mean()
+    accuracy = (predicted == scores.labels).mean()
     return {
-        "changed": float((without != guesses).mean()),
+        "changed": float((without != predicted).mean()),
         "accuracy_without": float((without == scores.labels).mean() - accuracy),
     }
 
 
-def prune(scores: PromptScores, *, least: int = 1) -> np.ndarray:
+def prune(scores: PromptScores) -> np.ndarray:
     """A better prompt set: leave out one prompt at a time while the log loss falls, always the one that helps most.
 
     Args:
         scores: of *validation* subjects.
-        least: prompts that every class keeps.
     Returns:
-        `(P,)` bool: which prompts are kept.
+        `(P,)` bool: which prompts are kept, of every class at least one.
     """
     kept = np.ones(len(scores.owners), bool)
     best = _log_losses(scores).mean()
     while True:
         tried = {}
         for index in np.flatnonzero(kept):
-            if (kept & (scores.owners == scores.owners[index])).sum() > least:
+            if (kept & (scores.owners == scores.owners[index])).sum() > 1:
                 without = kept.copy()
                 without[index] = False
                 tried[index] = _log_losses(scores, without).mean()

@@ -14,7 +14,7 @@ from mvfer.evaluation.audits.fairness import ATTRIBUTES, fairness_audit
 from mvfer.evaluation.audits.prompt_audit import audit_prompts
 from mvfer.evaluation.audits.robustness import choose_rows, find_meshes, mesh_robustness, view_robustness
 from mvfer.evaluation.audits.weights import mean_weights
-from mvfer.evaluation.classifiers import Answers, SplitClassifier, worst_mistakes
+from mvfer.evaluation.classifiers import Predictions, SplitClassifier, worst_mistakes
 from mvfer.evaluation.embeddings import SplitFeatures, check_reads_scans
 
 
@@ -42,8 +42,8 @@ class Tested:
     progress: bool
 
     @cached_property
-    def answers(self) -> Answers:
-        return self.classifier.answers(self.features, self.features.image_embeds)
+    def predictions(self) -> Predictions:
+        return self.classifier.predictions(self.features, self.features.image_embeds)
 
 
 class Audit(NamedTuple):
@@ -94,9 +94,9 @@ def run_audits(tested: Tested, asked: Collection[str]) -> dict:
 
 
 def _fairness(tested: Tested) -> dict:
-    answers = tested.answers
-    groups = {name: [tested.rows[name][row] for row in answers.rows] for name in ATTRIBUTES}
-    return fairness_audit(answers.guesses == answers.labels, answers.subjects, groups, seed=tested.seed)
+    predictions = tested.predictions
+    groups = {name: [tested.rows[name][row] for row in predictions.rows] for name in ATTRIBUTES}
+    return fairness_audit(predictions.predicted == predictions.labels, predictions.subjects, groups, seed=tested.seed)
 
 
 def _drift_baseline(tested: Tested) -> dict | None:
@@ -104,11 +104,11 @@ def _drift_baseline(tested: Tested) -> dict | None:
 
 
 def _weights(tested: Tested) -> dict:
-    return mean_weights(tested.features, tested.classifier.every_name, seed=tested.seed)
+    return mean_weights(tested.features, tested.classifier.label_names, seed=tested.seed)
 
 
 def _mistakes(tested: Tested) -> list[int]:
-    return worst_mistakes(tested.answers)
+    return worst_mistakes(tested.predictions)
 
 
 def _robustness(tested: Tested) -> dict:

@@ -1,6 +1,6 @@
 """How fast does a model get worse? Severity curves over named corruptions, every subset of views, and one number.
 
-In go a model, labelled scans (stored views, or mesh files) and a classifier of them; out come accuracies per
+In: a model, labelled scans (stored views, or mesh files) and a classifier of them. Out: accuracies per
 corruption and grade, with intervals. The one number is the accuracy kept: the mean over grades, relative to clean scans;
 over all corruptions, the mean.
 Source: severity grades and their mean as in Hendrycks & Dietterich 2019, arXiv:1903.12261; differs: accuracy kept, not error
@@ -117,9 +117,9 @@ def mesh_robustness(
         )
         for key, guess in zip(correct, found, strict=True):
             correct[key].append(bool(guess == truth[name]))
-    answers = {key: np.array(values) for key, values in correct.items()}
+    predictions = {key: np.array(values) for key, values in correct.items()}
     people = [features.subjects[place[name]] for name in files]
-    return summarise(answers, people, seed=seed) | {"not_applicable": left_out}
+    return summarise(predictions, people, seed=seed) | {"not_applicable": left_out}
 
 
 def find_meshes(folder: str | Path, ids: Sequence[str]) -> dict[str, Path]:

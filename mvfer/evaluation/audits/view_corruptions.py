@@ -1,6 +1,6 @@
 """What goes wrong with pictures of faces, in five grades: a table of named corruptions of stored views.
 
-In go the views of a scan, `uint8 (T, V, H, W, 3)` with background 0, a severity 1 to 5 and a random generator; out come
+In: the views of a scan, `uint8 (T, V, H, W, 3)` with background 0, a severity 1 to 5 and a random generator. Out:
 views of the same shape. Frames of one sequence are changed alike, but for noise. What happens to the scan itself, before
 rendering, is in `mesh_corruptions`.
 """

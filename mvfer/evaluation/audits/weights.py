@@ -1,6 +1,6 @@
 """Which views, and which moments of a sequence, counted how much: the fusion's weights over the tested scans, and per class.
 
-In go the features of a split; out come means with intervals, subjects resampled. A fusion that has learnt nothing, or the mean,
+In: the features of a split. Out: means with intervals, subjects resampled. A fusion that has learnt nothing, or the mean,
 gives equal weights. A weight says how much of a view entered the embedding, not how good the view is.
 """
 
@@ -12,17 +12,17 @@ from mvfer.evaluation.embeddings import MOMENTS, SplitFeatures
 from mvfer.evaluation.metrics import bootstrap_mean
 
 
-def mean_weights(features: SplitFeatures, every_name: Sequence[str], *, seed: int) -> dict:
+def mean_weights(features: SplitFeatures, label_names: Sequence[str], *, seed: int) -> dict:
     """The mean weights of a split.
 
     Args:
-        features: of the split; every_name: what its labels count.
+        features: of the split; label_names: what its labels count.
     Returns:
         `dict`: `views` with `overall` (view name to `{"mean", "low", "high"}`) and `per_class` (expression to view name to
         mean), over the scans that have the view; `frames`, `None` for single scans, else with `moments` (of the duration, 0
         to 1), `overall` (per moment an interval) and `per_class` (expression to means): 1 is as much as with equal weights.
     """
-    classes = {name: features.labels == label for label, name in enumerate(every_name) if label in features.labels}
+    classes = {name: features.labels == label for label, name in enumerate(label_names) if label in features.labels}
     views = features.view_weights
     found: dict[str, dict | None] = {
         "views": {

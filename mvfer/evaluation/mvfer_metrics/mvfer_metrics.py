@@ -1,9 +1,9 @@
 """The package's scores as one metric of the `evaluate` library, which loads this folder offline by its path.
 
-    metric = evaluate.load("evaluation/mvfer_metrics")            # predictions are classes
-    metric = evaluate.load("evaluation/mvfer_metrics", "scores")  # predictions are one score per class
+    metric = evaluate.load("mvfer/evaluation/mvfer_metrics")            # predictions are classes
+    metric = evaluate.load("mvfer/evaluation/mvfer_metrics", "scores")  # predictions are one score per class
 
-In go predictions and references; out comes a dict of numbers, computed by the functions that `mvfer evaluate` uses.
+In: predictions and references. Out: a dict of numbers, computed by the functions that `mvfer evaluate` uses.
 """
 
 import datasets
@@ -38,12 +38,12 @@ class MVFERMetrics(evaluate.Metric):
     def _compute(self, predictions, references):
         predictions, labels = np.asarray(predictions), np.asarray(references)
         with_scores = predictions.ndim == 2
-        guesses = predictions.argmax(1) if with_scores else predictions
-        size = predictions.shape[1] if with_scores else int(max(guesses.max(), labels.max())) + 1
-        if min(guesses.min(), labels.min()) < 0 or labels.max() >= size:
+        predicted = predictions.argmax(1) if with_scores else predictions
+        size = predictions.shape[1] if with_scores else int(max(predicted.max(), labels.max())) + 1
+        if min(predicted.min(), labels.min()) < 0 or labels.max() >= size:
             raise ValueError(f"expected classes 0 to {size - 1}, got references {labels.min()} to {labels.max()}")
         confusion = np.zeros((size, size), dtype=np.int64)
-        np.add.at(confusion, (labels, guesses), 1)
+        np.add.at(confusion, (labels, predicted), 1)
         found = {name: float(metric(confusion)) for name, metric in METRICS.items()}
         if with_scores:
             found["top_2"] = float(top_k_hits(predictions, labels).mean())

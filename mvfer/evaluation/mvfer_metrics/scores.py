@@ -1,8 +1,8 @@
 """Scores of a classifier: pure functions of a confusion matrix, or of the scores of every class.
 
-In go counts `(..., K, K)` (rows are true classes), or scores `(n, K)` with labels `(n,)`; out come numbers. Leading axes are
-resamples, so a bootstrap is one call. Needs numpy alone: the same file serves `evaluation` and the metric of the `evaluate`
-library.
+In: counts `(..., K, K)` (rows are true classes), or scores `(n, K)` with labels `(n,)`. Out: numbers. Leading axes are
+resamples, so a bootstrap is one call. Needs numpy alone: the same file serves `mvfer.evaluation` and the metric of the
+`evaluate` library.
 """
 
 from collections.abc import Callable

@@ -94,13 +94,13 @@ def score_labels_in_folds(
         ValueError: for a label that is not among the names.
     """
     targets, people = targets_of_tasks(tasks, names), np.asarray(features.subjects)
-    guesses = np.zeros_like(targets)
+    predicted = np.zeros_like(targets)
     for fold in drawn:
         train, validation, test = (np.isin(people, fold[split]) for split in ("train", "validation", "test"))
         embeds = features.image_embeds
-        guesses[test] = _predict(embeds[train], targets[train], embeds[validation], targets[validation], embeds[test])
+        predicted[test] = _predict(embeds[train], targets[train], embeds[validation], targets[validation], embeds[test])
     return {
-        "multilabel_probe": multilabel_score(targets, guesses, features.subjects, names, seed=seed),
+        "multilabel_probe": multilabel_score(targets, predicted, features.subjects, names, seed=seed),
         "every_label": multilabel_score(targets, np.ones_like(targets), features.subjects, names, seed=seed),
     }
 
@@ -147,11 +147,11 @@ def _fit_and_predict(train, targets: np.ndarray, strength: float, *others: np.nd
     found = [np.zeros((len(other), targets.shape[1]), dtype=bool) for other in others]
     for label, truth in enumerate(targets.T):
         if truth.all() or not truth.any():
-            for guesses in found:
-                guesses[:, label] = truth.all()
+            for predicted in found:
+                predicted[:, label] = truth.all()
             continue
         regression = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
         probe = make_pipeline(StandardScaler(), regression).fit(train, truth)
-        for guesses, other in zip(found, others, strict=True):
-            guesses[:, label] = probe.predict(other)
+        for predicted, other in zip(found, others, strict=True):
+            predicted[:, label] = probe.predict(other)
     return found

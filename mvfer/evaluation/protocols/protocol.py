@@ -187,14 +187,14 @@ def _scores(runs: list, zero_shot: SplitClassifier, seed: int) -> dict:
 
 
 def _add_fine_tuned(runs: list, drawn: list, tested: Dataset, zero_shot: SplitClassifier, fine_tune: Callable) -> None:
-    """Put the guesses of a copy that was fine-tuned in each fold beside the others."""
+    """Put what a copy predicts that was fine-tuned in each fold beside the others."""
     subjects = np.asarray(tested["subject"])
     every = [people for repetition in drawn for people in repetition]
     rows = [{split: tested.select(np.flatnonzero(np.isin(subjects, p[split]))) for split in p} for p in every]
     for fold, tuned in zip((fold for run in runs for fold in run), fine_tune(rows), strict=True):
-        guesses = np.array([zero_shot.names.index(guess) for guess in tuned["guesses"]])
-        fold["found"]["fine_tuned"] = guesses
-        fold["summary"]["accuracy"]["fine_tuned"] = float((guesses == fold["answers"].labels).mean())
+        predicted = np.array([zero_shot.names.index(guess) for guess in tuned["predicted"]])
+        fold["found"]["fine_tuned"] = predicted
+        fold["summary"]["accuracy"]["fine_tuned"] = float((predicted == fold["answers"].labels).mean())
         fold["summary"]["fine_tuned"] = {key: tuned[key] for key in ("best_step", "validation_accuracy")}
 
 
@@ -204,30 +204,30 @@ def _described(name: str, protocol: Protocol, drawn: list) -> dict:
 
 
 def _fold(features: SplitFeatures, zero_shot: SplitClassifier, people: Mapping[str, Sequence[str]]) -> dict:
-    """Guesses of every test in one fold: test name -> (positions in the set, truth, guesses)."""
+    """What every test predicts in one fold: test name -> (positions in the set, truth, predicted)."""
     subjects = np.asarray(features.subjects)
     parts = {name: features.select(np.flatnonzero(np.isin(subjects, names))) for name, names in people.items()}
     test = parts["test"]
-    answers = zero_shot.answers(test, test.image_embeds)
-    found = {"zero_shot": answers.guesses}
+    predictions = zero_shot.predictions(test, test.image_embeds)
+    found = {"zero_shot": predictions.predicted}
     if people["train"]:
         for name, (classifier, _) in fit_classifiers(parts["train"], parts["validation"]).items():
-            guessed = classifier.predict(test.image_embeds[answers.rows])
+            guessed = classifier.predict(test.image_embeds[predictions.rows])
             found[name] = zero_shot.classes_of(guessed)
     summary = {
         "subjects": len(people["test"]),
-        "accuracy": {name: float((guesses == answers.labels).mean()) for name, guesses in found.items()},
-        "ece": calibration_scores(answers.logits, answers.labels)["ece"],
+        "accuracy": {name: float((predicted == predictions.labels).mean()) for name, predicted in found.items()},
+        "ece": calibration_scores(predictions.logits, predictions.labels)["ece"],
     }
     if people["validation"]:
-        held_out = zero_shot.answers(parts["validation"], parts["validation"].image_embeds)
+        held_out = zero_shot.predictions(parts["validation"], parts["validation"].image_embeds)
         if len(np.unique(held_out.labels)) > 1:
             temperature = fit_temperature(
-                held_out.logits, held_out.labels, held_out.subjects, tested_subjects=answers.subjects
+                held_out.logits, held_out.labels, held_out.subjects, tested_subjects=predictions.subjects
             )
-            calibrated = calibration_scores(answers.logits, answers.labels, temperature=temperature)
+            calibrated = calibration_scores(predictions.logits, predictions.labels, temperature=temperature)
             summary |= {"temperature": temperature, "ece_calibrated": calibrated["ece"]}
-    return {"answers": answers, "found": found, "summary": summary}
+    return {"answers": predictions, "found": found, "summary": summary}
 
 
 def _pooled(test: str, runs: list, zero_shot: SplitClassifier, seed: int) -> dict | None:
@@ -238,8 +238,8 @@ def _pooled(test: str, runs: list, zero_shot: SplitClassifier, seed: int) -> dic
     labels = np.concatenate([fold["answers"].labels for fold in first])
     subjects = [subject for fold in first for subject in fold["answers"].subjects]
     logits = np.concatenate([fold["answers"].logits for fold in first]) if test == "zero_shot" else None
-    guesses = np.concatenate([fold["found"][test] for fold in first])
-    pooled = score(labels, guesses, subjects, zero_shot.names, seed=seed, scores=logits)
+    predicted = np.concatenate([fold["found"][test] for fold in first])
+    pooled = score(labels, predicted, subjects, zero_shot.names, seed=seed, scores=logits)
     if test != "zero_shot":
         pooled.pop("confusion_matrix")
     confusions = [_confusion(fold, test, len(zero_shot.names)) for run in runs for fold in run]
