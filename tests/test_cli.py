@@ -89,6 +89,20 @@ def test_watch_takes_frames_in_the_order_of_their_numbers_and_says_so(small_run,
         assert f"mvfer: 4 frames in the order {'of the numbers' if order == 'names' else 'given'}" in printed.err
 
 
+def test_watch_takes_frames_in_the_order_of_their_numbers_and_says_so(small_run, face_obj, tmp_path, capsys):
+    frames = [str(tmp_path / f"f{number}.obj") for number in (1, 10, 2, 9)]
+    for frame in frames:
+        Path(frame).write_bytes(Path(face_obj).read_bytes())
+    options = ["--model", str(small_run), "--labels", "happiness", "sadness", "--fps", "30000/1001", "--json"]
+    for order, expected in (("names", [1, 2, 9, 10]), ("given", [1, 10, 2, 9])):
+        assert main(["watch", *frames, *options, "--order", order]) == 0
+        printed = capsys.readouterr()
+        rows = [json.loads(line) for line in printed.out.splitlines()]
+        assert [Path(row["input"]).stem for row in rows] == [f"f{number}" for number in expected]
+        assert rows[1]["time_s"] == pytest.approx(1001 / 30000)
+        assert f"mvfer: 4 frames in the order {'of the numbers' if order == 'names' else 'given'}" in printed.err
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -96,6 +110,7 @@ def test_watch_takes_frames_in_the_order_of_their_numbers_and_says_so(small_run,
         (["predict", "face.obj", "--model", "nowhere"], "no config.json"),
         (["watch", "face.obj", "--model", "nowhere"], "no config.json"),
         (["watch", "face.obj", "--model", "nowhere", "--fps", "0"], "--fps should be positive"),
+        (["watch", "face.obj", "--model", "nowhere", "--fps", "fast"], "--fps should be positive: expected fps > 0, got 'fast'"),
         (
             ["watch", "face.obj", "--model", "nowhere", "--fps", "fast"],
             "--fps should be positive: expected fps > 0, got 'fast'",
