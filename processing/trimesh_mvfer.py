@@ -37,25 +37,20 @@ def parse_with_trimesh(data: bytes, suffix: str, *, geometry_only: bool = False)
         import trimesh  # here, because it costs what reading forty OBJ files costs, and these need it not
     except ImportError:
         raise MeshFileError(f"reading {suffix} needs trimesh", "pip install 'trimesh>=5'") from None
-    claimed_vertices, claimed_faces = _CLAIMS[suffix](data)
+    claimed_faces = _CLAIMS[suffix](data)
     try:
         with _without_log():
             loaded = trimesh.load_mesh(BytesIO(data), file_type=suffix[1:], process=False)
     except Exception as error:
         detail = f"{type(error).__name__}: {error}".rstrip(": ")
         raise MeshFileError(f"damaged {suffix} file ({detail})", "copy or export it again") from error
-    vertices, faces = getattr(loaded, "vertices", ()), getattr(loaded, "faces", ())
-    if len(faces) < claimed_faces or (not len(faces) and not claimed_vertices):
+    faces = getattr(loaded, "faces", ())
+    if len(faces) < claimed_faces or not len(faces):
         raise MeshFileError(
             f"{len(faces)} faces found, the header promises {claimed_faces}"
             if claimed_faces
             else "no triangles found in it",
             "the file looks truncated or damaged: copy or export it again",
-        )
-    if not len(faces):
-        raise MeshFileError(
-            f"{max(len(vertices), claimed_vertices)} vertices but no faces: a point cloud",
-            "export a triangle mesh instead of points",
         )
     mesh = _merge_equal_vertices(fields_of_trimesh(loaded, geometry_only=geometry_only))
     if suffix == ".stl" and not geometry_only and _has_stl_colors(data):
@@ -113,23 +108,25 @@ def _merge_equal_vertices(mesh: dict) -> dict:
     return mesh
 
 
-def _claims_stl(data: bytes) -> tuple[int, int]:
+def _claims_stl(data: bytes) -> int:
+    """How many triangles the file promises."""
     if len(data) >= 84:
         faces = struct.unpack_from("<I", data, 80)[0]
         if 84 + 50 * faces == len(data):
-            return 0, faces
+            return faces
     text = data.lower()
     if text.lstrip().startswith(b"solid") and (b"facet" in text or b"\0" not in text):
         if b"endsolid" not in text:
             raise MeshFileError("the text STL ends without 'endsolid': truncated", _REMEDY)
-        return 0, text.count(b"endfacet")
+        return text.count(b"endfacet")
     if len(data) < 84:
         raise MeshFileError(f"{len(data)} bytes, shorter than an STL header", _REMEDY)
     check_size("STL", f"{faces} triangles", 50 * faces, len(data) - 84)
     raise MeshFileError(f"{len(data) - 84 - 50 * faces} bytes after the {faces} triangles of the STL header", _REMEDY)
 
 
-def _claims_glb(data: bytes) -> tuple[int, int]:
+def _claims_glb(data: bytes) -> int:
+    """0, for triangles are not promised; the arrays must have room in the file."""
     if len(data) < 20 or data[:4] != b"glTF":
         raise MeshFileError("no GLB header", "check the file's extension, or " + _REMEDY)
     total, json_length = struct.unpack_from("<8xII", data)
@@ -145,7 +142,7 @@ def _claims_glb(data: bytes) -> tuple[int, int]:
     for what, elements in (("arrays", sum(counts)), ("repeated meshes", repeated)):
         if elements > _FREE_ELEMENTS + _REUSE * len(data):
             raise MeshFileError(f"the GLB holds {what} of {elements} elements in {len(data)} bytes", _EXPORT_ONE)
-    return 0, 0
+    return 0
 
 
 def _repeated_elements(document: dict, counts: list[int]) -> int:

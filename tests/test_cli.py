@@ -110,7 +110,10 @@ def test_watch_takes_frames_in_the_order_of_their_numbers_and_says_so(small_run,
         (["predict", "face.obj", "--model", "nowhere"], "no config.json"),
         (["watch", "face.obj", "--model", "nowhere"], "no config.json"),
         (["watch", "face.obj", "--model", "nowhere", "--fps", "0"], "--fps should be positive"),
-        (["watch", "face.obj", "--model", "nowhere", "--fps", "fast"], "--fps should be positive: expected fps > 0, got 'fast'"),
+        (
+            ["watch", "face.obj", "--model", "nowhere", "--fps", "fast"],
+            "--fps should be positive: expected fps > 0, got 'fast'",
+        ),
         (
             ["watch", "face.obj", "--model", "nowhere", "--fps", "fast"],
             "--fps should be positive: expected fps > 0, got 'fast'",
