@@ -1,8 +1,8 @@
 """Build from BU-3DFE: `python -m dataset_scripts.build_bu3dfe --source DIR --out DIR`.
 
 In: `F0001/F0001_AN01WH_F3D.wrl` and so on: sex and number, expression and level 01 to 04 (NE00 is neutral), ancestry, and
-F3D (cropped, textured face) or RAW. One row per scan; `intensity` is the level over 4. The set has no action units, so
-captions exist only with `--label_prompts`.
+F3D (cropped face) or RAW. The texture of both is `_F3D.bmp`; `_F2D.bmp` is a photo, which their coordinates do not fit. One row
+per scan; `intensity` is the level over 4. The set has no action units, so captions exist only with `--label_prompts`.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dataset_scripts.recorded.scan_sets import SEXES, Found, ScanSet, main
 from dataset_scripts.recorded.scans import Scan
+from dataset_scripts.recorded.source_tree import files
 
 CODES = {"AN": "anger", "DI": "disgust", "FE": "fear", "HA": "happiness", "SA": "sadness", "SU": "surprise"}
 CODES["NE"] = "neutral"
@@ -30,7 +31,7 @@ NAME = re.compile(r"([FM])(\d{4})_([A-Z]{2})(\d{2})([A-Z]{2})_(F3D|RAW)", re.IGN
 def find(source: Path, flags: argparse.Namespace) -> Found:
     """All scans of the wanted kind below the folder."""
     found = Found()
-    for path in sorted(p for p in source.rglob("*") if p.suffix.lower() == ".wrl"):
+    for path in files(source, ".wrl"):
         match = NAME.fullmatch(path.stem)
         if match is None:
             found.rejected.append((path, "its name is none of BU-3DFE's, such as F0001_AN01WH_F3D.wrl"))

@@ -12,6 +12,7 @@ from pathlib import Path
 from dataset_scripts.recorded.frames import sequence_frames, timed
 from dataset_scripts.recorded.scan_sets import SEXES, Found, ScanSet, main
 from dataset_scripts.recorded.scans import Scan
+from dataset_scripts.recorded.source_tree import folders
 
 FPS = 25.0
 FOLDERS = {
@@ -28,7 +29,7 @@ SUBJECT = re.compile(r"([FM])(\d{3})", re.IGNORECASE)
 def find(source: Path, flags: argparse.Namespace) -> Found:
     """All sequences: `<subject>/<expression>` at any depth below the folder."""
     found = Found()
-    for folder in sorted(path for path in source.rglob("*") if path.is_dir()):
+    for folder in folders(source):
         person, expression = SUBJECT.fullmatch(folder.parent.name), FOLDERS.get(folder.name.lower())
         if person is None:
             continue

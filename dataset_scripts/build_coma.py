@@ -13,6 +13,7 @@ from pathlib import Path
 from dataset_scripts.recorded.frames import sequence_frames, timed
 from dataset_scripts.recorded.scan_sets import Found, ScanSet, main
 from dataset_scripts.recorded.scans import Scan
+from dataset_scripts.recorded.source_tree import folders
 
 FPS = 60.0
 ACTIONS = {
@@ -27,7 +28,7 @@ SUBJECT = re.compile(r"FaceTalk_\w+_TA", re.IGNORECASE)
 def find(source: Path, flags: argparse.Namespace) -> Found:
     """All sequences: `<subject>/<expression or sentence>` at any depth below the folder."""
     found = Found()
-    for folder in sorted(path for path in source.rglob("*") if path.is_dir()):
+    for folder in folders(source):
         if not SUBJECT.fullmatch(folder.parent.name):
             continue
         with found.rejecting(folder):

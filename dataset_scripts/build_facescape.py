@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dataset_scripts.recorded.scan_sets import Found, ScanSet, main
 from dataset_scripts.recorded.scans import Scan
+from dataset_scripts.recorded.source_tree import files
 
 ACTIONS = {  # of the units that FACS has for what was asked; the jaw's and the mouth's side ways have none
     "neutral": {},
@@ -41,7 +42,9 @@ NAME = re.compile(r"\d+_(\w+)")
 def find(source: Path, flags: argparse.Namespace) -> Found:
     """All registered models below the folder."""
     found = Found()
-    for path in sorted(source.rglob("models_reg/*.obj")):
+    for path in files(source, ".obj"):
+        if path.parent.name != "models_reg":
+            continue
         match = NAME.fullmatch(path.stem)
         if match is None or match[1] not in ACTIONS:
             found.rejected.append((path, "its name is none of FaceScape's twenty, such as 2_smile.obj"))

@@ -3,8 +3,11 @@
 In, one of
 - a table `metadata.csv` or `metadata.jsonl` with the column `file_name` and any of: subject, label, caption, action_units
   ("12+6"), split, moment, camera, frame, time_s, yaw_deg, pitch_deg;
-- `<split>/<label>/<file>` or `<label>/<file>`, as `imagefolder` has it; every file is then a person of its own, unless
-  `--subject_pattern` finds the person's name in the file's; pictures beside meshes are taken for their textures;
+- `<split>/<label>/<file>` or `<label>/<file>`, as `imagefolder` has it, or `<file>` alone, without labels; every file is then a
+  person of its own, unless `--subject_pattern` finds the person's name in the file's; pictures beside meshes are taken for
+  their textures;
+- range images of FRGC or UND at any depth, such as `nd1/Fall2003range/04201d302.abs.gz`: they have no labels, and the digits
+  before the "d" are the person (as public readers of these sets have it);
 - photos of one moment, `<subject>/<moment>/cam0.jpg`, `cam1.jpg` and so on; the moment's name may be a label ("happy_1").
 
 Photos of one moment are the views of one row, so no mesh is needed. Where the cameras stand is told by yaw_deg and pitch_deg in
@@ -21,6 +24,7 @@ from pathlib import Path
 from dataset_scripts.recorded.facs import parse_units
 from dataset_scripts.recorded.scan_sets import Found, ScanSet, main
 from dataset_scripts.recorded.scans import PHOTO_SUFFIXES, Scan
+from dataset_scripts.recorded.source_tree import files, folders
 from dataset_scripts.recorded.tables import need_columns, read_table
 from mvfer.data.schema import SPLITS
 from processing.meshes_mvfer import MESH_SUFFIXES
@@ -30,6 +34,7 @@ TABLES = ("metadata.csv", "metadata.jsonl")
 COLUMNS = ("subject", "label", "caption", "action_units", "split", "moment", "camera", "frame", "time_s", "yaw_deg")
 COLUMNS += ("pitch_deg",)
 SPLIT_NAMES = {"valid": "validation", "val": "validation", "dev": "validation"}
+RANGE_IMAGE = re.compile(r"(\d{5})(?P<number>d\d+)\.abs(\.gz)?", re.IGNORECASE)
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -85,53 +90,63 @@ def _from_table(source: Path, table: Path, found: Found) -> list[dict]:
 
 
 def _from_folders(source: Path, pattern: re.Pattern | None, found: Found) -> list[dict]:
-    rows, textures = [], 0
-    files, with_meshes = _listed(source, found)
-    for path in files:
-        parts = path.relative_to(source).parts
-        if path.parent in with_meshes and _is_photo(path):
+    """One dict per file: subject, moment and path, and label, split and camera where the folders tell them."""
+    listed = _listed(source, found)
+    with_meshes = {path.parent for path in listed if not _is_photo(path)}
+    has_ranges = any(RANGE_IMAGE.fullmatch(path.name) for path in listed)
+    taken, textures, stills = [], 0, 0
+    for path in listed:
+        if not _is_photo(path):
+            taken.append(path)
+        elif path.parent in with_meshes:
             textures += 1
-            continue
-        camera = re.fullmatch(r"(cam\w*?\d+)", path.stem, re.IGNORECASE)
-        if camera and len(parts) >= 3:
-            subject, moment = parts[-3], parts[-2]
-            label = re.sub(r"[\W_\d]+$", "", moment)
-            split = _split(parts[-4]) if len(parts) > 3 else None
-            rows.append(
-                dict(subject=subject, moment=moment, camera=camera[1].lower(), label=label, split=split, path=path)
-            )
-            continue
-        if len(parts) not in (2, 3) or (len(parts) == 3 and _split(parts[0]) is None):
-            found.rejected.append((path, "expected <split>/<label>/<file>, <label>/<file>, or a metadata.csv"))
-            continue
-        subject, moment = "-".join(parts), parts[-2]
-        if pattern:
-            match = pattern.search(path.stem)
-            if match is None:
-                found.rejected.append((path, f"no person's name in it, looked for with {pattern.pattern!r}"))
-                continue
-            subject, moment = match[match.lastindex or 0], f"{parts[-2]}-{path.stem}"
-        split = _split(parts[0]) if len(parts) == 3 else None
-        rows.append(dict(subject=subject, moment=moment, label=parts[-2], split=split, path=path))
-    if textures:
-        print(f"pictures beside meshes, taken for their textures: {textures}", file=sys.stderr)
+        elif has_ranges:  # FRGC has folders of stills beside those of range images
+            stills += 1
+        else:
+            taken.append(path)
+    for count, what in ((textures, "pictures beside meshes, taken for their textures"), (stills, "stills, left aside")):
+        found.notes += [f"{what}: {count}"] if count else []
+    is_flat = all(path.parent == source for path in taken)
+    rows = []
+    for path in taken:
+        with found.rejecting(path):
+            rows.append(_row(path, path.relative_to(source).parts, pattern, is_flat=is_flat))
     return rows
 
 
-def _listed(source: Path, found: Found) -> tuple[list[Path], set[Path]]:
-    """All meshes and photos in order, whatever they turn out to be, and the folders that hold meshes."""
-    files = []
-    for path in sorted(source.rglob("*")):
-        if path.is_dir():
-            if path.is_symlink():
-                found.rejected.append((path, "a link to a folder; what it leads to was not looked at, copy it here"))
-        elif not _is_ours(path):
-            continue
-        elif _UNWRITABLE.search(str(path.relative_to(source))):
-            found.rejected.append((path, "a name that is no UTF-8, or holds control characters; rename the file"))
-        else:
-            files.append(path)
-    return files, {path.parent for path in files if not _is_photo(path)}
+def _row(path: Path, parts: tuple[str, ...], pattern: re.Pattern | None, *, is_flat: bool) -> dict:
+    camera = re.fullmatch(r"(cam\w*?\d+)", path.stem, re.IGNORECASE)
+    if camera and len(parts) >= 3:
+        moment, split = parts[-2], _split(parts[-4]) if len(parts) > 3 else None
+        label = re.sub(r"[\W_\d]+$", "", moment)
+        return dict(subject=parts[-3], moment=moment, camera=camera[1].lower(), label=label, split=split, path=path)
+    split = _split(parts[0]) if len(parts) == 3 else None
+    if range_image := RANGE_IMAGE.fullmatch(path.name):
+        row = dict(subject=range_image[1], moment=path.name[: range_image.end("number")], path=path)
+    elif is_flat:
+        row = dict(subject=path.name, moment="scan", path=path)
+    elif len(parts) == 2 or split:
+        row = dict(subject="-".join(parts), moment=parts[-2], label=parts[-2], split=split, path=path)
+    else:
+        raise ValueError("expected <split>/<label>/<file>, <label>/<file>, only files, or a metadata.csv")
+    if pattern:
+        match = pattern.search(path.stem)
+        if match is None:
+            raise ValueError(f"no person's name in it, looked for with {pattern.pattern!r}")
+        row |= dict(subject=match[match.lastindex or 0], moment=f"{row.get('label', 'scan')}-{path.stem}")
+    return row
+
+
+def _listed(source: Path, found: Found) -> list[Path]:
+    """All meshes and photos in order, whatever they turn out to be."""
+    for path in folders(source):
+        if path.is_symlink():
+            found.rejected.append((path, "a link to a folder; what it leads to was not looked at, copy it here"))
+    listed = [path for path in files(source) if _is_ours(path)]
+    reason = "a name that is no UTF-8, or holds control characters; rename the file"
+    unwritable = {path for path in listed if _UNWRITABLE.search(str(path.relative_to(source)))}
+    found.rejected += [(path, reason) for path in sorted(unwritable)]
+    return [path for path in listed if path not in unwritable]
 
 
 def _scan(subject: str, name: str, rows: list[dict], cameras: dict[str, tuple[float, float]]) -> Scan:
@@ -243,7 +258,7 @@ FOLDER = ScanSet(
     citation="",
     sharing="Whether it may be shared is for its owner, and for the people in it, to say.",
     layout=f"{TABLES[0]} or {TABLES[1]} with file_name and any of {', '.join(COLUMNS)}; or <split>/<label>/<file>; or "
-    "<label>/<file>; or photos <subject>/<moment>/cam0.jpg and so on",
+    "<label>/<file>; or files alone; or range images of FRGC or UND; or photos <subject>/<moment>/cam0.jpg and so on",
     find=find,
     add_flags=add_flags,
 )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from transformers import BatchFeature
 from transformers.image_processing_backends import PilBackend
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, PILImageResampling
@@ -20,6 +20,7 @@ from transformers.processing_utils import ImagesKwargs
 
 from .cameras_mvfer import DEFAULT_VIEW_ANGLES_DEG
 from .channels_mvfer import COLOR_CHANNELS
+from .images_mvfer import to_8_bits, upright_rgb
 from .magnification_mvfer import check_magnification
 from .meshes_mvfer import MESH_SUFFIXES, Mesh, as_mesh, load_mesh
 from .rank_pooling_mvfer import rank_pool
@@ -313,9 +314,9 @@ def _is_photo(item) -> bool:
 
 
 def _check_photo(photo, do_rescale: bool):
-    """Catch what would silently become a wrong picture: not finite, empty, or numbers outside 0..255 (and 0..1)."""
+    """Catch what would silently become a wrong picture: not finite, empty, numbers of 16 bits or outside the ranges."""
     if isinstance(photo, Image.Image):
-        return photo
+        return upright_rgb(photo)
     photo = photo.detach().cpu().numpy() if isinstance(photo, torch.Tensor) else photo
     if not photo.size or photo.dtype.kind not in "uif":
         raise ValueError(f"expected a photo of numbers, got an array {photo.shape} of {photo.dtype}")
@@ -323,13 +324,7 @@ def _check_photo(photo, do_rescale: bool):
         raise ValueError("expected finite pixels, got a photo with NaN or infinity")
     if photo.ndim == 2:
         photo = np.repeat(photo[..., None], 3, axis=-1)
-    if photo.dtype == np.uint8 or not do_rescale:  # the caller has scaled already
-        return photo
-    if photo.dtype.kind == "f" and photo.min() >= 0 and photo.max() <= 1:
-        photo = photo * 255
-    if photo.min() < 0 or photo.max() > 255:
-        raise ValueError(f"expected pixels in 0..255 or 0..1, got {photo.min():.3g}..{photo.max():.3g}")
-    return photo.round().astype(np.uint8)
+    return to_8_bits(photo) if do_rescale else photo  # else the caller has scaled already
 
 
 def _open_photo(photo):
@@ -338,8 +333,8 @@ def _open_photo(photo):
         return photo
     try:
         with Image.open(photo) as opened:
-            return ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, SyntaxError) as error:
+            return upright_rgb(opened)
+    except (OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{os.fspath(photo)}: not readable as a photo ({error}); export it as PNG or JPEG") from error
 
 

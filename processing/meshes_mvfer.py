@@ -1,6 +1,6 @@
 """One mesh type and the one door every scan enters by.
 
-In: a file (.obj, .ply, .off, .stl, .glb, .wrl, .bnt, .abs, .abs.gz), arrays, or a trimesh object. Out: a checked `Mesh`
+In: a file (`MESH_SUFFIXES`), arrays, or a trimesh object. Out: a checked `Mesh`
 in the package's coordinates: right-handed, y up, the face looking towards +z, x to the viewer's right. Everything that
 is wrong with a file is a ValueError `"<path>: <reason>; <remedy>"`; sizes claimed by a header are compared with the
 file's size before anything is allocated; textures are only read from the mesh's own folder.
@@ -8,6 +8,7 @@ file's size before anything is allocated; textures are only read from the mesh's
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import os
 import stat
@@ -21,16 +22,24 @@ import numpy as np
 
 from .abs_mvfer import parse_abs
 from .bnt_mvfer import parse_bnt
-from .obj_mvfer import MeshFileError, parse_obj
+from .gltf_mvfer import parse_gltf
+from .obj_mvfer import FROM_POINTS, MeshFileError, parse_obj
 from .off_mvfer import parse_off
 from .ply_mvfer import parse_ply
 from .textures_mvfer import existing_name, name_from_materials, name_of_same_base, read_texture
-from .trimesh_mvfer import fields_of_trimesh, parse_with_trimesh
+from .trimesh_mvfer import fields_of_trimesh, parse_stl
+from .vertices_mvfer import Origin, origin_of, to_float32, used_vertices
 from .wrl_mvfer import parse_wrl
 
-MESH_SUFFIXES = (".obj", ".ply", ".off", ".stl", ".glb", ".wrl", ".bnt", ".abs", ".abs.gz")
-_PARSERS = {".obj": parse_obj, ".ply": parse_ply, ".off": parse_off, ".wrl": parse_wrl, ".bnt": parse_bnt}
-_PARSERS |= {".abs": parse_abs, ".abs.gz": parse_abs}
+MESH_SUFFIXES = (".obj", ".ply", ".off", ".stl", ".glb", ".gltf", ".wrl", ".bnt", ".abs", ".abs.gz")
+_CONVERT_SCENE = "convert it to .glb, with Blender"
+_CONVERSIONS = {
+    ".fbx": "convert it to .glb, with Blender or FBX2glTF",
+    **dict.fromkeys((".blend", ".dae", ".3ds", ".usd", ".usda", ".usdc", ".usdz", ".vrm", ".x3d"), _CONVERT_SCENE),
+    **dict.fromkeys((".xyz", ".pcd", ".pts", ".ptx", ".las", ".laz", ".e57"), "a point cloud: " + FROM_POINTS),
+}
+_PARSERS = {".obj": parse_obj, ".ply": parse_ply, ".off": parse_off, ".stl": parse_stl, ".wrl": parse_wrl}
+_PARSERS |= {".bnt": parse_bnt, ".abs": parse_abs, ".abs.gz": parse_abs}
 _MAX_COORDINATE = 1e9
 _EXPORT = "export the mesh again"
 _GZIP = b"\x1f\x8b"
@@ -58,6 +67,8 @@ class Mesh:
         texture (`np.ndarray` of shape `(h, w, 3)`, uint8, *optional*): RGB, first row at the top.
         vertex_colors (`np.ndarray` of shape `(N, 3)`, uint8, *optional*): RGB.
         source (`str`): the file it came from, "" if it was made in memory.
+        origin (three `float`s): where the file has what is (0, 0, 0) here. All zero, but for scans far away from it, whose
+            coordinates float32 would round to steps.
     """
 
     vertices: np.ndarray
@@ -67,6 +78,7 @@ class Mesh:
     texture: np.ndarray | None = None
     vertex_colors: np.ndarray | None = None
     source: str = ""
+    origin: Origin = (0.0, 0.0, 0.0)
 
 
 def load_mesh(
@@ -75,9 +87,9 @@ def load_mesh(
     """Read a mesh file.
 
     Args:
-        path (`str` or `os.PathLike`): .obj (with .mtl and texture), .ply, .off, .stl, .glb, .wrl (VRML 2.0, as BU-3DFE
-            and BU-4DFE), .bnt (Bosphorus), .abs or .abs.gz (FRGC, UND). Equal vertices of .stl and .glb are merged, so
-            that normals are smooth.
+        path (`str` or `os.PathLike`): .obj (with .mtl and texture), .ply, .off, .stl, .glb or .gltf (as the scene shows it
+            at rest, or at the first frame of its animation), .wrl (VRML 2.0, as BU-3DFE and BU-4DFE), .bnt (Bosphorus),
+            .abs or .abs.gz (FRGC, UND). Equal vertices of .stl and .glb are merged, so that normals are smooth.
         up_axis (`str`, defaults to "y"): the file's up axis, "y", "z", "x" or the same with "-"; "y" is ours, the face
             towards +z; "z" has the face towards -y, "-y" towards -z, "-z" towards +y, "x" and "-x" towards +z.
         geometry_only (`bool`, defaults to `False`): skip uvs, texture and colours.
@@ -94,7 +106,7 @@ def load_mesh(
         raise ValueError(f"expected the path of a mesh file, got {path!r}")
     path = Path(os.fsdecode(path))
     try:
-        mesh = _read(path, _read_bytes(path, max_bytes), geometry_only)
+        mesh = _read(path, _read_bytes(path, max_bytes), geometry_only, max_bytes)
         mesh = Mesh(**mesh, source=str(path))
         if up_axis != "y":
             rotation = np.array(UP_AXES[up_axis], np.float64)
@@ -146,36 +158,36 @@ def check_mesh(mesh: Mesh) -> Mesh:
 
 def _checked(mesh: Mesh) -> Mesh:
     remedy = _EXPORT if mesh.source else "check the arrays"
-    vertices = _array(mesh.vertices, "vertices", 3, "floating", remedy)
-    faces = _array(mesh.faces, "faces", 3, "integer", remedy)
-    if not len(vertices):
+    exact = _array(mesh.vertices, "vertices", 3, "floating", remedy)
+    faces = np.ascontiguousarray(_array(mesh.faces, "faces", 3, "integer", remedy), np.int64)
+    if not len(exact):
         raise MeshFileError("empty, no vertices", remedy)
     if not len(faces):
-        raise MeshFileError(f"{len(vertices)} vertices but no faces: a point cloud", "export a triangle mesh instead")
-    if not np.isfinite(vertices).all():
-        bad = int(np.flatnonzero(~np.isfinite(vertices).all(axis=1))[0])
-        raise MeshFileError(f"vertex {bad} is not finite (NaN or infinity)", f"remove such points, then {remedy}")
-    low, high = vertices.min(axis=0), vertices.max(axis=0)
-    if max(-low.min(), high.max()) > _MAX_COORDINATE:
-        raise MeshFileError(
-            f"coordinates up to {max(-low.min(), high.max()):.3g}, beyond 1e9", "scale the mesh to mm, cm or m"
-        )
-    _check_range(faces, len(vertices), "faces", "vertices", remedy)
+        raise MeshFileError(f"{len(exact)} vertices but no faces: a point cloud", FROM_POINTS)
+    _check_range(faces, len(exact), "faces", "vertices", remedy)
+    used = used_vertices(faces, len(exact))
+    vertices, origin = _settled(exact, used, remedy)
+    points = vertices if used.all() else vertices[used]
+    low, high = points.min(axis=0), points.max(axis=0)
     extent = float((high - low).max())
     first, second, third = ((vertices - low) / extent)[faces.T] if extent else np.zeros((3, 1, 3))
     if not np.square(np.cross(second - first, third - first)).sum() > 1e-16:
         raise MeshFileError("the faces have no area", "the mesh is collapsed to a line or a point: " + remedy)
+    if any(origin):
+        x, y, z = (old + new for old, new in zip(mesh.origin, origin, strict=True))
+        mesh = dataclasses.replace(mesh, origin=(x, y, z))
     uvs, uv_faces, texture, colors = mesh.uvs, mesh.uv_faces, mesh.texture, mesh.vertex_colors
     if (uvs is None) != (uv_faces is None):
         raise MeshFileError("uvs and uv_faces must be given together", remedy)
     if uvs is not None:
-        uvs = _array(uvs, "uvs", 2, "floating", remedy)
-        uv_faces = _array(uv_faces, "uv_faces", 3, "integer", remedy)
+        uvs = to_float32(_array(uvs, "uvs", 2, "floating", remedy))
+        uv_faces = np.ascontiguousarray(_array(uv_faces, "uv_faces", 3, "integer", remedy), np.int64)
         if uv_faces.shape != faces.shape:
             raise MeshFileError(f"{len(uv_faces)} uv_faces for {len(faces)} faces", remedy)
-        if not np.isfinite(uvs).all():
-            raise MeshFileError("uvs are not finite (NaN or infinity)", remedy)
         _check_range(uv_faces, len(uvs), "uv_faces", "uvs", remedy)
+        used = used_vertices(uv_faces, len(uvs))
+        if not np.isfinite(uvs[used]).all():
+            raise MeshFileError("uvs are not finite (NaN or infinity)", remedy)
     if texture is not None:
         texture = np.asarray(texture)
         if texture.ndim != 3 or texture.shape[2] != 3 or texture.dtype != np.uint8 or not texture.size:
@@ -188,11 +200,30 @@ def _checked(mesh: Mesh) -> Mesh:
             raise MeshFileError(
                 f"vertex_colors {colors.shape} {colors.dtype}, expected {vertices.shape} uint8", "convert them to RGB"
             )
-    return Mesh(vertices, faces, uvs, uv_faces, texture, colors, mesh.source)
+    return Mesh(vertices, faces, uvs, uv_faces, texture, colors, mesh.source, mesh.origin)
+
+
+def _settled(exact: np.ndarray, used: np.ndarray, remedy: str) -> tuple[np.ndarray, Origin]:
+    """Vertices as float32 near an origin, and that origin. Only vertices that a face uses count."""
+    points = exact if used.all() else exact[used]
+    largest = max(-points.min(), points.max())
+    if not largest <= np.finfo(np.float32).max:  # NaN too
+        finite = np.abs(exact) <= np.finfo(np.float32).max
+        bad = int(np.flatnonzero(used & ~finite.all(axis=1))[0])
+        raise MeshFileError(f"vertex {bad} is not finite (NaN or infinity)", f"remove such points, then {remedy}")
+    if largest > _MAX_COORDINATE:
+        raise MeshFileError(f"coordinates up to {largest:.3g}, beyond 1e9", "scale the mesh to mm, cm or m")
+    origin = origin_of(points)
+    vertices = to_float32(exact, origin)
+    if points is not exact:
+        lost = ~(np.abs(vertices) <= 2 * _MAX_COORDINATE).all(axis=1)
+        if lost.any():  # no part of the surface; the rest of the package counts on numbers
+            vertices = np.where(lost[:, None], vertices[used.argmax()], vertices)
+    return vertices, origin
 
 
 def _array(values, name: str, width: int, kind: str, remedy: str) -> np.ndarray:
-    """(n, width) as float32 or int64."""
+    """(n, width), of numbers as they are."""
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -204,8 +235,7 @@ def _array(values, name: str, width: int, kind: str, remedy: str) -> np.ndarray:
         array = np.zeros((0, width))
     if np.issubdtype(array.dtype, np.complexfloating):
         raise MeshFileError(f"{name} are complex numbers", remedy)
-    with np.errstate(over="ignore"):  # what overflows float32 is reported as not finite
-        return np.ascontiguousarray(array, np.float32 if kind == "floating" else np.int64)
+    return array
 
 
 def _check_range(index: np.ndarray, count: int, name: str, of: str, remedy: str) -> None:
@@ -217,9 +247,8 @@ def _check_range(index: np.ndarray, count: int, name: str, of: str, remedy: str)
 
 def _read_bytes(path: Path, max_bytes: int) -> bytes:
     if _suffix(path) not in MESH_SUFFIXES:
-        raise MeshFileError(
-            f"unknown kind of file {path.suffix!r}", f"expected one of {', '.join(MESH_SUFFIXES)}: convert it to .ply"
-        )
+        remedy = _CONVERSIONS.get(_suffix(path), f"expected one of {', '.join(MESH_SUFFIXES)}: convert it to .ply")
+        raise MeshFileError(f"unknown kind of file {path.suffix!r}", remedy)
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -255,9 +284,25 @@ def _read_bytes(path: Path, max_bytes: int) -> bytes:
         raise MeshFileError("a Git LFS pointer, not the mesh", "fetch the content with `git lfs pull`")
     if head.startswith((_GZIP, b"pk\x03\x04")):
         raise MeshFileError("compressed (gzip or zip)", "unpack it first")
+    if _was_read_as_text(data[:65536]):
+        raise MeshFileError(
+            "a binary file that was read and written as UTF-8 text: its bytes are lost (EF BF BD in their place)",
+            "copy or download it again, in binary mode",
+        )
     if is_packed:
         raise MeshFileError("not gzip data", "copy it again, or name it .abs if it is unpacked already")
     return data
+
+
+def _was_read_as_text(head: bytes) -> bool:
+    """Whether a binary file holds nothing but UTF-8, with the sign for what was none."""
+    if b"\xef\xbf\xbd" not in head or b"\0" not in head:
+        return False
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # may end within a character
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _suffix(path: Path) -> str:
@@ -281,13 +326,12 @@ def _unpack(data: bytes, max_bytes: int) -> bytes:
     return content
 
 
-def _read(path: Path, data: bytes, geometry_only: bool) -> dict:
+def _read(path: Path, data: bytes, geometry_only: bool, max_bytes: int) -> dict:
     """The fields of the mesh, its texture included. No parser returns uvs if `geometry_only`."""
     suffix = _suffix(path)
-    if suffix in _PARSERS:
-        mesh = _PARSERS[suffix](data, geometry_only=geometry_only)
-    else:
-        mesh = parse_with_trimesh(data, suffix, geometry_only=geometry_only)
+    if suffix in (".glb", ".gltf"):
+        return parse_gltf(data, path, geometry_only=geometry_only, max_bytes=max_bytes)
+    mesh = _PARSERS[suffix](data, geometry_only=geometry_only)
     name = mesh.pop("texture_name", None)
     for note in mesh.pop("notes", ()):
         warnings.warn(f"{path}: {note}", UserWarning, stacklevel=4)

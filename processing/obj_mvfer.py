@@ -22,6 +22,12 @@ _POWERS_OF_TEN = 10.0 ** np.arange(20)
 _CONTINUED = re.compile(rb"(?m)^[ \t]*(?:v[tnp]?|[flp])[ \t](?:[^\n#]*\\[ \t]*\n)+")
 
 
+FROM_POINTS = (
+    "export a triangle mesh, or make a surface of the points first (MeshLab: Screened Poisson reconstruction; Open3D: "
+    "create_from_point_cloud_poisson)"
+)
+
+
 class MeshFileError(ValueError):
     """What is wrong with a mesh and what to do about it; the door adds the file's name."""
 
@@ -55,7 +61,7 @@ def parse_obj(data: bytes, *, geometry_only: bool = False) -> dict:
         colors = to_uint8_colors(table[:, 3:6])
     counts, corners = _faces(lines)
     if counts is None or corners is None:
-        raise MeshFileError("no faces (no 'f' line): a point cloud", "export a triangle mesh instead of points")
+        raise MeshFileError("no faces (no 'f' line): a point cloud", FROM_POINTS)
     corners[:, 0] = _from_zero(corners[:, 0], lines, _VERTEX, counts, "vertex")
     fan = fan_triangles(counts)
     mesh = {"vertices": vertices, "faces": corners[:, 0][fan], "vertex_colors": colors}

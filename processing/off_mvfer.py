@@ -13,6 +13,7 @@ import numpy as np
 
 from .names_mvfer import decode
 from .obj_mvfer import (
+    FROM_POINTS,
     MeshFileError,
     check_size,
     face_to_vertex_colors,
@@ -76,7 +77,7 @@ def _header(data: bytes) -> tuple[tuple[bool, bool, bool], int, int, bytes]:
     least = 6 * count + 8 * face_count - 1  # "0 0 0\n", "3 0 1 2\n", the last line break left out
     check_size("OFF", claim, least, len(data) - header.end())
     if not count or not face_count:
-        raise MeshFileError(f"{count} vertices but no faces: a point cloud", "export a triangle mesh instead of points")
+        raise MeshFileError(f"{count} vertices but no faces: a point cloud", FROM_POINTS)
     has_uvs, has_colors, has_normals = map(bool, keyword.group(1, 2, 3))
     return (has_uvs, has_colors, has_normals), count, face_count, data[header.end() :]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .obj_mvfer import MeshFileError, face_to_vertex_colors, fan_triangles, to_uint8_colors
+from .obj_mvfer import FROM_POINTS, MeshFileError, face_to_vertex_colors, fan_triangles, to_uint8_colors
 from .ply_tables_mvfer import Lists, Table, read_ply
 
 _COLORS = (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), ("r", "g", "b"))
@@ -36,9 +36,7 @@ def parse_ply(data: bytes, *, geometry_only: bool = False) -> dict:
         raise MeshFileError("no vertices with x, y and z", "export a triangle mesh")
     polygons, strips = _indices(face), _strip_triangles(_indices(tables.get("tristrips", {})))
     if not len(polygons.counts) and not len(strips):
-        raise MeshFileError(
-            f"{len(vertices)} vertices but no faces: a point cloud", "export a triangle mesh instead of points"
-        )
+        raise MeshFileError(f"{len(vertices)} vertices but no faces: a point cloud", FROM_POINTS)
     if len(polygons.counts) and polygons.counts.min() < 3:
         raise MeshFileError(f"a face of {polygons.counts.min()} corners, expected 3 or more", _DAMAGED)
     fan = fan_triangles(polygons.counts)

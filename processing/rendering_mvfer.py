@@ -7,7 +7,7 @@ worker process should use one torch thread: two on busy cores are far slower.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from .cameras_mvfer import DEFAULT_VIEW_ANGLES_DEG, check_view_angles, world_to_
 from .channels_mvfer import COLOR_CHANNELS, DEFAULT_LIGHT_DEG, check_channels, compose_channels
 from .framing_mvfer import FaceFrame, frame_face
 from .rasterizer_mvfer import Paint, mean_over_pixels, rasterize
+from .vertices_mvfer import Origin, origin_of
 
 BACKENDS = ("torch", "numba", "auto")
 MAX_SIZE = 4096  # samples along an axis: pixel numbers stay exact in float32
@@ -92,12 +93,14 @@ def render_scan(
         ValueError: if shapes or values make no sense, or a colour channel is asked of a scan without colours.
     """
     settings = settings or RenderSettings()
-    vertices = torch.as_tensor(vertices).to(torch.float32)
+    vertices, origin = _near(torch.as_tensor(vertices))
     vertices = vertices[None] if vertices.ndim == 2 else vertices
     faces = torch.as_tensor(faces).to(vertices.device, torch.int64)
     _check_geometry(vertices, faces)
     if frame is None:
         frame = frame_face(vertices[0].cpu().numpy(), faces.cpu().numpy())
+    else:
+        frame = moved_frame(frame, [-x for x in origin])
     colors = {}
     if set(settings.channels) & set(COLOR_CHANNELS):
         colors = dict(uvs=uvs, uv_faces=uv_faces, texture=texture, vertex_colors=vertex_colors)
@@ -125,27 +128,50 @@ def render_mesh(
 
     Args:
         mesh: a `Mesh` (with `vertices`, `faces`, and `uvs`, `uv_faces`, `texture`, `vertex_colors` or None), or a list.
-        frame: how to frame; by default `frame_face` of the first mesh.
+        frame: how to frame, in the coordinates of the files; by default `frame_mesh` of the first mesh.
     Returns:
         `numpy.ndarray` of shape `(F, V, H, W, 3)`, uint8; F is 1 for a single mesh.
     """
     meshes = list(mesh) if isinstance(mesh, Sequence) else [mesh]
     if not meshes:
         raise ValueError("render_mesh: expected a mesh or a non-empty list of meshes, got an empty list")
-    frame = frame or frame_face(meshes[0].vertices, meshes[0].faces)
+    frame = frame or frame_mesh(meshes[0])
     names = ("uvs", "uv_faces", "texture", "vertex_colors")
     images = [
         render_scan(
             one.vertices,
             one.faces,
             settings,
-            frame=frame,
+            frame=moved_frame(frame, [-x for x in getattr(one, "origin", ())]),
             light_deg=light_deg,
             **{name: getattr(one, name, None) for name in names},
         )
         for one in meshes
     ]
     return np.concatenate(images)
+
+
+def frame_mesh(mesh) -> FaceFrame:
+    """`frame_face` of a `Mesh`, in the coordinates of its file: it fits other meshes of one sequence."""
+    return moved_frame(frame_face(mesh.vertices, mesh.faces), getattr(mesh, "origin", ()))
+
+
+def moved_frame(frame: FaceFrame, by) -> FaceFrame:
+    """The frame of the same face moved by three numbers, in float64."""
+    if not any(by):
+        return frame
+    x, y, z = (float(a) + float(b) for a, b in zip(frame.center, by, strict=True))
+    return replace(frame, center=(x, y, z))
+
+
+def _near(vertices: Tensor) -> tuple[Tensor, Origin]:
+    """Arrays of float64 as float32, brought to the origin if they are far away, and from where."""
+    origin: Origin = (0.0, 0.0, 0.0)
+    if vertices.dtype == torch.float64 and vertices.numel() and vertices.shape[-1] == 3:
+        points = vertices.reshape(-1, 3).cpu().numpy()
+        origin = origin_of(points) if np.isfinite(points).all() else origin  # else for `_check_geometry` to refuse
+        vertices = vertices - torch.tensor(origin, dtype=torch.float64, device=vertices.device)
+    return vertices.to(torch.float32), origin
 
 
 @torch.no_grad()

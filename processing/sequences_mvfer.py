@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .framing_mvfer import frame_face
 from .magnification_mvfer import magnify
 from .meshes_mvfer import Mesh
-from .rendering_mvfer import RenderSettings, render_mesh
+from .rendering_mvfer import RenderSettings, frame_mesh, render_mesh
 from .view_batches_mvfer import sample_frames
 
 DEFAULT_FPS = 25.0
@@ -102,9 +101,18 @@ def render_sequence(
                     f"correspond to the onset's {len(onset.vertices)} and {len(onset.faces)}; magnification needs frames "
                     "registered to one topology: register them, or pass magnification=1"
                 )
-        moved = magnify(np.stack([mesh.vertices for mesh in meshes]), onset.vertices, magnification=magnification)
-        meshes = [replace(mesh, vertices=vertices) for mesh, vertices in zip(meshes, moved, strict=True)]
-    return render_mesh(meshes, settings, frame=frame_face(onset.vertices, onset.faces))
+        placed = np.stack([_relative_to(onset, mesh) for mesh in meshes])
+        moved = magnify(placed, onset.vertices, magnification=magnification)
+        changes = ({"vertices": vertices, "origin": onset.origin} for vertices in moved)
+        meshes = [replace(mesh, **change) for mesh, change in zip(meshes, changes, strict=True)]
+    return render_mesh(meshes, settings, frame=frame_mesh(onset))
+
+
+def _relative_to(onset: Mesh, mesh: Mesh) -> np.ndarray:
+    """The vertices `(N, 3)` of a frame, from the origin of the onset."""
+    if mesh.origin == onset.origin:
+        return mesh.vertices
+    return (mesh.vertices + np.subtract(mesh.origin, onset.origin)).astype(np.float32)
 
 
 def as_list(items, where: str, one: tuple = ()) -> list:

@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from .images_mvfer import as_rgb
 from .names_mvfer import file_names, material_names, printable, split_library_names, without_comment
 from .obj_mvfer import MeshFileError, parse_mtl
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
-_IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "TGA", "WEBP", "GIF")
-_MAX_TEXTURE_PX = 2**26  # 8192 x 8192
+IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "TGA", "WEBP", "GIF")
+MAX_TEXTURE_PX = 2**26  # 8192 x 8192
 _MAX_MTL_BYTES = 2**22
 _MAX_LIBRARIES = 100  # in one line
 
@@ -83,7 +84,7 @@ def read_texture(path: Path, name: str) -> np.ndarray | None:
         _warn_missing(path, "texture", without_comment(name))
         return None
     try:
-        with Image.open(file, formats=_IMAGE_FORMATS) as image:
+        with Image.open(file, formats=IMAGE_FORMATS) as image:
             return image_pixels(image)
     except MeshFileError:
         raise
@@ -96,11 +97,11 @@ def read_texture(path: Path, name: str) -> np.ndarray | None:
 
 def image_pixels(image: Image.Image) -> np.ndarray:
     """RGB uint8 (h, w, 3); MeshFileError above 8192 x 8192 pixels, checked before decoding."""
-    if image.width * image.height > _MAX_TEXTURE_PX:
+    if image.width * image.height > MAX_TEXTURE_PX:
         raise MeshFileError(
-            f"its texture has {image.width} x {image.height} pixels, more than {_MAX_TEXTURE_PX}", "make it smaller"
+            f"its texture has {image.width} x {image.height} pixels, more than {MAX_TEXTURE_PX}", "make it smaller"
         )
-    return np.array(image.convert("RGB"))
+    return np.array(as_rgb(image))
 
 
 def file_beside(path: Path, name: str) -> Path | None:
@@ -109,11 +110,15 @@ def file_beside(path: Path, name: str) -> Path | None:
     Raises MeshFileError if the name or a symbolic link leads out of the folder. The links of the Hugging Face cache,
     from `snapshots` to the `blobs` of the same repository, are followed.
     """
-    for spelling in file_names(name.strip().strip('"')):
-        relative = spelling.replace("\\", "/")
-        for form in dict.fromkeys(unicodedata.normalize(kind, relative) for kind in ("NFC", "NFD")):
-            if (file := _inside(path.parent, form, name)) is not None:
-                return file
+    relative = [spelling.replace("\\", "/") for spelling in file_names(name.strip().strip('"'))]
+    for form in dict.fromkeys(unicodedata.normalize(kind, form) for form in relative for kind in ("NFC", "NFD")):
+        if (file := _inside(path.parent, form, name)) is not None:
+            return file
+    for form in relative:
+        if (spelled := _in_other_case(path.parent, form)) and (
+            file := _inside(path.parent, spelled, spelled)
+        ) is not None:
+            return file
     return None
 
 
@@ -137,6 +142,22 @@ def _inside(folder: Path, relative: str, name: str) -> Path | None:
         return None
 
 
+def _in_other_case(folder: Path, relative: str) -> str | None:
+    """The name as the disk spells it, where upper and lower case differ: Windows does not tell them apart."""
+    found: list[str] = []
+    for part in relative.split("/"):
+        wanted = unicodedata.normalize("NFC", part).casefold()
+        try:
+            names = sorted(entry.name for entry in folder.joinpath(*found).iterdir())
+        except (OSError, ValueError):  # no such folder
+            return None
+        same = [name for name in names if unicodedata.normalize("NFC", name).casefold() == wanted]
+        if not same:
+            return None
+        found += same[:1]
+    return "/".join(found)
+
+
 def _is_cache_blob(folder: Path, real: Path) -> bool:
     """Whether `real` lies in the blobs of the cached Hub repository that holds `folder`."""
     for parent in folder.parents:
@@ -151,8 +172,12 @@ def existing_name(path: Path, name: str | None) -> str | None:
 
 
 def name_of_same_base(path: Path) -> str | None:
-    """The image beside the mesh with its base name; `_F3D` meshes of BU-3DFE have `_F2D` images."""
-    for stem in dict.fromkeys((path.stem, path.stem.replace("F3D", "F2D"))):
+    """The image beside the mesh with its base name.
+
+    In BU-3DFE, `_RAW` meshes share the atlas of the `_F3D` mesh (public readers of the set pair `_RAW.wrl` with `_F3D.bmp`); its
+    `_F2D` image is a photo, which the coordinates of neither fit.
+    """
+    for stem in dict.fromkeys((path.stem, path.stem.replace("_RAW", "_F3D"))):
         for suffix in _IMAGE_SUFFIXES:
             if file_beside(path, stem + suffix) is not None:
                 return stem + suffix

@@ -17,6 +17,8 @@ import numpy as np
 import trimesh
 from PIL import Image
 
+from .processing.gltf_files import SQUARE, Gltf
+
 Files = dict[str, bytes]  # the mesh comes first, then what lies beside it
 
 
@@ -102,7 +104,38 @@ def glb_seeds() -> list[Files]:
     textured = trimesh.creation.icosphere(subdivisions=1)
     textured.visual = trimesh.visual.TextureVisuals(uv=textured.vertices[:, :2], material=material)
     scene = trimesh.Scene([sphere(), sphere()])
-    return [{"seed.glb": thing.export(file_type="glb")} for thing in (sphere(), textured, scene)]
+    exported = [thing.export(file_type="glb") for thing in (sphere(), textured, scene)]
+    return [{"seed.glb": data} for data in (*exported, avatar().glb())]
+
+
+def gltf_seeds() -> list[Files]:
+    scene = avatar()
+    scene.glb()
+    scene.document["buffers"][0]["uri"] = "a.bin"
+    scene.document["images"] = [{"uri": "skin.png"}]
+    return [{"seed.gltf": json.dumps(scene.document).encode(), "a.bin": scene.body, "skin.png": png()}]
+
+
+def avatar() -> Gltf:
+    """A textured square with whatever moves, hides or repeats something."""
+    scene = Gltf.with_square(extensionsUsed=["KHR_node_visibility", "KHR_texture_transform"])
+    scene.paint(
+        np.asarray(image()), SQUARE[:, :2] * 3, texture={"extensions": {"KHR_texture_transform": {"rotation": 0.5}}}
+    )
+    scene.primitive["targets"] = [{"POSITION": scene.array(np.zeros((4, 3)), data=False, sparse={2: (0, 0, 1)})}]
+    scene.document["meshes"][0]["weights"] = [0.5]
+    scene.document["meshes"].append({"primitives": [{"attributes": {"POSITION": scene.array(SQUARE)}, "mode": 5}]})
+    joints, weights = scene.array([[0, 1, 0, 0]] * 4, "u1"), scene.array([[0.5, 0.5, 0, 0]] * 4)
+    scene.primitive["attributes"] |= {"JOINTS_0": joints, "WEIGHTS_0": weights}
+    inverse = scene.array(np.tile(np.eye(4).reshape(1, 16), (2, 1)))
+    scene.document["skins"] = [{"joints": [1, 2], "inverseBindMatrices": inverse}]
+    sampler = {"input": scene.array([0.0, 1.0]), "output": scene.array([[0, 0, 0], [1, 1, 1]])}
+    channel = {"sampler": 0, "target": {"node": 2, "path": "translation"}}
+    scene.document["animations"] = [{"samplers": [sampler], "channels": [channel]}]
+    scene.document["nodes"] = [{"mesh": 0, "skin": 0}, {"children": [2, 3]}, {"rotation": [0, 0, 0.6, 0.8]}]
+    scene.document["nodes"].append({"mesh": 1, "extensions": {"KHR_node_visibility": {"visible": True}}})
+    scene.document["scenes"] = [{"nodes": [0, 1]}]
+    return scene
 
 
 def wrl_seeds() -> list[Files]:
@@ -157,6 +190,7 @@ SEEDS: dict[str, Callable[[], list[Files]]] = {
     "off": off_seeds,
     "stl": stl_seeds,
     "glb": glb_seeds,
+    "gltf": gltf_seeds,
     "wrl": wrl_seeds,
     "bnt": bnt_seeds,
     "abs": lambda: [{"seed.abs": abs_text()}],
@@ -167,7 +201,7 @@ SEEDS: dict[str, Callable[[], list[Files]]] = {
 # ---- damage ----
 
 NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
-NAME = re.compile(rb"[\w./-]+\.(?:png|mtl)")
+NAME = re.compile(rb"[\w./-]+\.(?:png|mtl|bin)")
 NUMBERS = (
     "0 -0 -1 1 2 3 255 256 65535 65536 2147483647 2147483648 -2147483649 4294967295 4294967296 999999999 -999999999 "
     "9223372036854775807 9223372036854775808 99999999999999999999 1e9 1e30 1e39 1e308 1e400 -1e400 1e-400 0.5 2.5 -999999"
@@ -191,6 +225,7 @@ LINES = {  # what a file of this kind may hold and a careless reader may trust
     "off": "OFF|COFF|STCNOFF|4OFF|3 1 0|# a|4 0 1 2 3|9999999 0 1 2|-3 0 1 2|3 1 2",
     "stl": "solid|endsolid|facet normal 0 0 1|outer loop|vertex 0 0 0|endloop|endfacet|vertex",
     "glb": '"byteStride":0,|"sparse":{"count":1},|"uri":"../secret.bin",|"byteOffset":-4,|"mode":5,|"children":[0],',
+    "gltf": '"uri":"../a.bin",|"sparse":{"count":9},|"mode":6,|"children":[0],|"skin":0,|"weights":[1e30],',
     "wrl": 'ROUTE a TO b|PROTO A [ ]|DEF A|USE A|USE HEAD|NULL|"|url "../a"|ccw FALSE|whichChoice 1|'
     "whichChoice -1|eventIn SFTime t|field SFNode n NULL|Switch { choice [ USE HEAD ] whichChoice 0 }|"
     "DEF HEAD Group { children [ USE HEAD USE HEAD ] }",

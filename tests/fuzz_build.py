@@ -88,14 +88,17 @@ def _write_what_is_no_file(folder: Path, root: Path) -> int:
     (root / "photos-sad").mkdir(exist_ok=True)
     os.mkfifo(root / "photos-sad" / "pipe.png")
     (folder / "empty.stl").touch()
-    (folder / "._resource.obj").write_bytes(b"\0\5\x16\7")  # as macOS leaves beside files
+    litter = [folder / "._resource.obj", root / ".DS_Store", root / "__MACOSX" / "happy" / "._00001.obj"]
+    for path in litter:  # as macOS leaves beside files; nobody answers for it
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\0\5\x16\7")
     (folder / ("long" * 60 + ".obj")).write_bytes(b"v 0 0 0\n")
     with (folder / "sparse.ply").open("wb") as file:
         file.truncate(2**40)
     (Path(os.fsdecode(os.fsencode(folder) + b"/\xff\xfe.obj"))).write_bytes(b"v 0 0 0\n")  # a name that is no UTF-8
     (folder / "new\nline.obj").write_bytes(b"v 0 0 0\n")
     (folder / "folder.obj").mkdir()  # looked into like any folder
-    return 13
+    return 12
 
 
 def build(source: Path, out: Path, *flags: str, num_proc: int = 2, size_px: int = 64) -> subprocess.CompletedProcess:

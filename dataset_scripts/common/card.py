@@ -3,7 +3,7 @@
 from mvfer.data.schema import SPLITS
 from processing.prompts_mvfer import EXPRESSIONS
 
-FORMAT_VERSION = "1.1.0"
+FORMAT_VERSION = "1.2.0"
 RENDERER = "mvfer z-buffer 1"
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -132,4 +132,6 @@ stays with whoever built the set. {colors} Faces are personal data, whatever the
         if build["label_prompts"]
         else "`captions` say what the face does, where the set has action units, and never name an emotion."
     )
-    return intro, f"{texts} `expression` is the set's own label, -1 where it has none of ours."
+    truth = """`expression` is the set's own label, -1 where it has none of ours. `static_units` are action units that the face
+shows all the time, so they are no part of the expression and in no caption; only 4DME tells them."""
+    return intro, f"{texts} {truth}"

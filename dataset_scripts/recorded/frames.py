@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from dataset_scripts.recorded.source_tree import is_litter
+
 _NUMBER = re.compile(r"(\d+)$")
 
 
@@ -16,7 +18,7 @@ def numbered_frames(folder: Path, suffix: str) -> list[tuple[int, Path]]:
     found: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
         match = _NUMBER.search(path.stem)
-        if path.suffix.lower() != suffix or match is None or not path.is_file():
+        if path.suffix.lower() != suffix or match is None or is_litter(path.name) or not path.is_file():
             continue
         number = int(match[1])
         if number in found:

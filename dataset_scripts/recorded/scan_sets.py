@@ -6,6 +6,7 @@ In: a `ScanSet` (where a set comes from, what may be done with it, how its files
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import os
@@ -20,6 +21,8 @@ from dataset_scripts.common.building import Shard, build, cut
 from dataset_scripts.common.flags import HelpFormatter, add_build_flags, parallel_options, render_settings, settings_of
 from dataset_scripts.recorded.pseudonyms import DEFAULT_KEY_FILE, Pseudonyms, write_mapping
 from dataset_scripts.recorded.scans import RGB, PseudonymousScan, Scan, ScanRenderer, ScanSettings, without_paths
+from dataset_scripts.recorded.source_tree import one_copy, packed
+from dataset_scripts.recorded.unallowed import unallowed_subjects
 from mvfer.data import schema
 from mvfer.data.splits import check_disjoint, split_subjects
 from processing.channels_mvfer import COLOR_CHANNELS
@@ -33,10 +36,11 @@ SEXES = {"F": "female", "M": "male"}  # the first letter of a subject's name in 
 
 @dataclass
 class Found:
-    """What lies in a source folder: scans, and (file, reason) of what looks like one and is not usable."""
+    """What lies in a source folder: scans, (file, reason) of what looks like one and is not usable, and what else to tell."""
 
     scans: list[Scan] = field(default_factory=list)
     rejected: list[tuple[Path, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @contextlib.contextmanager
     def rejecting(self, path: Path) -> Iterator[None]:
@@ -57,6 +61,7 @@ class ScanSet:
         license: as the Hub names it; sharing: what it says of renderings; for the card.
         may_share: whether renderings may be published at all.
         add_flags: further flags of this set.
+        told_by: flags -> fields of this class that they change (BP4D+ is another set than BP4D, with the same layout).
     """
 
     name: str
@@ -70,6 +75,7 @@ class ScanSet:
     may_share: bool = False
     up_axis: str = "y"
     add_flags: Callable[[argparse.ArgumentParser], None] = lambda flags: None
+    told_by: Callable[[argparse.Namespace], dict] = lambda flags: {}
 
 
 def arguments(scan_set: ScanSet) -> argparse.ArgumentParser:
@@ -144,11 +150,17 @@ def run(scan_set: ScanSet, flags: argparse.Namespace) -> dict:
     source = Path(flags.source)
     if not source.is_dir():
         raise ValueError(f"{source} is no folder; expected {scan_set.layout}")
+    scan_set = dataclasses.replace(scan_set, **scan_set.told_by(flags))
     found = scan_set.find(source, flags)
-    unallowed = unallowed_subjects(source, flags.unallowed)
-    scans = sorted((s for s in found.scans if s.subject not in unallowed), key=lambda s: (s.subject, s.name))
+    kept, copies = one_copy(((scan.subject, scan.name), scan.files[0], len(scan.frames)) for scan in found.scans)
+    scans = [scan for scan in found.scans if scan.files[0] in kept]
+    notes = [*found.notes, *copies, *_packed(source)]
+    print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
+    unallowed = unallowed_subjects(source, flags.unallowed, {scan.subject for scan in scans})
+    scans = sorted((s for s in scans if s.subject not in unallowed), key=lambda s: (s.subject, s.name))
     if not scans:
         reasons = "".join(f"; {path}: {reason}" for path, reason in found.rejected[:3])
+        reasons += "".join(f"; {note}" for note in notes)
         raise ValueError(f"{source}: no scans found; expected {scan_set.layout}{reasons}")
     key = Pseudonyms.from_file(flags.key_file)
     settings = _settings(scans, flags)
@@ -174,20 +186,11 @@ def _own_options(scan_set: ScanSet, flags: argparse.Namespace) -> dict:
     return {name: value.name if isinstance(value, Path) else value for name, value in values.items()}
 
 
-def unallowed_subjects(source: Path, file: str | None) -> set[str]:
-    """Subjects that must not be used: those of `unallowed_subjects.txt` in the source, and of a file given by the user.
-
-    Raises:
-        ValueError: if the user's file cannot be read.
-    """
-    names: set[str] = set()
-    for path in [source / "unallowed_subjects.txt", *([Path(file)] if file else [])]:
-        try:
-            names.update(path.read_text(encoding="utf-8", errors="replace").split())
-        except OSError as error:
-            if file and path == Path(file):
-                raise ValueError(f"{path} cannot be read ({error.strerror}); it should list subjects") from error
-    return names
+def _packed(source: Path) -> list[str]:
+    """What to tell of archives that nobody unpacked."""
+    archives = packed(source)
+    names = ", ".join(str(path.relative_to(source)) for path in archives[:3]) + (", ..." if len(archives) > 3 else "")
+    return [f"{len(archives)} archives are not unpacked, so they are not read: {names}"] if archives else []
 
 
 def _rejected(source: Path, found: Sequence[tuple[Path, str]], key: Pseudonyms) -> list[dict]:

@@ -19,10 +19,10 @@ from PIL import Image, ImageOps
 from dataset_scripts.common.captions import captions_for
 from dataset_scripts.recorded.facs import describable
 from mvfer.data import schema
-from processing.framing_mvfer import frame_face
+from processing.images_mvfer import upright_rgb
 from processing.meshes_mvfer import load_mesh
 from processing.prompts_mvfer import EXPRESSIONS, prompts_for
-from processing.rendering_mvfer import RenderSettings, render_mesh
+from processing.rendering_mvfer import RenderSettings, frame_mesh, render_mesh
 from processing.view_batches_mvfer import sample_frames
 
 RGB = ("red", "green", "blue")
@@ -45,7 +45,7 @@ class Scan:
         captions: texts that come with the data (never names of emotions; those are labels).
         times_s: of the frames, each after the one before.
         view_angles_deg: (yaw, pitch) of the cameras; of photos only.
-        columns: further columns of the schema: task, pose, occlusion, apex_time_s, and those of `DEMOGRAPHICS`.
+        columns: further columns of the schema: task, pose, occlusion, apex_time_s, static_units, and those of `DEMOGRAPHICS`.
         split: if the source decides it.
     """
 
@@ -58,7 +58,7 @@ class Scan:
     intensity: float | None = None
     times_s: tuple[float, ...] = (0.0,)
     view_angles_deg: tuple[tuple[float, float], ...] = ()
-    columns: Mapping[str, str | float] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=dict)
     split: str | None = None
 
     def __post_init__(self):
@@ -151,7 +151,7 @@ class ScanRenderer:
         for path in scan.files:
             mesh = load_mesh(path, up_axis=settings.up_axis, geometry_only=settings.geometry_only)
             try:
-                frame = frame or frame_face(mesh.vertices, mesh.faces)
+                frame = frame or frame_mesh(mesh)
                 yield render_mesh(mesh, settings.render, frame=frame)[0]
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from error
@@ -204,7 +204,7 @@ def read_photo(path: Path, size_px: int) -> np.ndarray:
             photo.draft("RGB", (2 * size_px, 2 * size_px))
             if photo.width * photo.height > MAX_PHOTO_PX:
                 raise OSError(None, f"{photo.width} x {photo.height} pixels")
-            photo = ImageOps.exif_transpose(photo).convert("RGB")
+            photo = upright_rgb(photo)
     except Exception as error:  # Pillow's decoders raise all kinds
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".rstrip(": ")
         raise ValueError(f"{path}: not readable as a photo ({reason}); export it as a smaller PNG or JPEG") from error

@@ -19,14 +19,22 @@ def read_table(path: Path) -> list[dict[str, str]]:
         raise ValueError(f"{path}: not readable as a table ({error})") from error
     if not rows:
         raise ValueError(f"{path}: the table has no rows")
-    return [{str(k).strip(): "" if v is None else str(v).strip() for k, v in row.items() if k} for row in rows]
+    return [{str(k).strip(): _text(v) for k, v in row.items() if k} for row in rows]
 
 
-def need_columns(path: Path, rows: list[dict[str, str]], names: tuple[str, ...]) -> None:
-    """Raise a ValueError that lists the columns that are missing."""
+def _text(value) -> str:
+    """A cell; whole numbers of Excel without ".0"."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return "" if value is None else str(value).strip()
+
+
+def need_columns(path: Path, rows: list[dict[str, str]], names: tuple[str, ...], *, hint: str = "") -> None:
+    """Raise a ValueError that lists the columns that are missing, and what it has; `hint` says what to do."""
     missing = [name for name in names if name not in rows[0]]
     if missing:
-        raise ValueError(f"{path}: missing columns {', '.join(missing)}; it has {', '.join(rows[0])}")
+        what_to_do = f"; {hint}" if hint else ""
+        raise ValueError(f"{path}: missing columns {', '.join(missing)}; it has {', '.join(rows[0])}{what_to_do}")
 
 
 def _csv(path: Path) -> list[dict]:

@@ -9,7 +9,7 @@ import trimesh
 
 import mvfer
 from modeling_mvfer.classifier_mvfer import Classifier
-from mvfer.cli.predict import labels_of, open_model, up_axis
+from mvfer.cli.predict import add_mesh_argument, labels_of, open_model, up_axis
 from mvfer.reports.pictures import displayable
 from mvfer.studies.explain import attribute_views, colors_of, explanation_picture, heat_of, heat_on_vertices, log_odds
 from processing.cameras_mvfer import view_name
@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="example:\n  mvfer explain face.obj --model runs/first --out explained.glb",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    flags.add_argument("mesh", help="mesh file")
+    add_mesh_argument(flags, "mesh", "with what lies beside it")
     flags.add_argument(
         "--model",
         default=mvfer.model(),

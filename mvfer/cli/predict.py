@@ -139,10 +139,25 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    flags.add_argument("meshes", nargs="+", metavar="mesh", help="mesh files; one row of output each, in order")
+    add_mesh_argument(flags, "meshes", "one row of output each, in order", nargs="+", metavar="mesh")
     add_model_flags(flags)
     flags.add_argument("--picture", metavar="PNG", help="also draw the views beside the probabilities")
     return flags
+
+
+class _MeshSuffixes:
+    """All suffixes of mesh files, as text; looked up when a help is printed, so that other commands start fast."""
+
+    def __str__(self) -> str:
+        from processing.meshes_mvfer import MESH_SUFFIXES
+
+        return ", ".join(MESH_SUFFIXES)
+
+
+def add_mesh_argument(flags: argparse.ArgumentParser, name: str, what: str, **options) -> None:
+    """The argument for mesh files, its help with every suffix; `what` is said after them."""
+    argument = flags.add_argument(name, help=f"mesh file: %(suffixes)s; {what}", **options)
+    vars(argument)["suffixes"] = _MeshSuffixes()  # argparse fills in an argument's attributes
 
 
 def add_model_flags(flags: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mvfer.cli.predict import up_axis
+from mvfer.cli.predict import add_mesh_argument, up_axis
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     """The flags of `mvfer render`."""
     flags = argparse.ArgumentParser(prog="mvfer render", description="Draw all views of a scan as the model sees it.")
     add = flags.add_argument
-    add("mesh", help="mesh file: .obj, .ply, .off, .stl, .glb, .wrl, .bnt")
+    add_mesh_argument(flags, "mesh", "with what lies beside it")
     add("--out", default="views.png", metavar="PNG", help="picture to write (default: views.png)")
     add("--views", nargs="+", type=float, default=[-30.0, 0.0, 30.0], metavar="YAW", help="one view per yaw angle in degrees; "
         "positive sees the subject's left side (default: -30 0 30)")  # fmt: skip

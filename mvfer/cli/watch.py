@@ -7,7 +7,15 @@ after a frame that it cannot read; the exit status is then 1.
 import argparse
 import sys
 
-from mvfer.cli.predict import add_model_flags, failed_row, labels_of, open_model, print_row, scored_row
+from mvfer.cli.predict import (
+    add_mesh_argument,
+    add_model_flags,
+    failed_row,
+    labels_of,
+    open_model,
+    print_row,
+    scored_row,
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,9 +56,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="example:\n  mvfer watch sequence/*.obj --model runs/first --fps 25",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    flags.add_argument(
-        "frames", nargs="+", metavar="frame", help="mesh or photo files of one sequence; one row of output each"
-    )
+    add_mesh_argument(flags, "frames", "or photos; of one sequence, one row of output each", nargs="+", metavar="frame")
     add_model_flags(flags)
     flags.add_argument("--fps", default="25", help="frames per second, such as 29.97 or 30000/1001 (default: 25)")
     flags.add_argument(

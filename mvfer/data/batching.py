@@ -25,6 +25,7 @@ from mvfer.data.augmentation import (
     split_phrases,
 )
 from processing.facs_phrases_mvfer import ACTION_PHRASES, RELAXED_PHRASES
+from processing.images_mvfer import upright_rgb
 from processing.prompts_mvfer import swap_sides
 from processing.rank_pooling_mvfer import rank_pool
 from processing.view_batches_mvfer import FRAMES, pad_views, sample_frames
@@ -233,4 +234,4 @@ def _angles(angles) -> np.ndarray:
 def _decode_image(image: dict) -> np.ndarray:
     source = io.BytesIO(image["bytes"]) if image.get("bytes") else Path(image["path"])
     with Image.open(source) as opened:
-        return np.asarray(opened.convert("RGB"))
+        return np.asarray(upright_rgb(opened))

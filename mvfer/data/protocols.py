@@ -97,7 +97,7 @@ PROTOCOLS = {
         source="the cross-data-set test of Behzad et al., such as FACET-VLM, arXiv 2507.01673; BP4D: Zhang et al., IVC 32(10), "
         "2014",
         reading="trained on BU-4DFE; every BP4D subject is tested, on all tasks that were to elicit one of the six. Papers may "
-        "take fewer tasks (happiness and disgust): compare class by class",
+        "take fewer tasks (happiness and disgust): compare class by class. BP4D+ has other people and tasks, and is refused",
         expressions=SIX,
     ),
 }
@@ -142,6 +142,12 @@ def keeps(protocol: Protocol, row: Mapping) -> bool:
     if protocol.expressions and (row["expression"] < 0 or EXPRESSIONS[row["expression"]] not in protocol.expressions):
         return False
     return (1.0 if row["intensity"] is None else row["intensity"]) >= protocol.min_intensity
+
+
+def name_of(info: Mapping) -> str:
+    """The set of a `dataset_info.json`, for `protocols_of`; before 0.2, BP4D+ was built under the name of BP4D."""
+    is_plus = (info.get("build") or {}).get("options", {}).get("plus", False)
+    return "mvfer-bp4d-plus" if is_plus else str(info.get("name"))
 
 
 def protocols_of(data_set: str) -> list[str]:

@@ -19,13 +19,14 @@ import pyarrow.parquet as pq
 from datasets import ClassLabel, DatasetDict, Features, Image, List, Value
 from PIL import Image as PilImage
 
+from processing.images_mvfer import upright_rgb
 from processing.prompts_mvfer import EXPRESSIONS
 
 SPLITS = ("train", "validation", "test")
 CAPTION_SOURCES = ("captions", "label_prompts", "none")
 INFO_FILE = "dataset_info.json"
 REJECTED_FILE = "rejected.jsonl"
-ADDED = ("apex_time_s",)  # columns that sets of format 1.0 lack; they are null there
+ADDED = ("apex_time_s", "static_units")  # columns that sets of format 1.0, or 1.1, lack; they are null there
 REMOVED = ("geometry", "light_deg")  # columns that only sets of before 0.2 may have; they are not read
 ROWS_PER_GROUP = 100  # small row groups: the Hub's viewer shows pages without reading a whole shard
 BYTES_PER_GROUP = 32 * 2**20
@@ -43,6 +44,7 @@ def features() -> Features:
             "captions": List(Value("string")),
             "caption_source": Value("string"),
             "action_units": List({"name": Value("string"), "intensity": Value("float32")}),
+            "static_units": List(Value("string")),  # there all the time, so no part of the expression (4DME)
             "intensity": Value("float32"),
             "views": List(List(Image())),  # frames x views
             "view_angles_deg": List(List(Value("float32"))),  # views x (yaw, pitch)
@@ -112,7 +114,7 @@ def view_arrays(row: Mapping) -> np.ndarray:
 def _decode(view) -> np.ndarray:
     if isinstance(view, Mapping):
         view = PilImage.open(io.BytesIO(view["bytes"]))
-    return np.asarray(view.convert("RGB"))
+    return np.asarray(upright_rgb(view))
 
 
 def shard_path(folder: str | os.PathLike, split: str, index: int, count: int) -> Path:

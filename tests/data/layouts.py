@@ -1,9 +1,11 @@
 """Made-up scans in the layouts of licensed sets: a bulge with a nose, written as each set writes its files."""
 
+import gzip
 import struct
 from pathlib import Path
 
 import numpy as np
+import trimesh
 from PIL import Image
 
 from mvfer.data import schema
@@ -97,14 +99,41 @@ def bu3dfe(folder, people=("F0001", "F0002", "M0001", "M0044"), levels=(1, 4)):
     for person in people:
         number = int(person[1:]) / 50 + (person[0] == "M") / 3
         write_wrl(folder / person / f"{person}_NE00WH_F3D.wrl", number)
-        write_picture(folder / person / f"{person}_NE00WH_F2D.png")
+        write_picture(folder / person / f"{person}_NE00WH_F3D.bmp")
         for code in ("AN", "HA"):
             for level in levels:
                 path = folder / person / f"{person}_{code}{level:02d}WH_F3D.wrl"
                 write_wrl(path, number + level / 8, separator=", " if code == "AN" else ",\n ")
-                write_picture(path.with_name(path.name.replace("F3D.wrl", "F2D.png")))
+                write_picture(path.with_name(path.name.replace("F3D.wrl", "F3D.bmp")))
     return folder
 
 
 def rows_of(folder):
     return [row for split in schema.load_splits(folder, decode=False).values() for row in split]
+
+
+def write_abs(path: Path, shift: float = 0.0) -> None:
+    """A range image of FRGC, gzipped: flags, x, y, z, each as a block, rows from the top."""
+    vertices, _, _ = face(shift)
+    blocks = [np.ones((GRID, GRID)), *(vertices[:, i].reshape(GRID, GRID)[::-1] for i in range(3))]
+    text = f"{GRID} rows\n{GRID} columns\npixels (flag X Y Z):\n"
+    text += "\n".join(
+        " ".join(f"{value:.4f}" if i else "1" for value in block.ravel()) for i, block in enumerate(blocks)
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(text.encode()))
+
+
+def write_glb(path: Path, shift: float = 0.0) -> None:
+    vertices, quads, _ = face(shift)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    trimesh.Trimesh(vertices, quads[:, [[0, 1, 2], [0, 2, 3]]].reshape(-1, 3), process=False).export(path)
+
+
+def write_litter(folder: Path) -> None:
+    """What macOS leaves in an archive: a file of its own beside every file and folder, and folders of such files."""
+    for path in [path for path in sorted(folder.rglob("*")) if path.is_file()]:
+        for twin in (path.with_name(f"._{path.name}"), folder / "__MACOSX" / path.relative_to(folder)):
+            twin.parent.mkdir(parents=True, exist_ok=True)
+            twin.write_bytes(b"\0\5\x16\7")
+        (path.parent / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")

@@ -6,12 +6,16 @@ import weakref
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from dataset_scripts.common import building
 from dataset_scripts.recorded import scan_sets, scans
 from mvfer.data import schema
 from tests.fuzz_build import RUNS, accounts, write_tree
+from tests.processing.gltf_files import Gltf
+from tests.tiny import bumpy_face
 
 from .layouts import bu3dfe, rows_of, write_picture, write_plain_obj, write_textured_obj, write_wrl
 
@@ -29,7 +33,7 @@ def test_every_file_of_a_hostile_folder_is_a_row_or_has_one_reason(build, tmp_pa
 def test_the_first_scan_may_be_damaged_and_a_texture_too(build, tmp_path):
     source = bu3dfe(tmp_path / "BU_3DFE")
     (source / "F0001" / "F0001_AN01WH_F3D.wrl").write_text("#VRML V2.0 utf8\n")
-    (source / "F0002" / "F0002_AN01WH_F2D.png").write_text("no picture")
+    (source / "F0002" / "F0002_AN01WH_F3D.bmp").write_text("no picture")
     out = build("bu3dfe", source)
     assert len(rows_of(out)) == 18 and schema.dataset_info(out)["channels"] == ["red", "green", "blue"]
     reasons = sorted(item["reason"] for item in schema.read_rejected_file(out))
@@ -53,6 +57,43 @@ def test_a_photo_may_be_no_program_and_no_pipe(tmp_path):
     for name, reason in (("program", "UnidentifiedImageError"), ("pipe", "not a regular file")):
         with pytest.raises(ValueError, match=rf"{name}\.png: not readable as a photo \({reason}.*; export"):
             scans.read_photo(tmp_path / f"{name}.png", 24)
+
+
+def test_photos_of_16_bits_of_floats_and_lying_on_their_side_become_the_same_view(tmp_path):
+    gray = np.random.default_rng(0).integers(0, 256, (24, 24), dtype=np.uint8)
+    Image.fromarray(gray).save(tmp_path / "8.png")
+    Image.fromarray(gray.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    Image.fromarray(gray / np.float32(255)).save(tmp_path / "f.tif")
+    lying = Image.fromarray(np.rot90(gray).copy())
+    exif = lying.getexif()
+    exif[0x0112] = 6  # orientation: turn clockwise to look at it
+    lying.save(tmp_path / "lying.png", exif=exif)
+    expected = scans.read_photo(tmp_path / "8.png", 24)
+    np.testing.assert_array_equal(expected, np.repeat(gray[..., None], 3, -1))
+    for name in ("16.png", "f.tif", "lying.png"):
+        np.testing.assert_array_equal(scans.read_photo(tmp_path / name, 24), expected, err_msg=name)
+
+
+def test_a_folder_of_glb_and_gltf_files_is_built_as_their_scenes_show(build, tmp_path):
+    for subject in range(3):
+        folder = tmp_path / "source" / "happiness" / f"anna{subject}"
+        vertices, faces = bumpy_face(25)
+        scene = Gltf.with_square()
+        scene.primitive.update(attributes={"POSITION": scene.array(vertices)}, indices=scene.array(faces.ravel(), "u4"))
+        scene.primitive["targets"] = [{"POSITION": scene.array(vertices * [0.1 * subject, 0, 0])}]
+        scene.document["meshes"][0]["weights"] = [1.0]
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if subject:
+            folder.with_suffix(".glb").write_bytes(scene.glb())
+        else:
+            scene.glb()
+            scene.document["buffers"][0]["uri"] = "anna.bin"
+            folder.with_name("anna.bin").write_bytes(scene.body)
+            folder.with_suffix(".gltf").write_text(json.dumps(scene.document))
+    rows = rows_of(build("folder", tmp_path / "source"))
+    views = [schema.view_arrays(row) for row in rows]
+    assert len(rows) == 3 and all(view.any() for view in views)
+    assert not np.array_equal(views[0], views[1]) and not np.array_equal(views[1], views[2])
 
 
 def test_photos_in_a_set_of_geometry_are_rejected_and_pictures_beside_meshes_are_textures(build, tmp_path, capsys):

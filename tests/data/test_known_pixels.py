@@ -13,7 +13,7 @@ from .layouts import GRID, face, rows_of, write_bnt, write_textured_obj, write_w
 SIZE_PX, YAWS_DEG = 160, (0, 30)
 MARKED = 14 * GRID + 15  # on the subject's left, above the middle
 FILES = {  # builder -> its file, the file's picture, what writes it
-    "bu3dfe": ("F0001/F0001_HA04WH_F3D.wrl", "F0001/F0001_HA04WH_F2D.png", write_wrl),
+    "bu3dfe": ("F0001/F0001_HA04WH_F3D.wrl", "F0001/F0001_HA04WH_F3D.bmp", write_wrl),
     "bosphorus": ("bs000/bs000_E_HAPPY_0.bnt", "bs000/bs000_E_HAPPY_0.png", write_bnt),
     "folder": ("happy/scan.obj", "happy/scan.png", write_textured_obj),
 }

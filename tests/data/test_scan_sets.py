@@ -6,7 +6,7 @@ import pytest
 
 from dataset_scripts.merge import main as merge_main
 from dataset_scripts.recorded import scan_sets
-from dataset_scripts.recorded.facs import describable, parse_units
+from dataset_scripts.recorded.facs import describable, parse_units, split_units
 from dataset_scripts.recorded.pseudonyms import Pseudonyms
 from dataset_scripts.validate import validate
 from mvfer.data import schema
@@ -200,7 +200,9 @@ def test_fourdme_takes_the_frames_from_onset_to_offset(build, tmp_path, kind):
         book.save(tmp_path / "4DME" / "table.xlsx")
     out = build("fourdme", tmp_path / "4DME")
     rows = rows_of(out)
-    assert len(rows) == 3 and schema.as_dict(rows[0]["action_units"]) == {"1": 1.0, "2": 1.0}
+    assert len(rows) == 3 and schema.as_dict(rows[0]["action_units"]) == {"1": 1.0}
+    assert all(row["static_units"] == ["2"] for row in rows)
+    assert all(row["captions"] and not any("outer" in text for text in row["captions"]) for row in rows)
     assert {row["task"] for row in rows} == {"Surprise", "Negative+Repression"} and len(rows[0]["frame_times_s"]) == 4
     assert rows[0]["apex_time_s"] == pytest.approx(1 / 60)  # one frame after the onset
     assert "not there" in schema.read_rejected_file(out)[0]["reason"]
@@ -261,7 +263,11 @@ def test_a_scan_that_lies_in_two_peoples_folders_is_found_by_its_shape(build, tm
 
 
 def test_units_are_read_as_the_sets_write_them():
-    assert parse_units("4+7(k)") == {"4": 1.0, "7": 1.0}
+    assert parse_units("4+7(k)") == {"4": 1.0} and parse_units("4+7(or 6)") == {"4": 1.0, "7": 1.0}
+    assert split_units("AUR2+12(k)+45") == ({"2R": 1.0, "45": 1.0}, ["12"])
+    assert split_units("AU4 (K)+L7(k") == ({}, ["4", "7L"])
+    assert parse_units("12.0") == {"12": 1.0} and parse_units("1.0+25.0") == {"1": 1.0, "25": 1.0}
+    assert parse_units("6C+L12E+25A") == {"6": 0.6, "12L": 1.0, "25": 0.2} and parse_units("0") == {}
     assert parse_units("A12A25") == {"12": 1.0, "25": 1.0}
     assert parse_units("12LW") == {"12": 0.5} and parse_units("12L") == parse_units("L12") == {"12L": 1.0}
     assert parse_units("43") == {"45": 1.0} and parse_units("") == {}

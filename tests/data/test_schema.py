@@ -1,12 +1,16 @@
 """Rows written are rows read; folders that are not as they should be are refused with a reason."""
 
+import io
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
+from PIL import Image
 
 from mvfer.data import schema
+from mvfer.data.batching import _decode_image
 from mvfer.data.splits import check_disjoint, split_subjects
 
 
@@ -25,6 +29,20 @@ def make_row(name="a", subject="s0", split="train", **columns):
         "frame_times_s": [0.0, 0.04],
         "split": split,
     } | columns
+
+
+def test_views_of_other_peoples_sets_are_decoded_as_photos_are():
+    gray = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    lying = Image.fromarray(np.rot90(gray).copy())
+    exif = lying.getexif()
+    exif[0x0112] = 6  # orientation: turn clockwise to look at it
+    encoded = []
+    for picture, options in ((Image.fromarray(gray.astype(np.uint16) * 257), {}), (lying, {"exif": exif})):
+        picture.save(stream := io.BytesIO(), "PNG", **options)
+        encoded.append({"bytes": stream.getvalue(), "path": "a.png"})
+    expected = np.repeat(gray[..., None], 3, -1)
+    for view in [*schema.view_arrays({"id": "a", "views": [encoded]})[0], *map(_decode_image, encoded)]:
+        np.testing.assert_array_equal(view, expected)
 
 
 def test_a_row_survives_the_round_trip_to_the_bit(tmp_path):

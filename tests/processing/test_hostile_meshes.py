@@ -1,9 +1,11 @@
 """Files that must be refused, each with a message that names the file and says what is wrong with it."""
 
 import json
+import logging
 import os
 import struct
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -32,6 +34,11 @@ def glb(document, *, body=b""):
     )
 
 
+def lossy(data):
+    """What is left of bytes that were read as UTF-8, errors replaced, and written again."""
+    return data.decode(errors="replace").encode()
+
+
 GRID = np.stack([*np.meshgrid(np.arange(4.0), np.arange(3.0)), np.zeros((3, 4)), np.zeros((3, 4)), np.zeros((3, 4))])
 DEEP_WRL = "#VRML V2.0 utf8\n" + "Group { children [ " * 5000 + "] }" * 5000
 
@@ -46,8 +53,13 @@ FILES = {
     "archive.obj": (b"PK\x03\x04aaaa", "compressed"),
     "binary.obj": (V.encode() + b"\0\0\0f 1 2 3\n", "binary data, not OBJ text"),
     "face.xyz": ("0 0 0\n", "unknown kind of file '.xyz'"),
+    "face.fbx": (b"Kaydara FBX Binary", r"unknown kind of file '\.fbx'; convert it to \.glb, with Blender or FBX2glTF"),
+    "cloud.pcd": ("# .PCD v0.7\n", r"unknown kind of file '\.pcd'; a point cloud: .*Poisson"),
+    "as_text.stl": (lossy(b"x" * 80 + struct.pack("<I12fH", 1, *[-1.5] * 12, 0)), "read and written as UTF-8 text"),
+    "as_text.glb": (lossy(b"glTF\2\0\0\0" + b"\xff\xfe\0" * 50), "read and written as UTF-8 text"),
+    "as_text.abs.gz": (lossy(b"\x1f\x8b\x08\0\0\0\0\0\xf3\xf4"), "read and written as UTF-8 text"),
     "no_extension": (V + "f 1 2 3\n", "unknown kind of file ''"),
-    "scene.gltf": ("{}", "unknown kind of file '.gltf'"),
+    "scene.gltf": ("{}", "no triangles found in it"),
     # OBJ
     "comments_only.obj": ("# a mesh\n# will follow\n", "no vertices"),
     "points.obj": (V, "a point cloud"),
@@ -295,6 +307,45 @@ def test_hostile_arrays_are_refused(changes, reason):
 def test_as_mesh_refuses_what_is_no_mesh(thing):
     with pytest.raises(ValueError, match="expected a (path|dict)"):
         as_mesh(thing)
+
+
+def test_the_sign_for_lost_bytes_is_allowed_in_text(tmp_path):
+    path = save(tmp_path / "a.obj", "# caf\ufffd\n" + V + "f 1 2 3\n")
+    assert len(load_mesh(path).faces) == 1
+
+
+def test_point_clouds_are_refused_with_a_way_to_a_surface(tmp_path):
+    for name, content in (("a.obj", V), ("a.ply", PLY.format("ascii", 2) + "end_header\n0 0 0\n1 1 1\n")):
+        assert_refused(save(tmp_path / name, content), "a point cloud; .*Poisson")
+    with pytest.raises(ValueError, match="mesh: 3 vertices but no faces: a point cloud; .*Poisson"):
+        check_mesh(Mesh(CORNERS, np.zeros((0, 3), int)))
+
+
+def test_what_trimesh_logs_while_we_read_is_silent_and_only_that(tmp_path, caplog):
+    text = ply("0 0 0 0 0\n1 0 0 1 0\n0 1 0 0 1\n3 0 1 2\n").decode()
+    text = text.replace("1.0\n", "1.0\ncomment TextureFile gone.png\n", 1)
+    text = text.replace("float z\n", "float z\nproperty float s\nproperty float t\n")
+    log = logging.getLogger("trimesh.util")
+
+    sphere_bytes, whole = WHOLE["stl"](), trimesh.creation.icosphere(subdivisions=1)
+    caplog.clear()
+
+    def from_another_thread(*_, **__):
+        thread = threading.Thread(target=log.warning, args=("somebody else's",))
+        thread.start()
+        thread.join()
+        log.warning("ours")
+        return whole
+
+    with caplog.at_level(logging.DEBUG):
+        with pytest.warns(UserWarning, match=r"gone\.png is missing"):
+            load_mesh(save(tmp_path / "a.ply", text))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(trimesh, "load_mesh", from_another_thread)
+            load_mesh(save(tmp_path / "a.stl", sphere_bytes))
+        log.warning("theirs")
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("trimesh")]
+    assert said == ["somebody else's", "theirs"]
 
 
 def test_without_trimesh_the_error_says_how_to_install_it(tmp_path, monkeypatch):

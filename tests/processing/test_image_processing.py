@@ -86,6 +86,56 @@ def test_photos_may_be_files_and_arrays_may_have_an_alpha_channel(processor, tmp
     torch.testing.assert_close(processor(images=[alpha], return_tensors="pt")["pixel_values"], expected)
 
 
+GRAY = np.asarray(photo(SIZE, SIZE).convert("L"))
+
+
+def deep_photos(folder):
+    """One photo in 8 bits, and in more: files, opened images, arrays."""
+    deep = {
+        "u16.png": GRAY.astype(np.uint16) * 257,
+        "u16.tif": GRAY.astype(np.uint16) * 257,
+        "f32.tif": GRAY / np.float32(255),
+    }
+    deep |= {"f255.tif": GRAY.astype(np.float32), "i32.tif": GRAY.astype(np.int32) * 257}
+    for name, pixels in deep.items():
+        Image.fromarray(pixels).save(folder / name)
+    return deep
+
+
+def test_photos_of_16_bits_and_of_floats_look_as_they_do_in_8(processor, tmp_path):
+    expected = processor(images=[Image.fromarray(GRAY)], return_tensors="pt")["pixel_values"]
+    deep = deep_photos(tmp_path)
+    for name in deep:
+        with Image.open(tmp_path / name) as opened:
+            for form in (tmp_path / name, opened):
+                assert torch.equal(processor(images=[form], return_tensors="pt")["pixel_values"], expected), name
+    for array in (deep["u16.png"], np.repeat(deep["u16.png"][..., None], 3, -1), deep["f32.tif"]):
+        assert torch.equal(processor(images=[array], return_tensors="pt")["pixel_values"], expected)
+    rank_pooled = [processor(sequences=[{"frames": [form] * 2}]) for form in (Image.fromarray(GRAY), deep["u16.png"])]
+    np.testing.assert_array_equal(*(batch["pixel_values"] for batch in rank_pooled))
+
+
+@pytest.mark.parametrize(
+    "pixels", [np.full((8, 8), 1e4, np.float32), np.full((8, 8), -1, np.int32), np.full((8, 8), 70000)]
+)
+def test_photos_of_an_unknown_range_are_refused_not_clipped(processor, tmp_path, pixels):
+    Image.fromarray(pixels.astype(np.float32 if pixels.dtype.kind == "f" else np.int32)).save(tmp_path / "odd.tif")
+    with pytest.raises(ValueError, match=r"odd\.tif: not readable as a photo \(expected pixels in"):
+        processor(images=[tmp_path / "odd.tif"])
+
+
+def test_photos_that_lie_on_their_side_are_turned_as_file_and_as_image(processor, tmp_path):
+    lying = photo(SIZE, SIZE)
+    exif = lying.getexif()
+    exif[0x0112] = 6  # orientation: turn clockwise to look at it
+    lying.save(tmp_path / "lying.png", exif=exif)
+    upright = Image.fromarray(np.rot90(np.asarray(lying), -1))
+    expected = processor(images=[upright], return_tensors="pt")["pixel_values"]
+    with Image.open(tmp_path / "lying.png") as opened:
+        for form in (tmp_path / "lying.png", opened):
+            assert torch.equal(processor(images=[form], return_tensors="pt")["pixel_values"], expected)
+
+
 def test_a_caller_who_has_scaled_already_says_so(processor):
     pixels = np.asarray(photo(SIZE, SIZE))
     scaled = processor(images=[(pixels / 255).astype(np.float32)], do_rescale=False, return_tensors="pt")[

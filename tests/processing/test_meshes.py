@@ -288,16 +288,15 @@ def test_wrl_quads_uvs_and_texture_as_in_bu3dfe(tmp_path):
     assert mesh.texture[0, 0].tolist() == [5, 6, 7]
 
 
-@pytest.mark.parametrize("image", ["F0001_AN01WH_F2D.bmp", "F0001_AN01WH_F3D.jpg"])
-def test_wrl_texture_falls_back_to_the_same_base_name(tmp_path, image):
-    save_image(tmp_path / image, (0, 0, 0), (6, 3))
-    mesh = load_mesh(
-        write(
-            tmp_path / "F0001_AN01WH_F3D.wrl",
-            WRL.replace('ImageTexture { url "face.bmp" }', "NULL").replace("DEF T ", ""),
-        )
-    )
-    assert mesh.texture.shape == (3, 6, 3)
+@pytest.mark.parametrize("kind", ["F3D", "RAW"])
+@pytest.mark.parametrize("image", ["F3D.bmp", "F3D.BMP", "F3D.jpg"])
+def test_wrl_texture_falls_back_to_the_atlas_of_bu3dfe_and_never_to_its_photo(tmp_path, kind, image):
+    save_image(tmp_path / "F0001_AN01WH_F2D.bmp", (0, 0, 0), (2, 2))
+    text = WRL.replace('ImageTexture { url "face.bmp" }', "NULL").replace("DEF T ", "")
+    scan = write(tmp_path / f"F0001_AN01WH_{kind}.wrl", text)
+    assert load_mesh(scan).texture is None
+    save_image(tmp_path / f"F0001_AN01WH_{image}", (0, 0, 0), (6, 3))
+    assert load_mesh(scan).texture.shape == (3, 6, 3)
 
 
 def test_wrl_missing_texture_is_a_warning_that_names_it(tmp_path):

@@ -1,5 +1,6 @@
 """Textures are read from the mesh's own folder alone, and only if they are pictures of a sensible size."""
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -53,6 +54,40 @@ def test_link_within_the_folder_is_fine(secret):
     Image.new("RGB", (2, 2), (5, 6, 7)).save(folder / "real.png")
     (folder / "skin.png").symlink_to("real.png")
     assert load_mesh(textured_obj(folder, "skin.png")).texture[0, 0].tolist() == [5, 6, 7]
+
+
+@pytest.mark.parametrize("name", ["Skin.PNG", "skin.png", "SKIN.png"])
+def test_names_are_found_in_another_case(tmp_path, name):
+    (tmp_path / "Tex").mkdir()
+    Image.new("RGB", (2, 2), (5, 6, 7)).save(tmp_path / "Tex" / "Skin.png")
+    assert load_mesh(textured_obj(tmp_path, f"tex/{name}", library="M.MTL")).texture[0, 0].tolist() == [5, 6, 7]
+
+
+def test_the_exact_name_goes_before_one_in_another_case(tmp_path):
+    for name, color in (("SKIN.png", 1), ("skin.png", 2), ("Skin.png", 3)):
+        Image.new("RGB", (2, 2), (color,) * 3).save(tmp_path / name)
+    assert load_mesh(textured_obj(tmp_path, "skin.png")).texture[0, 0].tolist() == [2, 2, 2]
+
+
+def test_another_case_is_no_way_out_of_the_folder(secret):
+    folder = secret.parent / "meshes"
+    (folder / "Skin.png").symlink_to(secret)
+    with pytest.raises(ValueError, match=r"m\.obj: refers to 'Skin\.png', outside"):
+        load_mesh(textured_obj(folder, "skin.png"))
+
+
+@pytest.mark.parametrize("dtype, most", [(np.uint16, 65535), (np.float32, 1.0)])
+def test_textures_of_16_bits_and_of_floats_look_as_they_do_in_8(tmp_path, dtype, most):
+    Image.fromarray((np.array([[0, 0.2], [0.6, 1]]) * most).astype(dtype)).save(tmp_path / "a.tif")
+    assert load_mesh(textured_obj(tmp_path, "a.tif")).texture[..., 1].tolist() == [[0, 51], [153, 255]]
+
+
+def test_textures_are_not_turned_as_their_coordinates_refer_to_stored_pixels(tmp_path):
+    image = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(2, 4, 3))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "skin.png", exif=exif)
+    assert load_mesh(textured_obj(tmp_path, "skin.png")).texture.shape == (2, 4, 3)
 
 
 def test_material_file_outside_the_folder_is_forbidden(secret):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset, concatenate_datasets
 
-from mvfer.data.protocols import PROTOCOLS, Protocol, folds, keeps, protocols_of
+from mvfer.data.protocols import PROTOCOLS, Protocol, folds, keeps, name_of, protocols_of
 from mvfer.data.schema import dataset_info, load_splits
 from mvfer.evaluation.audits.calibration import calibration_scores, fit_temperature
 from mvfer.evaluation.audits.leakage import seen_subjects
@@ -109,7 +109,7 @@ def evaluate_paper(
     """
     tables, not_run = {}, {}
     options |= {"seed": seed, "language": language, "command": command}
-    for name in protocols_of(str(dataset_info(dataset_dir).get("name"))):
+    for name in protocols_of(name_of(dataset_info(dataset_dir))):
         try:
             tables[name] = evaluate_protocol(model, processor, dataset_dir, name, **options)
         except ValueError as error:
@@ -136,7 +136,7 @@ def _checked(name: str, dataset_dir: str | Path, processor, *, fine_tunes: bool)
     """The protocol of this name, which fits the data set, which fits the model."""
     if name not in PROTOCOLS:
         raise ValueError(f"unknown protocol {name!r}; known are {', '.join(PROTOCOLS)}")
-    protocol, built = PROTOCOLS[name], str(dataset_info(dataset_dir).get("name"))
+    protocol, built = PROTOCOLS[name], name_of(dataset_info(dataset_dir))
     if built != protocol.data_set:
         raise ValueError(f"{dataset_dir}: {name} tests {protocol.data_set}, this is {built}; name a folder of that set")
     if fine_tunes and (protocol.labels or protocol.folds == 1):
