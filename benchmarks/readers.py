@@ -58,7 +58,7 @@ def write_wrl(path: Path, triangles: int) -> None:
 def write_bnt(path: Path, rows: int, columns: int) -> None:
     points, on_face = range_image(rows, columns)
     points[:, ~on_face] = -1e9
-    uvs = np.stack(np.meshgrid(np.linspace(0, 1, rows), np.linspace(0, 1, columns), indexing="ij"))[::-1]
+    uvs = np.stack(np.meshgrid(np.linspace(1, 0, rows), np.linspace(0, 1, columns), indexing="ij"))[::-1]
     data = np.concatenate([points[:, ::-1], uvs])  # rows from the bottom
     header = struct.pack("<HHdH", rows, columns, -1e9, 8) + b"face.png" + struct.pack("<I", data.size)
     path.write_bytes(header + data.astype("<f8").tobytes())

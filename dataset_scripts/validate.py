@@ -18,7 +18,14 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from mvfer.data.duplicates import same_scans, thumbnail
-from mvfer.data.schema import CAPTION_SOURCES, REJECTED_FILE, dataset_info, load_splits, view_arrays
+from mvfer.data.schema import (
+    CAPTION_SOURCES,
+    REJECTED_FILE,
+    dataset_info,
+    frame_out_of_time,
+    load_splits,
+    view_arrays,
+)
 from processing.prompts_mvfer import EXPRESSIONS, named_emotion
 
 SHEET_FILE = "contact_sheet.png"
@@ -113,6 +120,9 @@ def _check_columns(name: str, columns: dict, report: Report) -> None:
     units = zip(columns["id"], columns["action_units"], strict=True)
     outside = [row for row, list_ in units if any(not 0 <= unit["intensity"] <= 1 for unit in list_ or [])]
     report.fail(f"{name}: action units outside 0 to 1", outside)
+    times = zip(columns["id"], columns["frame_times_s"], strict=True)
+    wrong = [f"{row} at frame {frame}" for row, list_ in times if (frame := frame_out_of_time(list_ or [])) is not None]
+    report.fail(f"{name}: rows whose frame times do not go forward", wrong)
 
 
 def _check_views(name: str, split: Dataset, info: dict, report: Report) -> dict[str, np.ndarray]:

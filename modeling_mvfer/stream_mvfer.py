@@ -17,6 +17,8 @@ from torch import Tensor
 
 from .classifier_mvfer import Classifier
 
+_SAME_WEIGHT = 1e-6  # weights sum to 1 and are of single precision
+
 
 class StreamStep(NamedTuple):
     """What is known after a frame, and the window's frames with their weights, oldest first.
@@ -31,9 +33,12 @@ class StreamStep(NamedTuple):
     frame_weights: list[float]
 
     @property
-    def apex_time_s(self) -> float:
-        """The time of the frame with the largest weight."""
-        return self.frame_times_s[max(range(len(self.frame_weights)), key=self.frame_weights.__getitem__)]
+    def apex_time_s(self) -> float | None:
+        """The time of the frame with the largest weight; `None` where all frames weigh the same, which tells of no apex."""
+        largest = max(self.frame_weights)
+        if largest - min(self.frame_weights) <= _SAME_WEIGHT:
+            return None
+        return self.frame_times_s[self.frame_weights.index(largest)]
 
 
 class _Frame(NamedTuple):

@@ -2,8 +2,8 @@
 
 In: the bytes of a file. Out: a dict of the fields of a `Mesh`. The file is a grid of points, rows from bottom to
 top: u16 rows, u16 columns, f64 background depth, u16 length and that many bytes of image name, u32 count of
-numbers, then f64 x, y, z, u, v, each for all points; all little-endian. The layout is the one of A. Savran's reader,
-published with the database.
+numbers, then f64 x, y, z, u, v, each for all points; all little-endian. u and v are 0 at the upper left of the image. The
+layout is the one of A. Savran's reader, published with the database.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def parse_bnt(data: bytes, *, geometry_only: bool = False) -> dict:
     background, points = _read(data)
     valid = np.isfinite(points).all(axis=0) & (points[2] > background)  # (rows, columns)
     mesh = triangulate_grid(points, valid)
-    uvs = points[3:, valid].T
+    uvs = points[3:, valid].T * [1, -1] + [0, 1]  # v counts from the top in the file, from the bottom in a Mesh
     if not geometry_only and uvs.min() >= 0 and uvs.max() <= 1 and np.ptp(uvs) > 0:
         mesh.update(uvs=uvs, uv_faces=mesh["faces"])
     return mesh

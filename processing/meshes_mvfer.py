@@ -13,6 +13,7 @@ import dataclasses
 import os
 import stat
 import sys
+import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,10 @@ from .abs_mvfer import parse_abs
 from .bnt_mvfer import parse_bnt
 from .gltf_mvfer import parse_gltf
 from .obj_mvfer import FROM_POINTS, MeshFileError, parse_obj
+from .off_mvfer import parse_off
+from .ply_mvfer import parse_ply
 from .textures_mvfer import existing_name, name_from_materials, name_of_same_base, read_texture
-from .trimesh_mvfer import fields_of_trimesh, parse_with_trimesh
+from .trimesh_mvfer import fields_of_trimesh, parse_stl
 from .vertices_mvfer import Origin, origin_of, to_float32, used_vertices
 from .wrl_mvfer import parse_wrl
 
@@ -36,7 +39,8 @@ _CONVERSIONS = {
     **dict.fromkeys((".blend", ".dae", ".3ds", ".usd", ".usda", ".usdc", ".usdz", ".x3d"), _CONVERT_SCENE),
     **dict.fromkeys((".xyz", ".pcd", ".pts", ".ptx", ".las", ".laz", ".e57"), "a point cloud: " + FROM_POINTS),
 }
-_PARSERS = {".obj": parse_obj, ".wrl": parse_wrl, ".bnt": parse_bnt, ".abs": parse_abs, ".abs.gz": parse_abs}
+_PARSERS = {".obj": parse_obj, ".ply": parse_ply, ".off": parse_off, ".stl": parse_stl, ".wrl": parse_wrl}
+_PARSERS |= {".bnt": parse_bnt, ".abs": parse_abs, ".abs.gz": parse_abs}
 _MAX_COORDINATE = 1e9
 _EXPORT = "export the mesh again"
 _GZIP = b"\x1f\x8b"
@@ -328,11 +332,10 @@ def _read(path: Path, data: bytes, geometry_only: bool, max_bytes: int) -> dict:
     suffix = _suffix(path)
     if suffix in (".glb", ".gltf"):
         return parse_gltf(data, path, geometry_only=geometry_only, max_bytes=max_bytes)
-    if suffix in _PARSERS:
-        mesh = _PARSERS[suffix](data, geometry_only=geometry_only)
-    else:
-        mesh = parse_with_trimesh(data, suffix, geometry_only=geometry_only)
+    mesh = _PARSERS[suffix](data, geometry_only=geometry_only)
     name = mesh.pop("texture_name", None)
+    for note in mesh.pop("notes", ()):
+        warnings.warn(f"{path}: {note}", UserWarning, stacklevel=4)
     material_files, materials = mesh.pop("material_files", []), mesh.pop("materials", {})
     if mesh.get("uvs") is None:
         return mesh

@@ -3,7 +3,7 @@
 In: the bytes of a file. Out: a dict of the fields of a `Mesh` (`meshes_mvfer.py` is the door that
 checks them and finds the texture). Lines are sorted into kinds and each kind is converted by one numpy
 call, so a scan of 50,000 triangles takes about 20 ms. Quads and n-gons become fans of triangles.
-The helpers `parse_numbers` and `fan_triangles` serve the VRML reader as well.
+The helpers `parse_numbers`, `find_words`, `fan_triangles` and `face_to_vertex_colors` serve other readers as well.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ from collections import Counter
 
 import numpy as np
 
+from .names_mvfer import decode, without_options
+
 _VERTEX, _UV, _FACE, _MATERIAL = range(4)
 _POWERS_OF_TEN = 10.0 ** np.arange(20)
+# Lines of data go on after a backslash. In comments and names it is a folder of Windows, or half a letter of Japanese.
+_CONTINUED = re.compile(rb"(?m)^[ \t]*(?:v[tnp]?|[flp])[ \t](?:[^\n#]*\\[ \t]*\n)+")
 
 
 FROM_POINTS = (
@@ -40,7 +44,8 @@ def parse_obj(data: bytes, *, geometry_only: bool = False) -> dict:
         geometry_only (`bool`): skip colours, uvs and materials.
     Returns:
         `dict`: `vertices` (N, 3), `faces` (M, 3), `vertex_colors` (N, 3) uint8 or None, `uvs` (U, 2) and
-        `uv_faces` (M, 3) or None, `material_files` (list of names), `materials` (Counter: name -> polygons).
+        `uv_faces` (M, 3) or None, `material_files` (what follows each `mtllib`), `materials` (Counter: what follows `usemtl`,
+        None for nothing -> polygons).
     Raises:
         MeshFileError: on a malformed or truncated line, with its number.
     """
@@ -76,18 +81,24 @@ def parse_obj(data: bytes, *, geometry_only: bool = False) -> dict:
     return mesh
 
 
-def parse_mtl(data: bytes) -> dict[str, str]:
-    """Material name -> file name of its diffuse texture (`map_Kd`, else `map_Ka`), as written in the file."""
+def parse_mtl(data: bytes) -> dict[str, str | None]:
+    """Material -> file name of its diffuse texture (`map_Kd`, else `map_Ka`; None without), both as written in the file."""
     textures: dict[str, dict[str, str]] = {}
     name = ""
-    for line in decode(data).splitlines():
-        key, _, value = line.strip().partition(" ")
-        value = value.strip()
+    for line in decode(data.replace(b"\r", b"\n")).split("\n"):
+        key, value = _key_and_value(line)
         if key == "newmtl":
             name = value
-        elif key.lower() in ("map_kd", "map_ka") and value:
-            textures.setdefault(name, {})[key.lower()] = _without_options(value)
-    return {name: maps.get("map_kd") or maps["map_ka"] for name, maps in textures.items()}
+            textures.setdefault(name, {})
+        elif key in ("map_kd", "map_ka") and (value := without_options(value)):
+            textures.setdefault(name, {})[key] = value
+    return {name: maps.get("map_kd") or maps.get("map_ka") for name, maps in textures.items()}
+
+
+def _key_and_value(line: str) -> tuple[str, str]:
+    """The first word, in lower case, and all that follows it after blanks or tabs."""
+    words = line.split(None, 1)
+    return (words[0].lower(), words[1].strip()) if len(words) == 2 else (line.strip().lower(), "")
 
 
 def fan_triangles(counts: np.ndarray) -> np.ndarray:
@@ -144,12 +155,22 @@ def to_uint8_colors(colors: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(colors * scale), 0, 255).astype(np.uint8)
 
 
-def decode(data: bytes) -> str:
-    """Text as UTF-8, else as Japanese Windows writes it."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp932", errors="replace")
+def face_to_vertex_colors(colors: np.ndarray, faces: np.ndarray, count: int) -> np.ndarray:
+    """(M, 3) colours of triangles -> (count, 3) uint8: the mean of those around each vertex, gray where there is none."""
+    corners = np.clip(faces.ravel(), 0, count - 1)  # the door refuses what is out of range
+    around = np.bincount(corners, minlength=count)
+    sums = [np.bincount(corners, np.repeat(channel, 3), count) for channel in colors.T.astype(np.float64)]
+    means = np.stack(sums, axis=1) / np.maximum(around, 1)[:, None]
+    return np.where(around[:, None] > 0, np.rint(means), 128).astype(np.uint8)
+
+
+def check_size(kind: str, claim: str, least: int, there: int) -> None:
+    """MeshFileError if a header promises more than the file holds."""
+    if least > there:
+        raise MeshFileError(
+            f"the {kind} header promises {claim}, at least {least} bytes, but there are {there}: truncated or forged",
+            "copy or export it again",
+        )
 
 
 class _Lines:
@@ -197,14 +218,13 @@ def _tidy(data: bytes) -> bytes:
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if b"\\" in data:
-        # a line goes on after a backslash, unless that is the second byte of a Japanese letter in cp932
-        data = re.sub(rb"(?<![\x81-\x9f\xe0-\xfc])\\\n", b"  ", data)
+        data = _CONTINUED.sub(lambda match: re.sub(rb"\\[ \t]*\n", b" ", match[0]), data)
     if not data.endswith(b"\n"):
         data += b"\n"
     return data
 
 
-def _words(text: bytes, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def find_words(text: bytes, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Positions of the words of a text (W,), and how many each line has (L,). Lines begin at `offsets`."""
     inside = np.frombuffer(text, np.uint8) > 32
     begins = inside.copy()
@@ -232,7 +252,7 @@ def _table(lines: _Lines, kind: int, keyword: bytes, least: int) -> np.ndarray |
     if not len(rows):
         return None
     text, offsets = _block(lines, kind, keyword), lines.offsets(kind)
-    _, counts = _words(text, offsets)
+    _, counts = find_words(text, offsets)
     width = int(counts.min())
     if width < least:
         row = rows[counts.argmin()] + 1
@@ -254,7 +274,7 @@ def _faces(lines: _Lines) -> tuple[np.ndarray | None, np.ndarray | None]:
     if not len(rows):
         return None, None
     text = _block(lines, _FACE, b"f")
-    words, counts = _words(text, lines.offsets(_FACE))
+    words, counts = find_words(text, lines.offsets(_FACE))
     if counts.min() < 3:
         row = rows[counts.argmin()] + 1
         raise MeshFileError(
@@ -305,23 +325,18 @@ def _from_zero(index: np.ndarray, lines: _Lines, kind: int, counts: np.ndarray, 
 
 
 def _materials(lines: _Lines) -> tuple[list[str], Counter]:
-    """Names in `mtllib`, and how many polygons follow each `usemtl`."""
-    files, used = [], Counter()
+    """What follows `mtllib`, and how many polygons follow each `usemtl`."""
+    files: list[str] = []
+    used: Counter = Counter()
     name, begin = None, 0
     faces = lines.rows[_FACE]
     for row in lines.rows[_MATERIAL].tolist():
-        key, _, value = decode(lines.data[lines.starts[row] : lines.ends[row]]).strip().partition(" ")
+        key, value = _key_and_value(decode(lines.data[lines.starts[row] : lines.ends[row]]))
         if key == "mtllib":
-            files.append(value.strip())
+            files.append(value)
         elif key == "usemtl":
             here = int(np.searchsorted(faces, row))
             used[name] += here - begin
-            name, begin = value.strip(), here
+            name, begin = value or None, here
     used[name] += len(faces) - begin
     return files, used
-
-
-def _without_options(value: str) -> str:
-    """`-s 1 1 1 -clamp on skin.png` -> `skin.png`; a plain name may hold spaces."""
-    words = value.split()
-    return words[-1] if value.startswith("-") else value

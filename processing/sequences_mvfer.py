@@ -4,8 +4,10 @@ In: `{"frames": [...], "fps": 25.0}`, or with `frame_times_s`, and perhaps the `
 their times, and the onset, by which all frames are framed alike and from which their movement is magnified.
 """
 
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,9 +47,10 @@ def read_sequence(sequence, where: str, num_frames: int) -> FrameSequence:
     frames = as_list(sequence["frames"], f"{where}, frames")
     times, fps = sequence.get("frame_times_s"), sequence.get("fps", DEFAULT_FPS)
     if times is None:
-        if not isinstance(fps, int | float) or not 0 < fps < float("inf"):
-            raise ValueError(f"{where}: expected fps > 0, got {fps!r}")
-        times = np.arange(len(frames)) / fps
+        try:
+            times = np.arange(len(frames)) / frames_per_second(fps)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
     times = np.asarray(times, dtype=np.float64)
     if times.shape != (len(frames),):
         raise ValueError(f"{where}: expected {len(frames)} frame_times_s, got shape {times.shape}")
@@ -58,6 +61,26 @@ def read_sequence(sequence, where: str, num_frames: int) -> FrameSequence:
     onset = frames[0] if sequence.get("onset") is None else sequence["onset"]
     since = (times[chosen] - times[0]).astype(np.float32)  # a clock's time would lose its fractions in 32 bits
     return FrameSequence([frames[t] for t in chosen], since, onset)
+
+
+def frames_per_second(value) -> float:
+    """A number of any kind (of Python, numpy or torch), or its text: 25, `Fraction(30000, 1001)`, "29.97", "30000/1001".
+
+    Raises:
+        ValueError: if it is no number, not above 0, or not finite.
+    """
+    number: Any = value.item() if getattr(value, "shape", None) == () else value
+    try:
+        if isinstance(number, str):
+            above, _, below = number.partition("/")
+            number = float(above) / float(below or 1)
+        is_number = isinstance(number, numbers.Real | Decimal) and not isinstance(number, bool)
+        rate = float(number) if is_number else 0.0
+    except (ArithmeticError, ValueError):  # "x", "1/0", a signalling NaN, a fraction beyond what a float holds
+        rate = 0.0
+    if not 0 < rate < float("inf"):
+        raise ValueError(f"expected fps > 0, got {value!r}; it is a number, such as 25, 29.97 or '30000/1001'")
+    return rate
 
 
 def render_sequence(

@@ -16,41 +16,72 @@ import numpy as np
 from PIL import Image
 
 from .images_mvfer import as_rgb
+from .names_mvfer import file_names, material_names, printable, split_library_names, without_comment
 from .obj_mvfer import MeshFileError, parse_mtl
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "TGA", "WEBP", "GIF")
 MAX_TEXTURE_PX = 2**26  # 8192 x 8192
 _MAX_MTL_BYTES = 2**22
+_MAX_LIBRARIES = 100  # in one line
 
 
-def name_from_materials(path: Path, material_files: list[str], materials: dict[str, int]) -> str | None:
-    """The texture of most polygons, as named in the material files."""
-    textures: dict[str, str] = {}
-    bytes_left = _MAX_MTL_BYTES  # of all: a small mesh may name one large file many times
-    for name in dict.fromkeys(material_files):
-        file = file_beside(path, name)
-        if file is None:
-            _warn_missing(path, "material file", name)
-        else:
-            with file.open("rb") as stream:
-                text = stream.read(bytes_left)
-            bytes_left -= len(text)
-            textures.update(parse_mtl(text))
+def name_from_materials(path: Path, material_files: list[str], materials: dict[str | None, int]) -> str | None:
+    """The texture of most polygons, as named in the material files.
+
+    Args:
+        material_files: what follows each `mtllib`. materials: what follows each `usemtl` (None: nothing) -> polygons.
+    """
+    textures = _textures(path, material_files)
     used: dict[str, int] = {}
+    unknown = []
     for material, count in materials.items():
-        if material in textures:
-            used[textures[material]] = used.get(textures[material], 0) + count
+        name = next((name for name in material_names(material or "") if name in textures), None)
+        if name is None and material is not None and count:
+            unknown.append(printable(material))
+        elif name is not None and (texture := textures[name]):
+            used[texture] = used.get(texture, 0) + count
+    if textures and unknown:
+        _warn(path, f"its material {unknown[0]} is in none of its material files")
+    if not any(count for material, count in materials.items() if material is not None):  # mtllib without usemtl
+        used = dict.fromkeys((texture for texture in textures.values() if texture), 1)
     if len(used) > 1:
-        warnings.warn(f"{path}: several textures, only that of most faces is used", UserWarning, stacklevel=4)
+        _warn(path, "several textures, only that of most faces is used")
     return max(used, key=used.__getitem__) if used else None
 
 
+def _textures(path: Path, material_files: list[str]) -> dict[str, str | None]:
+    """Material, in all spellings -> its texture, of all material files."""
+    textures: dict[str, str | None] = {}
+    bytes_left = _MAX_MTL_BYTES  # of all: a small mesh may name one large file many times
+    for name in dict.fromkeys(name for line in dict.fromkeys(material_files) for name in _libraries(path, line)):
+        file = file_beside(path, name)
+        if file is None:
+            _warn_missing(path, "material file", name)
+            continue
+        with file.open("rb") as stream:
+            text = stream.read(bytes_left)
+        bytes_left -= len(text)
+        for material, texture in parse_mtl(text).items():
+            textures.update(dict.fromkeys(material_names(material), texture))
+    return textures
+
+
+def _libraries(path: Path, value: str) -> list[str]:
+    """The material files of one `mtllib`: a name, which may hold blanks, or several, and perhaps a comment behind."""
+    plain = without_comment(value)
+    several = split_library_names(plain)
+    for names in ([value], [plain], several, plain.split()):
+        if names and all(file_beside(path, name) is not None for name in names[:_MAX_LIBRARIES]):
+            return names[:_MAX_LIBRARIES]
+    return several[:_MAX_LIBRARIES]
+
+
 def read_texture(path: Path, name: str) -> np.ndarray | None:
-    """RGB uint8 (h, w, 3); None, with a warning, if the file is missing."""
-    file = file_beside(path, name)
+    """RGB uint8 (h, w, 3); None, with a warning, if the file is missing. The name may have a comment behind it."""
+    file = file_beside(path, name) or file_beside(path, without_comment(name))
     if file is None:
-        _warn_missing(path, "texture", name)
+        _warn_missing(path, "texture", without_comment(name))
         return None
     try:
         with Image.open(file, formats=IMAGE_FORMATS) as image:
@@ -59,7 +90,7 @@ def read_texture(path: Path, name: str) -> np.ndarray | None:
         raise
     except Exception as error:
         raise MeshFileError(
-            f"its texture {name!r} is not readable ({type(error).__name__}: {error})",
+            f"its texture {printable(name)!r} is not readable ({type(error).__name__}: {error})",
             "replace it, or pass geometry_only=True",
         ) from error
 
@@ -79,29 +110,36 @@ def file_beside(path: Path, name: str) -> Path | None:
     Raises MeshFileError if the name or a symbolic link leads out of the folder. The links of the Hugging Face cache,
     from `snapshots` to the `blobs` of the same repository, are followed.
     """
+    relative = [spelling.replace("\\", "/") for spelling in file_names(name.strip().strip('"'))]
+    for form in dict.fromkeys(unicodedata.normalize(kind, form) for form in relative for kind in ("NFC", "NFD")):
+        if (file := _inside(path.parent, form, name)) is not None:
+            return file
+    for form in relative:
+        if (spelled := _in_other_case(path.parent, form)) and (
+            file := _inside(path.parent, spelled, spelled)
+        ) is not None:
+            return file
+    return None
+
+
+def _inside(folder: Path, relative: str, name: str) -> Path | None:
+    """The file `relative` to a folder, None if there is none; MeshFileError if it leads out of the folder."""
     forbidden = MeshFileError(
-        f"refers to {name!r}, outside its own folder", "put the texture beside the mesh, or pass geometry_only=True"
+        f"refers to {printable(name)!r}, outside its own folder",
+        "put the texture beside the mesh, or pass geometry_only=True",
     )
-    relative = name.strip().strip('"').replace("\\", "/")
     if not relative or relative.startswith("/") or re.match(r"[A-Za-z]:|[A-Za-z][\w+.-]*://", relative):
         raise forbidden
     if ".." in relative.split("/") or "\0" in relative:
         raise forbidden
-    folder = path.parent
-    for form in dict.fromkeys(
-        (relative, unicodedata.normalize("NFC", relative), unicodedata.normalize("NFD", relative))
-    ):
-        file = folder / form
-        try:
-            real = file.resolve()
-            if not real.is_relative_to(folder.resolve()) and not _is_cache_blob(folder.absolute(), real):
-                raise forbidden
-            if stat.S_ISREG(real.stat().st_mode):
-                return file
-        except (OSError, RuntimeError):  # absent, unreadable, or a loop of links
-            continue
-    spelled = _in_other_case(folder, relative)
-    return file_beside(path, spelled) if spelled else None
+    try:
+        file = folder / relative
+        real = file.resolve()
+        if not real.is_relative_to(folder.resolve()) and not _is_cache_blob(folder.absolute(), real):
+            raise forbidden
+        return file if stat.S_ISREG(real.stat().st_mode) else None
+    except (OSError, RuntimeError, UnicodeEncodeError):  # absent, unreadable, a loop of links, no name for this system
+        return None
 
 
 def _in_other_case(folder: Path, relative: str) -> str | None:
@@ -117,8 +155,7 @@ def _in_other_case(folder: Path, relative: str) -> str | None:
         if not same:
             return None
         found += same[:1]
-    spelled = "/".join(found)
-    return spelled if spelled != relative else None
+    return "/".join(found)
 
 
 def _is_cache_blob(folder: Path, real: Path) -> bool:
@@ -148,4 +185,8 @@ def name_of_same_base(path: Path) -> str | None:
 
 
 def _warn_missing(path: Path, what: str, name: str) -> None:
-    warnings.warn(f"{path}: its {what} {name} is missing; the mesh is loaded without it", UserWarning, stacklevel=5)
+    _warn(path, f"its {what} {printable(name)} is missing; the mesh is loaded without it")
+
+
+def _warn(path: Path, what: str) -> None:
+    warnings.warn(f"{path}: {what}", UserWarning, stacklevel=6)

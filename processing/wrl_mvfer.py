@@ -1,19 +1,38 @@
 """VRML 2.0 (`.wrl`) scans to triangles, as BU-3DFE, BU-4DFE and 3D scanners write them.
 
 In: the bytes of a file. Out: a dict of the fields of a `Mesh`. The text is read as a tree of nodes, where arrays of
-numbers stay bytes until numpy converts them; all IndexedFaceSet nodes are joined, under their Transform nodes.
+numbers stay bytes until numpy converts them; all IndexedFaceSet nodes that are shown are joined, under their Transform nodes.
 Separators may be commas, blanks or both, polygons of any size end with -1, the last -1 may be missing.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 
 import numpy as np
 
-from .obj_mvfer import MeshFileError, decode, fan_triangles, parse_numbers, to_uint8_colors
+from .names_mvfer import decode, printable
+from .obj_mvfer import MeshFileError, fan_triangles, parse_numbers, to_uint8_colors
 
-_WORD = re.compile(rb'[\s,]*("(?:[^"\\]|\\.)*"|[{}\[\]]|[^\s,{}\[\]"]+)')
+_WORD = re.compile(rb'(?s)[\s,]*("(?:[^"\\]|\\.)*"|[{}\[\]]|[^\s,{}\[\]"]+)')
+_VALUED = (b"field", b"exposedField", b"initializeOnly", b"inputOutput")  # what a Script may declare: with a value,
+_DECLARATIONS = (
+    b"eventIn",
+    b"eventOut",
+    b"inputOnly",
+    b"outputOnly",
+    *_VALUED,
+)  # or without; the last two words are X3D's
+_FOREIGN_GEOMETRY = (
+    "Box",
+    "Cone",
+    "Cylinder",
+    "ElevationGrid",
+    "Extrusion",
+    "Sphere",
+    "Text",
+)  # surfaces, but no face sets
 _DAMAGED = "the file looks truncated or damaged: copy or export it again"
 _MAX_DEPTH = 100
 _FREE_BYTES, _REUSE = 2 * 2**20, 8  # USE may multiply a scene to _FREE_BYTES + _REUSE x its text
@@ -24,11 +43,13 @@ def parse_wrl(data: bytes, *, geometry_only: bool = False) -> dict:
 
     Returns:
         `dict`: `vertices` (N, 3), `faces` (M, 3), `vertex_colors` (N, 3) uint8 or None, `uvs` (U, 2) and `uv_faces`
-        (M, 3) or None, `texture_name`: the image of the shape with most triangles, as named in the file, or None.
+        (M, 3) or None, `texture_name`: the image of the shape with most triangles, as named in the file, or None;
+        `notes`: what was left out, in words. Of a Switch only its `whichChoice` is shown, of a LOD its first level.
         Without `coordIndex` the faces are those of `texCoordIndex`, as BU-4DFE's readers do.
     Raises:
         MeshFileError: if the text is no VRML 2.0, ends inside a node, or its arrays do not fit each other.
     """
+    data = data.removeprefix(codecs.BOM_UTF8)
     if data[:10].upper().startswith(b"#VRML V1"):
         raise MeshFileError("VRML 1.0, expected VRML 2.0", "convert it to .ply or .obj, with MeshLab for instance")
     if b"\0" in data:
@@ -36,13 +57,17 @@ def parse_wrl(data: bytes, *, geometry_only: bool = False) -> dict:
     if data.startswith(b"#"):  # the first line; most files have no other comment
         data = re.sub(rb"\A[^\n\r]*", b"", data)
     if b"#" in data:  # in a string it is no comment
-        data = re.sub(rb'("(?:[^"\\]|\\.)*"?)|#[^\n\r]*', lambda match: match[1] or b"", data)
+        data = re.sub(rb'(?s)("(?:[^"\\]|\\.)*"?)|#[^\n\r]*', lambda match: match[1] or b"", data)
     scene = _Scene(geometry_only, _FREE_BYTES + _REUSE * len(data))
     for node in _Reader(data).scene():
         scene.collect(node, np.eye(4), 0)
     if not scene.shapes:
-        raise MeshFileError("no IndexedFaceSet with faces in it", "export a triangle mesh as VRML 2.0, or as .ply")
-    return _join(scene.shapes)
+        left_out = f" that is shown; left out: {scene.left_out}" if scene.left_out else ""
+        raise MeshFileError(
+            f"no IndexedFaceSet with faces in it{left_out}", "export a triangle mesh as VRML 2.0, or as .ply"
+        )
+    notes = [f"only IndexedFaceSet nodes that are shown are read; left out: {scene.left_out}"] if scene.left_out else []
+    return _join(scene.shapes) | {"notes": notes}
 
 
 class _Reader:
@@ -91,7 +116,9 @@ class _Reader:
             self.named[name] = node = self._statement(self._next())
             return node
         if self._peek() != b"{":
-            raise MeshFileError(f"{decode(word[:40])!r} is no VRML 2.0 node", "check that this is a VRML 2.0 file")
+            raise MeshFileError(
+                f"{printable(decode(word[:40]))!r} is no VRML 2.0 node", "check that this is a VRML 2.0 file"
+            )
         self._next()
         self.depth += 1
         if self.depth > _MAX_DEPTH:
@@ -100,12 +127,22 @@ class _Reader:
         while (field := self._next()) != b"}":
             if field in (b"ROUTE", b"PROTO", b"EXTERNPROTO"):
                 self._statement(field)
+            elif word == b"Script" and field in _DECLARATIONS:
+                self._declaration(has_value=field in _VALUED)
             elif field in (b"{", b"[", b"]"):
                 raise MeshFileError(f"misplaced {field.decode()!r} in a VRML {node['']} node", _DAMAGED)
             else:
                 node[field.decode("latin-1")] = self._value()
         self.depth -= 1
         return node
+
+    def _declaration(self, *, has_value: bool) -> None:
+        """A field or an event that a Script declares: a type, a name, and of a field its value."""
+        for _ in range(2):
+            if self._next() in (b"{", b"}", b"[", b"]"):
+                raise MeshFileError("a VRML Script declares something without a type and a name", _DAMAGED)
+        if has_value:
+            self._value()
 
     def _value(self):
         """A node, a list of nodes or strings, an array as bytes, or the bytes of single values."""
@@ -148,6 +185,11 @@ class _Scene:
 
     def __init__(self, geometry_only: bool, bytes_left: int):
         self.geometry_only, self.bytes_left, self.shapes = geometry_only, bytes_left, []
+        self._left_out: set[str] = set()
+
+    @property
+    def left_out(self) -> str:
+        return ", ".join(sorted(self._left_out))
 
     def collect(self, node, matrix: np.ndarray, depth: int) -> None:
         """Append the face sets below a node, moved by the Transforms above them."""
@@ -167,12 +209,32 @@ class _Scene:
         elif node[""] == "LOD":
             levels = node.get("level")
             self.collect(levels[:1] if isinstance(levels, list) else levels, matrix, depth + 1)
+        elif node[""] == "Switch":
+            self.collect(self._chosen(node), matrix, depth + 1)
+        elif node[""] == "Inline":
+            self._left_out.add("Inline (another file)")
         else:
             matrix = matrix @ _transform(node) if node[""] == "Transform" else matrix
-            for value in (node.get("children"), node.get("choice")):
-                self.collect(value, matrix, depth + 1)
+            self.collect(node.get("children"), matrix, depth + 1)
+
+    def _chosen(self, switch: dict):
+        """The child that a Switch shows; None if that is none, as where `whichChoice` is absent."""
+        children = switch.get("choice", switch.get("children"))
+        children = children if isinstance(children, list) else [children]
+        number = switch.get("whichChoice", b"-1")
+        try:
+            number = int(number)
+        except (TypeError, ValueError):
+            raise MeshFileError("a Switch whose whichChoice is no number", _DAMAGED) from None
+        if 0 <= number < len(children):
+            return children[number]
+        if any(isinstance(child, dict) for child in children):
+            self._left_out.add(f"Switch with whichChoice {number}")
+        return None
 
     def _add(self, faces, matrix: np.ndarray, appearance) -> None:
+        if isinstance(faces, dict) and faces[""] in _FOREIGN_GEOMETRY:
+            self._left_out.add(faces[""])
         if isinstance(faces, dict) and faces[""] == "IndexedFaceSet":
             self._pay(faces)
             shape = _face_set(faces, matrix, self.geometry_only)

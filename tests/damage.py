@@ -52,7 +52,12 @@ def obj_seeds() -> list[Files]:
     text = "mtllib m.mtl\n" + text + "usemtl skin\n" + lines(corners, "f {}/{} {}/{} {}/{}")
     plain = lines(mesh.vertices, "v {} {} {} 0.5 0.5 0.5") + "f -42 -41 -40\nf 1//1 2//2 3//3\nf 1 2 3 4\n"
     beside = {"m.mtl": b"newmtl skin\nKd 1 1 1\nmap_Kd -s 1 1 1 skin.png\n", "skin.png": png()}
-    return [{"seed.obj": text.encode(), **beside}, {"seed.obj": plain.encode()}]
+    name = "\u8868".encode("cp932")  # its second byte is a backslash
+    odd = b"# D:\\\nmtllib\tm.mtl\t# m\nv 0 0 0\nv 1 0 \\\n 0\nv 0 1 0\nvt 0 0\nusemtl " + name
+    odd += b"\nf 1/1 2/1 \\\n\t3/1\n"
+    mtl = b"\tnewmtl " + name + b"\n\tmap_Kd\t" + name + b".png\n"
+    strange = {"seed.obj": odd, "m.mtl": mtl, "\u8868.png": png()}
+    return [{"seed.obj": text.encode(), **beside}, {"seed.obj": plain.encode()}, strange]
 
 
 def ply_seeds() -> list[Files]:
@@ -62,7 +67,31 @@ def ply_seeds() -> list[Files]:
     header += "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
     text = header + "0 0 0 0.1 0.2\n1 0 0 0.3 0.4\n0 1 0 0.5 0.6\n3 0 1 2\n"
     plain = [{"seed.ply": mesh.export(file_type="ply", encoding=encoding)} for encoding in ("ascii", "binary")]
-    return [*plain, {"seed.ply": text.encode(), "skin.png": png()}]
+    return [*plain, {"seed.ply": text.encode(), "skin.png": png()}, *wedge_and_strip_seeds()]
+
+
+def wedge_and_strip_seeds() -> list[Files]:
+    """Binary: a quad and a triangle with uvs of their corners, and a strip."""
+    points = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [2, 0, 0]], "<f4").tobytes()
+    head = "ply\nformat binary_little_endian 1.0\ncomment TextureFile skin.png\nelement vertex 5\n"
+    head += "".join(f"property float {name}\n" for name in "xyz")
+    wedges = (
+        head
+        + "element face 2\nproperty list uchar int vertex_indices\nproperty list uchar float texcoord\nend_header\n"
+    )
+    rows = struct.pack("<B4iB8f", 4, 0, 1, 2, 3, 8, *[0.5] * 8) + struct.pack("<B3iB6f", 3, 1, 4, 2, 6, *[0.25] * 6)
+    strips = head + "element tristrips 1\nproperty list int int vertex_indices\nend_header\n"
+    strip = struct.pack("<9i", 8, 3, 0, 2, 1, -1, 1, 4, 2)
+    beside = {"skin.png": png()}
+    return [{"seed.ply": wedges.encode() + points + rows, **beside}, {"seed.ply": strips.encode() + points + strip}]
+
+
+def off_seeds() -> list[Files]:
+    colored = (
+        "COFF # c\n4 2 0\n0 0 0 9 9 9 255\n1 0 0 9 9 9 255\n1 1 0 9 9 9 255\n0 1 0 9 9 9 255\n3 0 1 2\n4 0 1 2 3\n"
+    )
+    faces = "STNOFF\n3 1 0\n0 0 0 0 0 1 0 0\n1 0 0 0 0 1 1 0\n0 1 0 0 0 1 0 1\n3 0 1 2 255 0 0\n"
+    return [{"seed.off": text.encode()} for text in (sphere().export(file_type="off"), colored, faces)]
 
 
 def stl_seeds() -> list[Files]:
@@ -125,7 +154,14 @@ DEF HEAD Transform {{ translation 1 2 3 rotation 0 0 1 1.5 scale 2 2 2 children 
   }} }} ] }}
 USE HEAD
 """
-    return [{"seed.wrl": text.encode(), "skin.png": png()}]
+    shape = (
+        "Shape { geometry IndexedFaceSet { coord Coordinate { point [ 0 0 0 1 0 0 0 1 0 ] } coordIndex [ 0 1 2 ] } }"
+    )
+    switch = f"""#VRML V2.0 utf8
+DEF S Script {{ eventIn SFTime t field SFNode n NULL field MFFloat l [ 1 2 ] url "javascript: \\"#\\" }}" }}
+Switch {{ whichChoice 1 choice [ Group {{ }} {shape} ] }}
+"""
+    return [{"seed.wrl": text.encode(), "skin.png": png()}, {"seed.wrl": switch.encode()}]
 
 
 def range_image() -> np.ndarray:
@@ -136,7 +172,7 @@ def range_image() -> np.ndarray:
 
 def bnt_seeds() -> list[Files]:
     x, y, z = range_image()[:, ::-1]
-    points = np.stack([x, y, z, x / 6, y / 5])
+    points = np.stack([x, y, z, x / 6, 1 - y / 5])
     header = struct.pack("<HHdH", 6, 7, -1e9, 8) + b"skin.png" + struct.pack("<I", points.size)
     return [{"seed.bnt": header + points.tobytes(), "seed.png": png()}]
 
@@ -151,7 +187,7 @@ def abs_text() -> bytes:
 SEEDS: dict[str, Callable[[], list[Files]]] = {
     "obj": obj_seeds,
     "ply": ply_seeds,
-    "off": lambda: [{"seed.off": sphere().export(file_type="off").encode()}],
+    "off": off_seeds,
     "stl": stl_seeds,
     "glb": glb_seeds,
     "gltf": gltf_seeds,
@@ -181,14 +217,17 @@ MAGIC_WORDS = (
 MAGICS = [*MAGIC_WORDS.decode("unicode_escape").encode("latin-1").split(), b"<!DOCTYPE html>", b"\xef\xbb\xbf"]
 NESTS = ("Group { children [ |] } ", "Transform { children |} ", '{"a":|}', "[|]", "{|}", "(|)")
 LINES = {  # what a file of this kind may hold and a careless reader may trust
-    "obj": "mtllib m.mtl|usemtl none|vt 0|vn 0 0 1|f 1/1/1 2/2/2 3//3|f 1 2|l 1 2|g a|o a|\\|v 1 2 3 4 5 6 7|f 1 2 3 #",
+    "obj": "mtllib m.mtl|mtllib a.mtl b.mtl # c|usemtl none|usemtl|# a\\|vt 0|vn 0 0 1|f 1/1/1 2/2/2 3//3|f 1 2|l 1 2|g a|o a|\\|"
+    "v 1 2 3 4 5 6 7|f 1 2 3 #",
     "ply": "element vertex 4000000000|element face 0|element other 4000000000|property list uint int more|obj_info a|"
+    "property list uchar float texcoord|property int texnumber|element tristrips 1|"
     "property double x|property foo bar|format binary_big_endian 1.0|comment TextureFile a.png|end_header|property",
-    "off": "OFF|COFF|3 1 0|# a|4 0 1 2 3|9999999 0 1 2|-3 0 1 2|3 1 2",
+    "off": "OFF|COFF|STCNOFF|4OFF|3 1 0|# a|4 0 1 2 3|9999999 0 1 2|-3 0 1 2|3 1 2",
     "stl": "solid|endsolid|facet normal 0 0 1|outer loop|vertex 0 0 0|endloop|endfacet|vertex",
     "glb": '"byteStride":0,|"sparse":{"count":1},|"uri":"../secret.bin",|"byteOffset":-4,|"mode":5,|"children":[0],',
     "gltf": '"uri":"../a.bin",|"sparse":{"count":9},|"mode":6,|"children":[0],|"skin":0,|"weights":[1e30],',
-    "wrl": 'ROUTE a TO b|PROTO A [ ]|DEF A|USE A|USE HEAD|NULL|"|url "../a"|ccw FALSE|'
+    "wrl": 'ROUTE a TO b|PROTO A [ ]|DEF A|USE A|USE HEAD|NULL|"|url "../a"|ccw FALSE|whichChoice 1|'
+    "whichChoice -1|eventIn SFTime t|field SFNode n NULL|Switch { choice [ USE HEAD ] whichChoice 0 }|"
     "DEF HEAD Group { children [ USE HEAD USE HEAD ] }",
     "bnt": "a.png|../a.png",
     "abs": "6 rows|7 columns|pixels (flag X Y Z):|1 1 1 1",

@@ -23,6 +23,7 @@ from processing.images_mvfer import upright_rgb
 from processing.meshes_mvfer import load_mesh
 from processing.prompts_mvfer import EXPRESSIONS, prompts_for
 from processing.rendering_mvfer import RenderSettings, frame_mesh, render_mesh
+from processing.view_batches_mvfer import sample_frames
 
 RGB = ("red", "green", "blue")
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -42,7 +43,7 @@ class Scan:
         expression: one of `EXPRESSIONS`, or None if unknown.
         action_units: unit -> intensity in [0, 1]; None if nobody coded them, {} if coded and none was active.
         captions: texts that come with the data (never names of emotions; those are labels).
-        times_s: of the frames.
+        times_s: of the frames, each after the one before.
         view_angles_deg: (yaw, pitch) of the cameras; of photos only.
         columns: further columns of the schema: task, pose, occlusion, apex_time_s, static_units, and those of `DEMOGRAPHICS`.
         split: if the source decides it.
@@ -63,6 +64,11 @@ class Scan:
     def __post_init__(self):
         if len(self.frames) != len(self.times_s) or not self.frames:
             raise ValueError(f"{self.name}: {len(self.frames)} frames for {len(self.times_s)} times")
+        if (wrong := schema.frame_out_of_time(np.subtract(self.times_s, self.times_s[0]))) is not None:
+            before, time = self.times_s[max(wrong - 1, 0)], self.times_s[wrong]
+            raise ValueError(
+                f"{self.name}: times go from {before:g} s to {time:g} s at frame {wrong}, not forward; correct them"
+            )
         if self.expression is not None and self.expression not in EXPRESSIONS:
             raise ValueError(f"unknown expression {self.expression!r}; expected one of {', '.join(EXPRESSIONS)}")
 
@@ -71,10 +77,10 @@ class Scan:
         return [file for frame in self.frames for file in ((frame,) if isinstance(frame, Path) else frame)]
 
     def sampled(self, num_frames: int) -> "Scan":
-        """At most that many frames, uniformly in time, first and last included; 0 keeps all."""
+        """At most that many frames, uniformly in time, first and last included, or the middle one; 0 keeps all."""
         if not num_frames or len(self.frames) <= num_frames:
             return self
-        index = np.linspace(0, len(self.frames) - 1, num_frames).round().astype(int) if num_frames > 1 else [0]
+        index = sample_frames(self.times_s, num_frames)
         kept = {name: tuple(getattr(self, name)[i] for i in index) for name in ("frames", "times_s")}
         return Scan(**{f: getattr(self, f) for f in self.__dataclass_fields__} | kept)
 

@@ -1,9 +1,11 @@
-"""The command `mvfer watch`. In: the frames of a sequence, in order. Out: after each, probabilities for the last seconds.
+"""The command `mvfer watch`. In: the frames of a sequence. Out: after each, probabilities for the last seconds.
 
-It goes on after a frame that it cannot read; the exit status is then 1.
+Frames are taken in the order of the numbers in their names, not as a shell lists them (f1, f10, f2); stderr says so. It goes on
+after a frame that it cannot read; the exit status is then 1.
 """
 
 import argparse
+import sys
 
 from mvfer.cli.predict import (
     add_mesh_argument,
@@ -19,16 +21,23 @@ from mvfer.cli.predict import (
 def main(argv: list[str] | None = None) -> int:
     """`mvfer watch`: frame by frame, what the last seconds show and where their apex is."""
     args = parser().parse_args(argv)
-    if not args.fps > 0:
-        raise ValueError(f"--fps should be positive, got {args.fps}")
     from modeling_mvfer import MVFERStream
+    from mvfer.data.frame_times import frame_times
+    from processing.sequences_mvfer import frames_per_second
 
+    try:
+        fps = frames_per_second(args.fps)
+    except ValueError as error:
+        raise ValueError(f"--fps should be positive: {error}") from error
     model, processor = open_model(args.model, up_axis=args.up_axis, needs_texts=True)
     options = {"window_s": args.window_s, "prompt_kinds": args.prompts, "language": args.language}
     stream, failures = MVFERStream(model, processor, labels_of(args.model, args.labels), **options), 0
-    for number, frame in enumerate(args.frames):
+    frames = frame_times(args.frames, fps, as_given=args.order == "given")
+    if len(args.frames) > 1:
+        print(f"mvfer: {len(args.frames)} frames {frames.said}", file=sys.stderr)
+    for frame, time_s in zip(frames.paths, frames.times_s, strict=True):
         try:
-            step = stream.push(frame, number / args.fps)
+            step = stream.push(frame, time_s)
         except ValueError as error:  # a lost frame
             failures += 1
             row = failed_row(frame, error)
@@ -43,12 +52,18 @@ def parser() -> argparse.ArgumentParser:
     """The flags of `mvfer watch`."""
     flags = argparse.ArgumentParser(
         prog="mvfer watch",
-        description="The frames of one sequence in order; after each, a probability per label for the last seconds.",
+        description="The frames of one sequence; after each, a probability per label for the last seconds.",
         epilog="example:\n  mvfer watch sequence/*.obj --model runs/first --fps 25",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_mesh_argument(flags, "frames", "or photos; in order, one row of output each", nargs="+", metavar="frame")
+    add_mesh_argument(flags, "frames", "or photos; of one sequence, one row of output each", nargs="+", metavar="frame")
     add_model_flags(flags)
-    flags.add_argument("--fps", type=float, default=25.0, help="frames per second (default: 25)")
+    flags.add_argument("--fps", default="25", help="frames per second, such as 29.97 or 30000/1001 (default: 25)")
+    flags.add_argument(
+        "--order",
+        default="names",
+        choices=["names", "given"],
+        help="names: by the numbers or times in the files' names, where they have such (default); given: as they come",
+    )
     flags.add_argument("--window_s", type=float, default=2.0, help="how far back it looks, in seconds (default: 2)")
     return flags

@@ -76,6 +76,13 @@ def as_list(action_units: Mapping[str, float]) -> list[dict]:
     return [{"name": name, "intensity": float(intensity)} for name, intensity in action_units.items()]
 
 
+def frame_out_of_time(times_s: Sequence[float] | np.ndarray) -> int | None:
+    """The first frame that is not later than the one before it, in the precision of `frame_times_s`; None if there is none."""
+    times = np.asarray(times_s, dtype=np.float64).astype(np.float32)
+    forward = np.isfinite(times) & (np.diff(times, prepend=-np.inf) > 0)
+    return None if forward.all() else int(forward.argmin())
+
+
 def encode_view(view: np.ndarray, name: str) -> dict:
     """A `(H, W, 3)` uint8 view as a lossless PNG with a base name (never a path of this computer)."""
     buffer = io.BytesIO()

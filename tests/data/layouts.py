@@ -81,12 +81,13 @@ def write_ply(path: Path, shift: float = 0.0) -> None:
 
 
 def write_bnt(path: Path, shift: float = 0.0) -> None:
-    """A range image: rows from bottom to top, x, y, z, u, v each as a block."""
+    """A range image: rows from bottom to top, x, y, z, u, v each as a block; v is 0 at the top of the picture."""
     vertices, _, uvs = face(shift)
     x, y, z = (vertices[:, i].reshape(GRID, GRID) for i in range(3))
     z = z.copy()
     z[0] = -1e9  # background
-    blocks = np.stack([x, y, z, *(uvs[:, i].reshape(GRID, GRID) for i in (0, 1))]).astype("<f8")
+    blocks = np.stack([x, y, z, uvs[:, 0].reshape(GRID, GRID), 1 - uvs[:, 1].reshape(GRID, GRID)])
+    blocks = blocks.astype("<f8")
     name = b"face.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(

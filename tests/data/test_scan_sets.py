@@ -117,7 +117,7 @@ def test_bu4dfe_sequences_are_sampled_in_time_and_share_the_first_frames_frame(b
     (source / "F001" / "Sad").mkdir()
     rows = rows_of(build("bu4dfe", source, "--num_frames", 4))
     assert len(rows) == 3 and schema.view_arrays(rows[0]).shape == (4, 3, 24, 24, 3)
-    assert rows[0]["frame_times_s"] == pytest.approx([0, 0.08, 0.16, 0.32])
+    assert rows[0]["frame_times_s"] == pytest.approx([0, 0.12, 0.2, 0.32])
     assert "no numbered .wrl" in schema.read_rejected_file(tmp_path / "out")[0]["reason"]
 
 

@@ -94,3 +94,13 @@ def test_views_that_do_not_fit_the_angles_and_empty_views_are_found(good, tmp_pa
 def test_a_missing_folder_is_one_clear_failure(tmp_path, capsys):
     assert main([str(tmp_path / "nowhere")]) == 1
     assert "run a build script" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("second", [0.0, -0.5, float("nan")])
+def test_times_that_do_not_go_forward_are_found_with_their_row(good, tmp_path, second):
+    def stop_the_clock(row):
+        if row["id"].endswith("fear-0"):
+            row["frame_times_s"], row["views"] = [0.0, second], row["views"] * 2
+
+    report = validate(spoil(good, tmp_path / "x", stop_the_clock))
+    assert "test: rows whose frame times do not go forward: 1 (ict-00003-fear-0 at frame 1)" in report.failures

@@ -6,6 +6,7 @@ from PIL import Image
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from modeling_mvfer import MVFERModel, MVFERStream
+from modeling_mvfer.stream_mvfer import StreamStep
 from modeling_mvfer.zeroshot_mvfer import class_embeddings, class_logits
 from mvfer.training.presets import small_config
 from tests.tiny import bumpy_face, small_model, small_processor, small_run, write_obj  # noqa: F401
@@ -127,6 +128,13 @@ def test_one_frame_is_the_scan_itself(model, small_processor):
     inputs = small_processor(meshes=[face(1.0)], return_tensors="pt")
     assert_equal(step, batch_result(model, small_processor, **inputs))
     assert sum(step.probabilities.values()) == pytest.approx(1) and step.frame_weights == [1.0]
+    assert step.apex_time_s is None
+
+
+def test_equal_weights_tell_of_no_apex():
+    third = 1 / 3
+    assert StreamStep(2.0, {}, None, [0.0, 1.0, 2.0], [third, third + 1e-8, third - 1e-8]).apex_time_s is None
+    assert StreamStep(2.0, {}, None, [0.0, 1.0, 2.0], [0.3, 0.4, 0.3]).apex_time_s == 1.0
 
 
 def test_a_bad_frame_leaves_the_stream_as_it_was(model, small_processor, tmp_path):

@@ -344,9 +344,9 @@ def bnt_bytes(points, background=-1e9, name=b"bs000_N_N_0.png"):
 
 
 def bnt_grid(rows=4, columns=5):
-    """A slope; the first row is the bottom."""
+    """A slope; the first row is the bottom, where v, which counts from the top, is 1."""
     y, x = np.meshgrid(np.arange(rows, dtype=float), np.arange(columns, dtype=float), indexing="ij")
-    return np.stack([x, y, 0.5 * x, x / (columns - 1), y / (rows - 1)])
+    return np.stack([x, y, 0.5 * x, x / (columns - 1), 1 - y / (rows - 1)])
 
 
 def test_bnt_grid_becomes_two_triangles_per_cell_facing_the_viewer(tmp_path):
@@ -359,6 +359,17 @@ def test_bnt_grid_becomes_two_triangles_per_cell_facing_the_viewer(tmp_path):
     assert (np.cross(b - a, c - a)[:, 2] > 0).all()
     assert mesh.uvs[6].tolist() == pytest.approx([1 / 4, 1 / 3])
     assert mesh.texture[0, 0].tolist() == [5, 6, 7]
+
+
+def test_bnt_top_row_shows_the_top_of_its_picture(tmp_path):
+    (tmp_path / "a.bnt").write_bytes(bnt_bytes(bnt_grid()))
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    pixels[:2, :, 0] = 255  # red above
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    mesh = load_mesh(tmp_path / "a.bnt")
+    top = mesh.vertices[mesh.faces][..., 1] == mesh.vertices[:, 1].max()
+    assert mesh.uvs[mesh.uv_faces][top][:, 1] == pytest.approx(1)  # a Mesh's v is 1 at the texture's first row
+    assert mesh.texture[0, 0].tolist() == [255, 0, 0]
 
 
 def test_bnt_background_and_depth_jumps_are_holes(tmp_path):

@@ -1,0 +1,64 @@
+"""A scan's frames go forward in time, and are sampled by it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dataset_scripts.recorded.scans import Scan
+from mvfer.data import schema
+
+from .layouts import rows_of, write_plain_obj
+
+
+def scan(*times_s):
+    return Scan(subject="a", name="smile", frames=tuple(Path(f"{n}.obj") for n in range(len(times_s))), times_s=times_s)
+
+
+@pytest.mark.parametrize(
+    "times_s", [(0, 0.1, 0.1), (0, 0.2, 0.1), (0, 0.1, float("nan")), (0, 0.1, float("inf")), (0, 1e9, 1e9 + 1)]
+)
+def test_frames_at_one_time_or_backwards_are_refused(times_s):
+    with pytest.raises(ValueError, match=r"smile: times go from .* s to .* s at frame 2, not forward"):
+        scan(*times_s)
+
+
+def test_times_of_a_clock_are_compared_with_the_first():
+    assert scan(1.7e9, 1.7e9 + 0.04).times_s == (1.7e9, 1.7e9 + 0.04)  # which 32 bits would not tell apart
+
+
+def test_frames_are_sampled_by_their_times_not_by_their_numbers():
+    uneven = scan(0.0, 0.1, 0.2, 0.3, 0.4, 4.0, 8.0)
+    assert uneven.sampled(3).times_s == (0.0, 4.0, 8.0)
+    assert [path.stem for path in uneven.sampled(3).frames] == ["0", "5", "6"]
+    assert uneven.sampled(1).times_s == (4.0,) and uneven.sampled(0) is uneven and uneven.sampled(7) is uneven
+    assert scan(*(t / 25 for t in range(9))).sampled(5).times_s == pytest.approx([0, 0.08, 0.16, 0.24, 0.32])
+
+
+def test_a_row_of_a_table_that_goes_back_in_time_is_rejected_with_its_reason(build, tmp_path):
+    lines = []
+    for person, times in (
+        ("anna", (0.0, 0.1, 0.3)),
+        ("bert", (0.0, 0.2, 0.2)),
+        ("carl", (0.0, 0.2, 0.1)),
+        ("dora", (0, 1, 2)),
+    ):
+        for frame, time_s in enumerate(times):
+            write_plain_obj(tmp_path / "own" / person / f"{frame}.obj", frame / 10)
+            line = {
+                "file_name": f"{person}/{frame}.obj",
+                "subject": person,
+                "label": "joy",
+                "moment": "m",
+                "frame": frame,
+            }
+            lines.append(line | {"time_s": time_s, "split": "train"})
+    (tmp_path / "own" / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    out = build("folder", tmp_path / "own")
+    assert sorted(tuple(row["frame_times_s"]) for row in rows_of(out)) == [
+        (0, pytest.approx(0.1), pytest.approx(0.3)),
+        (0, 1, 2),
+    ]
+    reasons = [item["reason"] for item in schema.read_rejected_file(out)]
+    assert sum("times go from 0.2 s to 0.2 s at frame 2" in reason for reason in reasons) == 3  # one of each file
+    assert sum("times go from 0.2 s to 0.1 s at frame 2" in reason for reason in reasons) == 3
