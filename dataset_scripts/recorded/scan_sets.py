@@ -23,7 +23,8 @@ from dataset_scripts.recorded.scans import RGB, PseudonymousScan, Scan, ScanRend
 from mvfer.data import schema
 from mvfer.data.splits import check_disjoint, split_subjects
 from processing.channels_mvfer import COLOR_CHANNELS
-from processing.meshes_mvfer import UP_AXES, load_mesh
+from processing.meshes_mvfer import load_mesh
+from processing.orientation_mvfer import UP_AXES
 
 FRAMES_PER_SHARD = 2000
 REJECTIONS_SHOWN = 10

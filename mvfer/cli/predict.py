@@ -165,7 +165,7 @@ def add_model_flags(flags: argparse.ArgumentParser) -> None:
 
 def up_axis(name: str) -> str:
     """The type of `--up_axis`; `processing` is imported here, so that --help need not load it."""
-    from processing.meshes_mvfer import UP_AXES
+    from processing.orientation_mvfer import UP_AXES
 
     if name not in UP_AXES:
         raise argparse.ArgumentTypeError(f"expected one of {', '.join(UP_AXES)}, got {name!r}")
