@@ -256,3 +256,54 @@ def pair(head: Head, rng: np.random.Generator) -> Head:
 
 
 DISTURBANCES["pair"] = pair
+
+
+def subdivided(head: Head, triangles: int) -> Head:
+    """With at least so many triangles: each is cut into four, as often as needed, and only some of them the last time."""
+    while len(head.faces) < triangles:
+        cut = min(len(head.faces), -(-(triangles - len(head.faces)) // 3))
+        a, b, c = head.faces[:cut].T
+        count = len(head.vertices)
+        v = head.vertices
+        ab, bc, ca = (count + np.arange(cut) + cut * i for i in range(3))
+        vertices = np.concatenate([v, (v[a] + v[b]) / 2, (v[b] + v[c]) / 2, (v[c] + v[a]) / 2])
+        corners = [(a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)]
+        faces = np.concatenate([*(np.stack(corner, 1) for corner in corners), head.faces[cut:]])
+        head = replace(head, vertices=vertices, faces=faces)
+    return head
+
+
+def back(head: Head, rng: np.random.Generator) -> Head:
+    return replace(head, faces=head.faces[head.vertices[head.faces].mean(1)[:, 2] < -0.7])
+
+
+def crown(head: Head, rng: np.random.Generator) -> Head:
+    return replace(head, faces=head.faces[head.vertices[head.faces].mean(1)[:, 1] > 1.0])
+
+
+def body(head: Head, rng: np.random.Generator) -> Head:
+    """Neck, shoulders and perhaps more, without a head."""
+    return shoulders(replace(head, vertices=np.zeros((3, 3)) - [0, 2, 0.7], faces=np.array([[0, 1, 2]])), rng)
+
+
+def teapot(head: Head, rng: np.random.Generator) -> Head:
+    """A belly with a knob, a spout and a handle, however it lies."""
+    pot = replace(head, vertices=np.zeros((3, 3)), faces=np.array([[0, 1, 2]]))
+    for middle, radii in (
+        ((0, 0, 0), (1, 0.7, 1)),
+        ((0, 0.75, 0), (0.15, 0.15, 0.15)),
+        ((0, 0.1, 1.1), (0.12, 0.12, 0.5)),
+        ((0, 0.1, -1.1), (0.08, 0.4, 0.4)),
+    ):
+        pot = with_part(pot, *ball(middle, radii, rng, up=(-1, 1)))
+    return oriented(pot, rng)
+
+
+def stone(head: Head, rng: np.random.Generator) -> Head:
+    vertices, faces = ball((0, 0, 0), rng.uniform(0.6, 1.2, 3), rng, rough=rng.uniform(0, 0.05), up=(-1, 1))
+    return replace(head, vertices=vertices, faces=faces)
+
+
+NO_FACES: dict[str, Callable[[Head, np.random.Generator], Head]] = {
+    one.__name__: one for one in (back, crown, body, teapot, stone)
+}

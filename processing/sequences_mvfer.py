@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .framing_mvfer import frame_face
+from .framing_mvfer import FaceFrame, frame_face
 from .magnification_mvfer import magnify
 from .meshes_mvfer import Mesh
 from .rendering_mvfer import RenderSettings, render_mesh
@@ -62,9 +62,15 @@ def read_sequence(sequence, where: str, num_frames: int) -> FrameSequence:
 
 
 def render_sequence(
-    meshes: list[Mesh], onset: Mesh, settings: RenderSettings, *, where: str, magnification: float = 1.0
+    meshes: list[Mesh],
+    onset: Mesh,
+    settings: RenderSettings,
+    *,
+    where: str,
+    magnification: float = 1.0,
+    frame: FaceFrame | None = None,
 ) -> np.ndarray:
-    """Render the frames of a sequence, framed as its onset is, their movement magnified.
+    """Render the frames of a sequence, framed as its onset is (`frame`, if that is known), their movement magnified.
 
     Returns:
         `np.ndarray` of shape `(T, V, H, W, 3)`, uint8.
@@ -81,7 +87,7 @@ def render_sequence(
                 )
         moved = magnify(np.stack([mesh.vertices for mesh in meshes]), onset.vertices, magnification=magnification)
         meshes = [replace(mesh, vertices=vertices) for mesh, vertices in zip(meshes, moved, strict=True)]
-    return render_mesh(meshes, settings, frame=frame_face(onset.vertices, onset.faces))
+    return render_mesh(meshes, settings, frame=frame or frame_face(onset.vertices, onset.faces))
 
 
 def as_list(items, where: str, one: tuple = ()) -> list:

@@ -5,7 +5,8 @@ It goes on after a frame that it cannot read; the exit status is then 1.
 
 import argparse
 
-from mvfer.cli.predict import add_model_flags, failed_row, labels_of, open_model, print_row, scored_row
+from mvfer.cli.predict import add_model_flags, face_row, failed_row, labels_of, open_model, print_row, scored_row
+from mvfer.data.orientation_flags import OrientationParser
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,7 +16,7 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(f"--fps should be positive, got {args.fps}")
     from modeling_mvfer import MVFERStream
 
-    model, processor = open_model(args.model, up_axis=args.up_axis, needs_texts=True)
+    model, processor = open_model(args.model, orientation=args.orientation, needs_texts=True)
     options = {"window_s": args.window_s, "prompt_kinds": args.prompts, "language": args.language}
     stream, failures = MVFERStream(model, processor, labels_of(args.model, args.labels), **options), 0
     for number, frame in enumerate(args.frames):
@@ -26,14 +27,19 @@ def main(argv: list[str] | None = None) -> int:
             row = failed_row(frame, error)
         else:
             when = {"time_s": step.time_s, "apex_time_s": step.apex_time_s}
-            row = scored_row(frame, step.probabilities) | {"abstain": step.abstain} | when
+            row = (
+                scored_row(frame, step.probabilities)
+                | {"abstain": step.abstain}
+                | when
+                | face_row(frame, stream.face_frames)
+            )
         print_row(row, as_json=args.json)
     return 1 if failures else 0
 
 
 def parser() -> argparse.ArgumentParser:
     """The flags of `mvfer watch`."""
-    flags = argparse.ArgumentParser(
+    flags = OrientationParser(
         prog="mvfer watch",
         description="The frames of one sequence in order; after each, a probability per label for the last seconds.",
         epilog="example:\n  mvfer watch sequence/*.obj --model runs/first --fps 25",
