@@ -45,7 +45,12 @@ class MeshPipeline(Pipeline):
         else:
             batch = self.processor(meshes=[inputs], return_tensors="pt")
         # A list, so that the base class's collation leaves it alone: samples differ in views and frames.
-        return {"sample": [dict(batch)]}
+        is_face = all(frame.is_face for frame in getattr(batch, "face_frames", []))
+        if not is_face:
+            logger.warning(
+                "no face found in a scan: its scores mean nothing; say how it lies, or cut away what is not the head"
+            )
+        return {"sample": [dict(batch)], "is_face": [is_face]}
 
     def _classify(self, inputs, classifier: Classifier, temperature: float | None = None, **options):
         """Run on one input or a list of them, and tell once of scores that are not calibrated, unless the user chose how."""
@@ -78,13 +83,14 @@ class MeshPipeline(Pipeline):
                 logits.append(classifier.tempered(embeds_of(self.model.get_image_features(**batch))))
             else:
                 logits.append(adaptive_logits(classifier, batch, threshold=adaptive_views).logits)
-        return {"logits": torch.cat(logits)}
+        return {"logits": torch.cat(logits), "is_face": torch.tensor(model_inputs["is_face"])}
 
     def postprocess(self, model_outputs, classifier, temperature=None):
         """Rows of "score", "label", "abstain" of one input, best first."""
         found = classifier.at(temperature).decide(model_outputs["logits"])
+        abstain = found.abstain[0] if bool(model_outputs["is_face"].all()) else True
         pairs = sorted(zip(found.probabilities[0].tolist(), classifier.labels, strict=True), key=lambda pair: -pair[0])
-        return [{"score": score, "label": label, "abstain": found.abstain[0]} for score, label in pairs]
+        return [{"score": score, "label": label, "abstain": abstain} for score, label in pairs]
 
 
 class ZeroShotMeshClassificationPipeline(MeshPipeline):

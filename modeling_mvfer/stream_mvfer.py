@@ -58,6 +58,7 @@ class MVFERStream:
 
     The result is that of the model on the window as one sequence whose `onset` is the stream's first frame: meshes are framed,
     and where the processor says so magnified, relative to that one. A frame that is lost is simply not pushed.
+    `face_frames` tells where the face of the onset was found, and whether it is one.
 
     Args:
         model (`MVFERModel`): in evaluation mode. processor (`MVFERProcessor`).
@@ -98,6 +99,7 @@ class MVFERStream:
     def reset(self) -> None:
         """Forget all frames and the onset: somebody else comes."""
         self._frames.clear()
+        self.face_frames: list = []
         self._onset, self._angles_deg = None, self.view_angles_deg
 
     def push(self, frame, time_s: float | None = None) -> StreamStep:
@@ -136,6 +138,7 @@ class MVFERStream:
         frame = self.processor.image_processor.load_frame(frame)
         onset = frame if self._onset is None else self._onset
         inputs = self.processor(sequences=[{"frames": [frame], "onset": onset}], return_tensors="pt")
+        self.face_frames = getattr(inputs, "face_frames", [])
         pixels = inputs["pixel_values"][0, 0].to(self.model.device, self.model.dtype)  # (views present, C, H, W)
         present = torch.tensor(given or [True] * len(pixels), device=pixels.device)
         angles = inputs["view_angles_deg"][0] if "view_angles_deg" in inputs else self._angles_deg

@@ -1,63 +1,88 @@
-"""Frame a face: where is its centre, and how large is it? In: vertices and faces in any unit. Out: a `FaceFrame`.
+"""Frame a face: where is its centre, how large is it, and is it one? In: vertices and faces in any unit. Out: a `FaceFrame`.
 
-No landmarks are needed, and nothing that only some scans have (ears, hair, neck, eyes) is used. Looking from the
-front at a small depth map: the nose is where the surface falls away steeply to both sides, and its tip is the nearest
-point there. From the tip a wide cone opens backwards. Going sideways and up, away from the jaw, the last surface
-point outside this cone lies on the rim of the face, where the surface turns away; the distance to the rim is the unit
-of length.
+A whole, upright face is framed by the tip of its nose and its rim (`nose_and_rim_mvfer`). The mean face, fitted there, has to
+agree; if it does not, because of a hole, hair, a fragment, or a turned head, it is searched (`face_search_mvfer`), and the same
+tip and rim are measured where it is found. If no face is found, the first frame is kept and its face-likeness says so.
 """
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as nnf
 
-from .rasterizer_mvfer import nearest_triangles
+from .depth_maps_mvfer import DepthMap
+from .face_fit_mvfer import refine, scored
+from .face_frame_mvfer import FACE_LIKE, FRAMED, FaceFrame, as_rows
+from .face_search_mvfer import fit_at, frame_at, search_scan
+from .nose_and_rim_mvfer import RIM_RADIUS, TIP_DEPTH, TIP_HEIGHT, measure, rims
+from .orientation_mvfer import rotations
 
-MAP_SIZE_PX = 128  # of the depth map that is searched
+__all__ = [
+    "FACE_LIKE", "FRAMED", "RIM_RADIUS", "TIP_DEPTH", "TIP_HEIGHT", "FaceFrame", "frame_face", "frame_upright",
+]  # fmt: skip
+
 ZOOM_BELOW_PX = 27.0  # look closer if the face is smaller than this on the first map
-NOSE_FLANK = 0.25  # of the half-width of a row: how far to the sides the surface must have fallen away
-CENTRAL_SHARE = 0.4  # of the half-width of a row: where the nose is looked for
-LOOK_ABOVE, LOOK_BELOW = 2.0, 0.5  # half-widths within which nothing is nearer than the tip of the nose
-CAP_RADIUS, CAP_HEIGHT = 0.2, 0.06  # half-widths: the part of the nose whose middle is its tip
-CONE_SLOPE = 1.15  # depth behind the tip over distance from it, on the cone
-RIM_DIRECTIONS_DEG = (0.0, 10.0, 20.0, 30.0, 40.0)  # above the horizontal, to both sides
-RIM_RADIUS = 0.95  # framed units from the tip to the rim
-TIP_HEIGHT = 0.18  # framed units from the middle of the window up to the tip
-TIP_DEPTH = 0.57  # framed units from the plane z = 0 forward to the tip
+CONFIRMED = (
+    0.7  # face-likeness from which the first frame may be kept, and how far the fitted face may then lie from it:
+)
+LARGEST_SHIFT, LARGEST_SHIFT_DISTURBED = (
+    0.13,
+    0.05,
+)  # framed units; the latter at a hole in the nose, or a scan cut at the rim
+LARGEST_ANGLE_DEG = 15.0  # a head so little turned is left as it is
+MIDDLE = np.array([0.0, 0.28, 0.17])  # between eyes and mouth, framed
+CLEAN = 0.88  # face-likeness of nearly all whole, clean heads
+SURE = 0.85  # face-likeness at which no other orientation is tried
 
 
-@dataclass(frozen=True)
-class FaceFrame:
-    """Where a face is and how large: framed = (vertices - center) * scale."""
-
-    center: tuple[float, float, float]
-    scale: float
-
-    def apply(self, vertices):
-        """Take `(..., 3)` vertices (numpy or torch) to framed coordinates, float32."""
-        if isinstance(vertices, torch.Tensor):
-            center = torch.tensor(self.center, dtype=torch.float32, device=vertices.device)
-            return (vertices.to(torch.float32) - center) * self.scale
-        return ((np.asarray(vertices) - np.asarray(self.center)) * self.scale).astype(np.float32)
-
-
-FRAMED = FaceFrame((0.0, 0.0, 0.0), 1.0)  # of vertices that are framed already
-
-
-def frame_face(vertices, faces) -> FaceFrame:
-    """Find the face in a scan (y up, face towards +z).
+def frame_face(vertices, faces, *, orientation: str = "y") -> FaceFrame:
+    """Find the face in a scan.
 
     Args:
-        vertices (`(N, 3)`), faces (`(M, 3)`, integers): a head, with or without neck and shoulders, or a face alone.
+        vertices (`(N, 3)`), faces (`(M, 3)`, integers): a head, with or without neck and shoulders, or a face alone; turned by
+            up to 45 degrees to a side and 30 up, down or towards a shoulder.
+        orientation (`str`, defaults to "y"): how the scan lies, see `orientation_mvfer`: "y" is y up, the face towards +z, and
+            "auto" any of 24 orientations, of which this is tried first.
     Returns:
-        `FaceFrame`: in framed coordinates a frontal camera sees brows to chin.
+        `FaceFrame`: in framed coordinates a frontal camera sees brows to chin. Its `face_likeness` tells whether that is so.
+    Raises:
+        ValueError: if the mesh has no extent seen from the front, or the orientation is unknown.
+    """
+    given, *others = rotations(orientation)
+    points = torch.as_tensor(np.asarray(vertices, dtype=np.float32))
+    faces = torch.as_tensor(np.asarray(faces, dtype=np.int64))
+    seen = FaceFrame((0.0, 0.0, 0.0), 1.0, None if np.array_equal(given, np.eye(3)) else as_rows(given))
+    first, view = frame_whole_face(points if seen.turn is None else seen.apply(points), faces)
+    fit = scored(view, refine(view, fit_at(view, first), widths=(0.25, 0.2, 0.15, 0.15)))
+    likeness = float(fit.score[0])
+    limit = _largest_shift(view, first) if likeness > CLEAN else LARGEST_SHIFT_DISTURBED
+    if likeness < CONFIRMED or _shift(first, frame_at(view, fit)) > limit:
+        found = search_scan(points, faces, given, others, sure=SURE)
+        likeness = min(likeness, CONFIRMED) * 0.8  # no face stayed there
+        if found is not None and found.face_likeness is not None:
+            if found.is_face and _shift(seen.then(first), found) > limit:
+                return found
+            likeness = max(likeness, found.face_likeness)
+    kept = replace(first, face_likeness=likeness)
+    return kept if seen.turn is None else seen.then(kept)
+
+
+def frame_upright(vertices, faces) -> FaceFrame:
+    """The frame of a whole, upright head that is known to be one, such as a synthetic head; nothing is confirmed.
+
     Raises:
         ValueError: if the mesh has no extent seen from the front.
     """
     points = torch.as_tensor(np.asarray(vertices, dtype=np.float32))
-    faces = torch.as_tensor(np.asarray(faces, dtype=np.int64))
+    return frame_whole_face(points, torch.as_tensor(np.asarray(faces, dtype=np.int64)))[0]
+
+
+def frame_whole_face(points: torch.Tensor, faces: torch.Tensor) -> tuple[FaceFrame, DepthMap]:
+    """The frame of a whole scan of an upright face (y up, face towards +z), and the map that it was found on.
+
+    Raises:
+        ValueError: if the mesh has no extent seen from the front.
+    """
     used = torch.zeros(len(points), dtype=torch.bool)
     used[faces.reshape(-1)] = True
     low, high = points[used].amin(0), points[used].amax(0)
@@ -65,121 +90,31 @@ def frame_face(vertices, faces) -> FaceFrame:
     if not 0 < extent < float("inf") or not bool((high - low > 0).all()):
         raise ValueError(f"cannot frame a mesh without extent: it spans {(high - low).tolist()}")
     middle, depth_range = (low + high) / 2, (float(low[2]), float(high[2]))
-    view = _DepthMap.look(points, faces, middle, extent, depth_range)
-    tip, radius = _measure(view)
+    view = DepthMap.look(points, faces, middle, extent, depth_range)
+    tip, radius = measure(view)
     if radius < ZOOM_BELOW_PX:
         middle = torch.tensor(view.to_world(tip))
-        view = _DepthMap.look(points, faces, middle, 4 * radius * view.pixel, depth_range)
-        tip, radius = _measure(view)
+        view = DepthMap.look(points, faces, middle, 4 * radius * view.pixel, depth_range)
+        tip, radius = measure(view)
     x, y, z = view.to_world(tip)
     unit = radius * view.pixel / RIM_RADIUS
-    return FaceFrame((x, y - TIP_HEIGHT * unit, z - TIP_DEPTH * unit), 1 / unit)
+    return FaceFrame((x, y - TIP_HEIGHT * unit, z - TIP_DEPTH * unit), 1 / unit), view
 
 
-@dataclass(frozen=True)
-class _DepthMap:
-    """An orthographic view from the front: `depth (S, S)` in pixels towards the viewer, NaN where there is nothing."""
-
-    depth: np.ndarray
-    middle: tuple[float, float, float]  # world coordinates of the map's middle, at depth 0
-    pixel: float  # world units
-
-    @classmethod
-    def look(cls, points, faces, middle, extent: float, depth_range) -> "_DepthMap":
-        size = MAP_SIZE_PX
-        pixel = extent / (size - 2)
-        back, front = depth_range
-        nearness = 1 + (points[:, 2] - back) / (front - back)  # 1 to 2: the z-buffer asks for positive numbers
-        column = (points[:, 0] - middle[0]) / pixel + size / 2
-        row = (middle[1] - points[:, 1]) / pixel + size / 2
-        key = nearest_triangles(torch.stack([column, row, nearness]), faces.t().contiguous(), 1, size)
-        depth = ((key >> 32).to(torch.int32).view(torch.float32).double() - 1) * ((front - back) / pixel)
-        depth[key == 0] = torch.nan
-        return cls(_without_spikes(depth.view(size, size)), (float(middle[0]), float(middle[1]), back), pixel)
-
-    def to_world(self, place) -> tuple[float, float, float]:
-        """(column, row, depth) in pixels -> (x, y, z)."""
-        x, y, z = self.middle
-        column, row, depth = place
-        half = len(self.depth) / 2
-        return (x + (column - half) * self.pixel, y - (row - half) * self.pixel, z + depth * self.pixel)
+def _shift(frame: FaceFrame, other: FaceFrame) -> float:
+    """How far apart two frames are, framed units; infinite if one is turned."""
+    change = FaceFrame(frame.center, frame.scale, frame.turn).inverse().then(other)
+    turn = np.eye(3) if change.turn is None else np.array(change.turn)
+    if np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))) > LARGEST_ANGLE_DEG:
+        return np.inf
+    return float(np.linalg.norm(change.apply(MIDDLE) - MIDDLE) + 0.6 * abs(np.log(change.scale)))
 
 
-def _without_spikes(depth: torch.Tensor) -> np.ndarray:
-    """Mean over 3 x 3 neighbours that were seen; holes stay holes."""
-    seen = depth.isfinite()
-    both = nnf.avg_pool2d(torch.stack([depth.nan_to_num(0), seen.double()])[None], 3, stride=1, padding=1)[0]
-    return (both[0] / both[1]).where(seen, torch.nan).numpy()
-
-
-def _measure(view: _DepthMap) -> tuple[tuple[float, float, float], float]:
-    """Tip of the nose (column, row, depth) and distance to the rim of the face, in pixels."""
-    tip = _nose_tip(view.depth)
-    return tip, _rim_radius(view.depth, tip)
-
-
-def _nose_tip(depth: np.ndarray) -> tuple[float, float, float]:
-    """The nearest point of its surroundings from which the surface falls away most steeply to both sides."""
-    size = len(depth)
-    rows = np.arange(size)
-    seen = np.isfinite(depth)
-    first, last = seen.argmax(1), size - 1 - seen[:, ::-1].argmax(1)
-    half_width = np.where(seen.any(1), (last - first + 1) / 2, 0)  # (S,)
-    half_width = np.maximum(half_width, 0.25 * half_width.max())
-    central = seen & (np.abs(rows - (first + last)[:, None] / 2) < CENTRAL_SHARE * half_width[:, None])
-    profile = np.where(central, depth, -np.inf)
-    column, profile = profile.argmax(1), profile.max(1)  # the nearest central point of every row
-
-    def is_nearest(row: int, above: float, below: float) -> bool:
-        window = slice(max(0, int(row - above * half_width[row])), int(row + below * half_width[row]) + 1)
-        return profile[row] >= profile[window].max()
-
-    def fall(row: int) -> float:
-        flank = round(NOSE_FLANK * half_width[row])
-        sides = depth[row, [max(0, column[row] - flank), min(size - 1, column[row] + flank)]]
-        drop = (depth[row, column[row]] - sides.max()) / half_width[row]
-        return float(drop) if np.isfinite(drop) else -1.0  # next to a hole
-
-    rows = rows[np.isfinite(profile)]
-    best = max((row for row in rows if is_nearest(row, LOOK_ABOVE, LOOK_BELOW)), key=fall)
-    # Puckered lips may be nearer than a flat nose; the nose is then the highest such peak.
-    for row in rows[(rows < best) & (rows > best - half_width[best])]:
-        if is_nearest(row, 0.12, 0.12) and fall(row) > 0.5 * fall(best):
-            best = row
-            break
-    # The middle of the cap around that point: finer than a pixel, and the same for fine and coarse meshes.
-    row, column, width = best, column[best], half_width[best]
-    pixels = np.arange(size)
-    lower = pixels[(profile < profile[row] - CAP_HEIGHT * width) & (pixels > row)]  # the lips are beyond this row
-    near = np.hypot(pixels[:, None] - row, pixels - column) < CAP_RADIUS * width
-    near &= (pixels < lower.min(initial=size))[:, None]
-    height = depth - (depth[row, column] - CAP_HEIGHT * width)
-    weight = np.where(near & (height > 0), height, 0)
-    weight /= weight.sum()
-    return float(weight.sum(0) @ pixels + 0.5), float(weight.sum(1) @ pixels + 0.5), float(depth[row, column])
-
-
-def _rim_radius(depth: np.ndarray, tip: tuple[float, float, float]) -> float:
-    column, row, height = tip
-    size = len(depth)
-    radii = np.arange(2.0, 1.5 * size, 0.25)
-    found = []
-    for angle in np.radians(RIM_DIRECTIONS_DEG):
-        for side in (-1, 1):
-            profile = _sample(depth, column + side * radii * np.cos(angle), row - radii * np.sin(angle))
-            outside_cone = height - profile <= CONE_SLOPE * radii  # False where nothing was seen
-            if outside_cone.any():
-                found.append(radii[outside_cone.nonzero()[0][-1]])
-    return float(np.median(found)) if found else size / 4
-
-
-def _sample(depth: np.ndarray, column: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Bilinear samples; NaN outside and next to holes."""
-    c, r = column - 0.5, row - 0.5
-    c0, r0 = np.floor(c).astype(int), np.floor(r).astype(int)
-    inside = (c0 >= 0) & (r0 >= 0) & (c0 < len(depth) - 1) & (r0 < len(depth) - 1)
-    c0, r0 = np.where(inside, c0, 0), np.where(inside, r0, 0)
-    s, t = c - c0, r - r0
-    upper = depth[r0, c0] * (1 - s) + depth[r0, c0 + 1] * s
-    lower = depth[r0 + 1, c0] * (1 - s) + depth[r0 + 1, c0 + 1] * s
-    return np.where(inside, upper * (1 - t) + lower * t, np.nan)
+def _largest_shift(view: DepthMap, frame: FaceFrame) -> float:
+    """How far the face may be from this frame: less at a hole in the nose, or where the scan ends at the rim."""
+    tip = view.to_map(np.array(frame.center) + np.array([0, TIP_HEIGHT, TIP_DEPTH]) / frame.scale)
+    x, y, _ = tip
+    reach = max(2, int(0.3 / frame.scale / view.pixel))
+    nose = view.depth[max(int(y) - reach, 0) : int(y) + reach + 1, max(int(x) - reach, 0) : int(x) + reach + 1]
+    _, is_cut = rims(view.depth, tip)
+    return LARGEST_SHIFT_DISTURBED if np.isnan(nose).any() or is_cut.sum() >= 4 else LARGEST_SHIFT

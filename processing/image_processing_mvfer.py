@@ -20,11 +20,13 @@ from transformers.processing_utils import ImagesKwargs
 
 from .cameras_mvfer import DEFAULT_VIEW_ANGLES_DEG
 from .channels_mvfer import COLOR_CHANNELS
+from .framing_mvfer import FaceFrame
 from .images_mvfer import to_8_bits, upright_rgb
 from .magnification_mvfer import check_magnification
 from .meshes_mvfer import MESH_SUFFIXES, Mesh, as_mesh, load_mesh
+from .orientation_mvfer import AUTO, rotations
 from .rank_pooling_mvfer import rank_pool
-from .rendering_mvfer import RenderSettings, render_mesh
+from .rendering_mvfer import RenderSettings, frame_mesh, render_mesh
 from .sequences_mvfer import as_list, read_sequence, render_sequence
 from .view_batches_mvfer import FRAMES, normalize_views, pad_views
 
@@ -37,7 +39,9 @@ class MVFERImagesKwargs(ImagesKwargs, total=False):  # type: ignore[call-arg]  #
     channels (three names): what the three channels of a rendered view show, see `channels_mvfer`.
     supersampling (`int`): samples per pixel along each axis.
     render_backend (`str`): "torch", "numba" or "auto".
-    up_axis (`str`): of mesh files, see `meshes_mvfer`.
+    orientation (`str`): of meshes: "auto" finds it, else of mesh files which axis points up and, if unusual, where the face
+        looks, see `orientation_mvfer`.
+    up_axis (`str`): the same as an orientation, for "auto"; "y" leaves it to be found.
     num_frames (`int`): longer sequences are sampled to this many frames, uniformly in time.
     frames (`str`): "sequence", or "rank_pooled" for one dynamic image per view, see `rank_pooling_mvfer`.
     magnification (`float`): of the movement since the onset, in sequences of meshes, see `magnification_mvfer`.
@@ -47,6 +51,7 @@ class MVFERImagesKwargs(ImagesKwargs, total=False):  # type: ignore[call-arg]  #
     channels: Any
     supersampling: int
     render_backend: str
+    orientation: str
     up_axis: str
     num_frames: int
     frames: str
@@ -74,6 +79,9 @@ class MVFERImageProcessor(PilBackend):
     frame is, and magnified from it, or as and from the `onset`, if that is given. With `frames="rank_pooled"` a sequence becomes
     (B, V, C, H, W), as a scan. Photos with known cameras take `view_angles_deg`.
 
+    What is rendered carries `face_frames`, a list of `FaceFrame`, as an attribute of the result: where each face was found, how
+    the scan lay, and how much it looks like a face.
+
     Raises:
         ValueError: in a call, for input of another kind, with what was got and what is expected; mesh errors name the
             file.
@@ -98,6 +106,7 @@ class MVFERImageProcessor(PilBackend):
     channels = ["clay", "curvature", "depth"]
     supersampling = 1
     render_backend = "torch"
+    orientation = "auto"
     up_axis = "y"
     num_frames = 8
     frames = "sequence"
@@ -106,6 +115,7 @@ class MVFERImageProcessor(PilBackend):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         _check_sequence_settings(vars(self))
+        rotations(_orientation(vars(self)))
         self.view_angles_deg = self.render_settings.to_dict()["view_angles_deg"]  # raises on bad render settings
 
     @classmethod
@@ -145,6 +155,10 @@ class MVFERImageProcessor(PilBackend):
         """A mesh read into memory, with this processor's settings, for where it is needed again; photos as they are."""
         return frame if isinstance(frame, list | tuple) or _is_photo(frame) else _load(frame, "frame", vars(self))
 
+    def framed(self, mesh) -> tuple[Mesh, FaceFrame]:
+        """A mesh read into memory, with this processor's settings, and where its face was found."""
+        return _framed(mesh, "mesh", vars(self))
+
     def __call__(self, images=None, *, meshes=None, sequences=None, **kwargs) -> BatchFeature:
         return self.preprocess(images, meshes=meshes, sequences=sequences, **kwargs)
 
@@ -163,12 +177,15 @@ class MVFERImageProcessor(PilBackend):
                 f'{request.kind}: frames="rank_pooled" reads motion, which one moment lacks; pass sequences='
             )
         handler = {"images": self._images, "meshes": self._meshes, "sequences": self._sequences}[request.kind]
-        batch = handler(request, kwargs)
+        frames: list[FaceFrame] = []
+        batch = handler(request, kwargs, frames)
         if return_tensors != "pt":
             batch = {name: value.numpy() for name, value in batch.items()}
-        return BatchFeature(batch, tensor_type=return_tensors)
+        result = BatchFeature(batch, tensor_type=return_tensors)
+        result.face_frames = frames
+        return result
 
-    def _images(self, request: _Request, kwargs: dict) -> dict[str, torch.Tensor]:
+    def _images(self, request: _Request, kwargs: dict, frames: list) -> dict[str, torch.Tensor]:
         samples = _nest_photos(request.items, "images")
         is_flat = not isinstance(samples[0], list)
         samples = [[sample] for sample in samples] if is_flat else samples
@@ -179,14 +196,18 @@ class MVFERImageProcessor(PilBackend):
         batch = pad_views(list(pixels.split(counts)), view_angles_deg=_angles_of(request.view_angles_deg, counts))
         return {"pixel_values": batch.pop("views"), **batch}
 
-    def _meshes(self, request: _Request, kwargs: dict) -> dict[str, torch.Tensor]:
+    def _meshes(self, request: _Request, kwargs: dict, frames: list) -> dict[str, torch.Tensor]:
         settings = _render_settings(kwargs)
         meshes = as_list(request.items, "meshes", one=(str, Mapping, Mesh))
-        views = [render_mesh(_load(mesh, f"meshes[{i}]", kwargs), settings)[0] for i, mesh in enumerate(meshes)]
+        views = []
+        for i, item in enumerate(meshes):
+            mesh, frame = _framed(item, f"meshes[{i}]", kwargs)
+            frames.append(frame)
+            views.append(render_mesh(mesh, settings, frame=frame)[0])
         batch = pad_views(views, view_angles_deg=[settings.view_angles_deg] * len(views))
         return {"pixel_values": _normalize(batch.pop("views"), kwargs), **batch}
 
-    def _sequences(self, request: _Request, kwargs: dict) -> dict[str, torch.Tensor]:
+    def _sequences(self, request: _Request, kwargs: dict, frames: list) -> dict[str, torch.Tensor]:
         items = as_list(request.items, "sequences", one=(Mapping,))
         names = [f"sequences[{i}]" for i in range(len(items))]
         sequences = [read_sequence(item, name, kwargs["num_frames"]) for item, name in zip(items, names, strict=True)]
@@ -203,7 +224,8 @@ class MVFERImageProcessor(PilBackend):
             meshes = [_load(mesh, f"{name}, frame {t}", kwargs) for t, mesh in enumerate(sequence.frames)]
             known = [mesh for given, mesh in zip(sequence.frames, meshes, strict=True) if given is sequence.onset]
             onset = known[0] if known else _load(sequence.onset, f"{name}, onset", kwargs)
-            options = {"where": name, "magnification": kwargs["magnification"]}
+            frames.append(_frame_of(onset, kwargs))
+            options = {"where": name, "magnification": kwargs["magnification"], "frame": frames[-1]}
             views.append(render_sequence(meshes, onset, settings, **options))  # (T, V, H, W, 3)
         return _batch_of_sequences(views, [settings.view_angles_deg] * len(views), times, kwargs)
 
@@ -284,7 +306,23 @@ def _load(mesh, where: str, values: Mapping) -> Mesh:
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
     geometry_only = not set(values["channels"]) & set(COLOR_CHANNELS)
-    return load_mesh(mesh, up_axis=values["up_axis"], geometry_only=geometry_only)
+    orientation = _orientation(values)
+    return load_mesh(mesh, up_axis="y" if orientation == AUTO else orientation, geometry_only=geometry_only)
+
+
+def _orientation(values: Mapping) -> str:
+    """As asked for; processors that were saved before there was "auto" may have another `up_axis` than ours."""
+    return values["up_axis"] if values["orientation"] == AUTO and values["up_axis"] != "y" else values["orientation"]
+
+
+def _framed(item, where: str, values: Mapping) -> tuple[Mesh, FaceFrame]:
+    mesh = _load(item, where, values)
+    return mesh, _frame_of(mesh, values)
+
+
+def _frame_of(mesh: Mesh, values: Mapping) -> FaceFrame:
+    """A file of a known orientation has been turned when it was read."""
+    return frame_mesh(mesh, orientation=AUTO if _orientation(values) == AUTO else "y")
 
 
 def _nest_photos(items, where: str) -> list:

@@ -25,6 +25,7 @@ from .bnt_mvfer import parse_bnt
 from .gltf_mvfer import parse_gltf
 from .obj_mvfer import FROM_POINTS, MeshFileError, parse_obj
 from .off_mvfer import parse_off
+from .orientation_mvfer import rotation_of
 from .ply_mvfer import parse_ply
 from .textures_mvfer import existing_name, name_from_materials, name_of_same_base, read_texture
 from .trimesh_mvfer import fields_of_trimesh, parse_stl
@@ -44,16 +45,6 @@ _PARSERS |= {".bnt": parse_bnt, ".abs": parse_abs, ".abs.gz": parse_abs}
 _MAX_COORDINATE = 1e9
 _EXPORT = "export the mesh again"
 _GZIP = b"\x1f\x8b"
-
-# Rows are our x, y, z in terms of the file's; each is a rotation. Where the face looks in the file is the usual case.
-UP_AXES = {
-    "y": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),  # face towards +z: ours
-    "-y": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),  # face towards -z: depth cameras, OpenCV
-    "z": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),  # face towards -y: Anny, Blender, many scanners
-    "-z": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),  # face towards +y
-    "x": ((0, -1, 0), (1, 0, 0), (0, 0, 1)),  # face towards +z: scanner lying on its side
-    "-x": ((0, 1, 0), (-1, 0, 0), (0, 0, 1)),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +83,8 @@ def load_mesh(
             at rest, or at the first frame of its animation), .wrl (VRML 2.0, as BU-3DFE and BU-4DFE), .bnt (Bosphorus),
             .abs or .abs.gz (FRGC, UND). Equal vertices of .stl and .glb are merged, so that normals are smooth.
         up_axis (`str`, defaults to "y"): the file's up axis, "y", "z", "x" or the same with "-"; "y" is ours, the face
-            towards +z; "z" has the face towards -y, "-y" towards -z, "-z" towards +y, "x" and "-x" towards +z.
+            towards +z; "z" has the face towards -y, "-y" towards -z, "-z" towards +y, "x" and "-x" towards +z. Or both
+            axes, up and where the face looks, such as "y/-z", also with "/mirrored", see `orientation_mvfer`.
         geometry_only (`bool`, defaults to `False`): skip uvs, texture and colours.
         max_bytes (`int`, defaults to 512 MiB): refuse larger files, and a larger content of .abs.gz.
     Returns:
@@ -101,8 +93,7 @@ def load_mesh(
         ValueError: `"<path>: <reason>; <remedy>"` for whatever is wrong with the file, its absence included, and for a
             texture outside the mesh's folder.
     """
-    if up_axis not in UP_AXES:
-        raise ValueError(f"up_axis must be one of {', '.join(UP_AXES)}, got {up_axis!r}")
+    rotation = rotation_of(up_axis, "up_axis")
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise ValueError(f"expected the path of a mesh file, got {path!r}")
     path = Path(os.fsdecode(path))
@@ -110,7 +101,6 @@ def load_mesh(
         mesh = _read(path, _read_bytes(path, max_bytes), geometry_only, max_bytes)
         mesh = Mesh(**mesh, source=str(path))
         if up_axis != "y":
-            rotation = np.array(UP_AXES[up_axis], np.float64)
             mesh = dataclasses.replace(mesh, vertices=np.asarray(mesh.vertices, np.float64) @ rotation.T)
         return _checked(mesh)
     except MeshFileError as error:

@@ -34,7 +34,7 @@ class MVFERProcessor(ProcessorMixin):
             text (`str` or list of `str`).
         Returns:
             `BatchFeature`: `input_ids`, `attention_mask` for text; `pixel_values` and, where they apply, `view_mask`,
-            `view_angles_deg`, `frame_mask`, `frame_times_s` for faces.
+            `view_angles_deg`, `frame_mask`, `frame_times_s` for faces; as an attribute, `face_frames` of what was rendered.
         Raises:
             ValueError: if nothing is given, several kinds of faces are, or what the image processor refuses.
         """
@@ -49,9 +49,14 @@ class MVFERProcessor(ProcessorMixin):
         if text is not None:
             text = text if isinstance(text, str) else list(text)
             data |= self.tokenizer(text, **settings["text_kwargs"])
+        frames = []
         if faces:
-            data |= self.image_processor(**faces, **settings["images_kwargs"])
-        return BatchFeature(data, tensor_type=settings["text_kwargs"].get("return_tensors"))
+            images = self.image_processor(**faces, **settings["images_kwargs"])
+            data |= images
+            frames = images.face_frames
+        result = BatchFeature(data, tensor_type=settings["text_kwargs"].get("return_tensors"))
+        result.face_frames = frames
+        return result
 
     def prompts_for(self, labels, **kwargs) -> dict[str, list[str]]:
         """Prompts for each label: `{label: [prompt, ...]}`, see `prompts_mvfer.prompts_for`."""

@@ -151,9 +151,10 @@ def render_mesh(
     return np.concatenate(images)
 
 
-def frame_mesh(mesh) -> FaceFrame:
+def frame_mesh(mesh, *, orientation: str = "y") -> FaceFrame:
     """`frame_face` of a `Mesh`, in the coordinates of its file: it fits other meshes of one sequence."""
-    return moved_frame(frame_face(mesh.vertices, mesh.faces), getattr(mesh, "origin", ()))
+    found = frame_face(mesh.vertices, mesh.faces, orientation=orientation)
+    return moved_frame(found, getattr(mesh, "origin", ()))
 
 
 def moved_frame(frame: FaceFrame, by) -> FaceFrame:

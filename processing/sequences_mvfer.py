@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .framing_mvfer import FaceFrame
 from .magnification_mvfer import magnify
 from .meshes_mvfer import Mesh
 from .rendering_mvfer import RenderSettings, frame_mesh, render_mesh
@@ -84,9 +85,15 @@ def frames_per_second(value) -> float:
 
 
 def render_sequence(
-    meshes: list[Mesh], onset: Mesh, settings: RenderSettings, *, where: str, magnification: float = 1.0
+    meshes: list[Mesh],
+    onset: Mesh,
+    settings: RenderSettings,
+    *,
+    where: str,
+    magnification: float = 1.0,
+    frame: FaceFrame | None = None,
 ) -> np.ndarray:
-    """Render the frames of a sequence, framed as its onset is, their movement magnified.
+    """Render the frames of a sequence, framed as its onset is (`frame`, if that is known), their movement magnified.
 
     Returns:
         `np.ndarray` of shape `(T, V, H, W, 3)`, uint8.
@@ -105,7 +112,7 @@ def render_sequence(
         moved = magnify(placed, onset.vertices, magnification=magnification)
         changes = ({"vertices": vertices, "origin": onset.origin} for vertices in moved)
         meshes = [replace(mesh, **change) for mesh, change in zip(meshes, changes, strict=True)]
-    return render_mesh(meshes, settings, frame=frame_mesh(onset))
+    return render_mesh(meshes, settings, frame=frame or frame_mesh(onset))
 
 
 def _relative_to(onset: Mesh, mesh: Mesh) -> np.ndarray:

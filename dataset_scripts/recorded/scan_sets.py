@@ -24,9 +24,10 @@ from dataset_scripts.recorded.scans import RGB, PseudonymousScan, Scan, ScanRend
 from dataset_scripts.recorded.source_tree import one_copy, packed
 from dataset_scripts.recorded.unallowed import unallowed_subjects
 from mvfer.data import schema
+from mvfer.data.orientation_flags import OrientationParser, up_axis
 from mvfer.data.splits import check_disjoint, split_subjects
 from processing.channels_mvfer import COLOR_CHANNELS
-from processing.meshes_mvfer import UP_AXES, load_mesh
+from processing.meshes_mvfer import load_mesh
 
 FRAMES_PER_SHARD = 2000
 REJECTIONS_SHOWN = 10
@@ -81,7 +82,7 @@ class ScanSet:
 def arguments(scan_set: ScanSet) -> argparse.ArgumentParser:
     """The flags that all recorded sets have."""
     default = ScanSettings()
-    flags = argparse.ArgumentParser(
+    flags = OrientationParser(
         description=f"Build a data set from {scan_set.title}.",
         epilog=f"Expects {scan_set.layout}. {scan_set.sharing}",
         formatter_class=HelpFormatter,
@@ -98,7 +99,8 @@ def arguments(scan_set: ScanSet) -> argparse.ArgumentParser:
         seed=default.seed,
     )
     add("--geometry_only", action="store_true", help="leave colours out, for privacy")
-    add("--up_axis", default=scan_set.up_axis, choices=UP_AXES, help="axis of the scans that points up")
+    lies = "axis of the scans that points up (y, -y, z, -z, x, -x), and where the face looks if that is unusual (y/-z)"
+    add("--up_axis", default=scan_set.up_axis, type=up_axis, metavar="AXIS", help=lies)
     add("--num_frames", type=int, default=default.num_frames, help="frames kept of a longer sequence; 0: all")
     add(
         "--label_prompts", action="store_true", help="also make texts of the labels; this is supervision, and marked so"

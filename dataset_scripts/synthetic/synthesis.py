@@ -29,7 +29,7 @@ from dataset_scripts.synthetic.recipes import (
 from dataset_scripts.synthetic.variation import GeometryVariation, reframe
 from mvfer.data import schema
 from mvfer.data.geometry import rotation
-from processing.framing_mvfer import FRAMED, FaceFrame, frame_face
+from processing.framing_mvfer import FRAMED, FaceFrame, frame_upright
 from processing.magnification_mvfer import check_magnification, magnify
 from processing.prompts_mvfer import BASIC_EXPRESSIONS, EXPRESSIONS
 from processing.rendering_mvfer import RenderSettings, render_scan
@@ -127,7 +127,7 @@ class Synthesizer:
         self.variation = None
         if settings.vary_geometry:
             typical = model.identities([self._rng(-1)])[0][0].numpy()
-            self.variation = GeometryVariation(frame_face(typical, model.faces).apply(typical), model.faces)
+            self.variation = GeometryVariation(frame_upright(typical, model.faces).apply(typical), model.faces)
 
     def _rng(self, subject: int) -> np.random.Generator:
         return np.random.default_rng([self.settings.seed, zlib.crc32(self.source.name.encode()), subject + 1])
@@ -139,7 +139,7 @@ class Synthesizer:
         rejected += self.model.rejected
         for number, rng, identity, columns in zip(shard.subjects, streams, identities, known, strict=True):
             subject = f"{self.source.name}-{number:05d}"
-            rough = frame_face(identity.numpy(), self.model.faces) if self.variation is not None else None
+            rough = frame_upright(identity.numpy(), self.model.faces) if self.variation is not None else None
             for item in self._items(subject, shard.split, rng):
                 try:
                     vertices, faces, light_deg = self._framed(item, identity, rough)
@@ -210,10 +210,10 @@ class Synthesizer:
             vertices = torch.from_numpy(moved)
         if self.variation is None or rough is None:
             vertices = vertices @ turn
-            return frame_face(vertices[0].numpy(), self.model.faces).apply(vertices), self.faces, None
+            return frame_upright(vertices[0].numpy(), self.model.faces).apply(vertices), self.faces, None
         rng = np.random.default_rng(item["seed"])
         vertices, faces = self.variation(rough.apply(vertices) @ turn, rng)
-        frame = frame_face(vertices[0].numpy(), faces.numpy())
+        frame = frame_upright(vertices[0].numpy(), faces.numpy())
         vertices = reframe(frame.apply(vertices), rng)
         light_deg = (float(rng.uniform(-60, 60)), float(rng.uniform(10, 65))) if rng.random() < 0.7 else None
         return vertices, faces, light_deg

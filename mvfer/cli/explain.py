@@ -1,6 +1,7 @@
 """The command `mvfer explain`. In: a mesh and a model. Out: the mesh, coloured by what speaks for a label, and a picture."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,11 @@ import trimesh
 
 import mvfer
 from modeling_mvfer.classifier_mvfer import Classifier
-from mvfer.cli.predict import add_mesh_argument, labels_of, open_model, up_axis
+from mvfer.cli.predict import add_mesh_argument, labels_of, no_face, open_model
+from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
 from mvfer.reports.pictures import displayable
 from mvfer.studies.explain import attribute_views, colors_of, explanation_picture, heat_of, heat_on_vertices, log_odds
 from processing.cameras_mvfer import view_name
-from processing.channels_mvfer import COLOR_CHANNELS
-from processing.framing_mvfer import frame_face
-from processing.meshes_mvfer import load_mesh
 from processing.rendering_mvfer import render_mesh
 
 
@@ -24,20 +23,22 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if Path(args.out).suffix.lower() not in (".ply", ".glb"):
         raise ValueError(f"{args.out}: colours are written as .ply or .glb")
-    model, processor = open_model(args.model, up_axis=args.up_axis, needs_texts=True)
+    model, processor = open_model(args.model, orientation=args.orientation, needs_texts=True)
     labels = labels_of(args.model, args.labels)
     classifier = Classifier.from_prompts(model, processor, labels)
     image_processor = processor.image_processor
     settings = image_processor.render_settings
-    mesh = load_mesh(args.mesh, up_axis=image_processor.up_axis, geometry_only=not _colored(settings))
-    views = render_mesh(mesh, settings)[0]
+    mesh, frame = image_processor.framed(args.mesh)
+    if not frame.is_face:
+        print(f"mvfer: {no_face(args.mesh, frame)}", file=sys.stderr)
+    views = render_mesh(mesh, settings, frame=frame)[0]
     inputs = processor(meshes=[mesh], return_tensors="pt").to(model.device)
     with torch.no_grad():
         odds = {label: float(log_odds(classifier, inputs, label)) for label in labels}
         weights = model.get_image_features(**inputs).view_weights[0, 0].tolist()
     label = args.label or max(odds, key=odds.__getitem__)
     heat = heat_of(attribute_views(classifier, inputs, label))
-    framed = frame_face(mesh.vertices, mesh.faces).apply(mesh.vertices)
+    framed = frame.apply(mesh.vertices)
     warmth = heat_on_vertices(heat, framed, mesh.faces, settings.view_angles_deg)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     colored = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colors_of(warmth), process=False)
@@ -51,13 +52,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _colored(settings) -> bool:
-    return bool(set(settings.channels) & set(COLOR_CHANNELS))
-
-
 def parser() -> argparse.ArgumentParser:
     """The flags of `mvfer explain`."""
-    flags = argparse.ArgumentParser(
+    flags = OrientationParser(
         prog="mvfer explain",
         description="Colour a face by what speaks for a label: red for it, blue against. It shows what the model looked at, "
         "not why a face looks so.",
@@ -73,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     )
     flags.add_argument("--label", help="what to explain (default: what the model predicts)")
     flags.add_argument("--labels", nargs="+", help="what it could have been (default: as in mvfer predict)")
-    flags.add_argument("--up_axis", type=up_axis, help="default: the model's setting")
+    add_orientation_flags(flags, None, "the model's setting, which is auto")
     flags.add_argument("--out", default="explained.glb", metavar="MESH", help=".ply or .glb (default: explained.glb)")
     flags.add_argument("--picture", metavar="PNG", help="default: beside --out")
     return flags

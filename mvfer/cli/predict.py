@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import mvfer
+from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
 
 LANGUAGE_HELP = "of the prompts; ja, Japanese, is for models that learnt from Japanese captions (default: en)"
 EPILOG = """examples:
@@ -23,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     from modeling_mvfer.classifier_mvfer import Classifier, is_fine_tuned
 
-    model, processor = open_model(args.model, up_axis=args.up_axis)
+    model, processor = open_model(args.model, orientation=args.orientation)
     if is_fine_tuned(model) and (args.labels or args.prompts or args.language != "en"):
         known = ", ".join(model.config.id2label.values())
         raise ValueError(f"{args.model} was fine-tuned on {known}; leave out --labels, --prompts and --language")
@@ -53,16 +54,16 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if failures else 0
 
 
-def open_model(folder: str, *, up_axis: str | None = None, **options):
-    """The model and processor of a run's folder or repository; `up_axis`: of the meshes, if not the model's setting."""
+def open_model(folder: str, *, orientation: str | None = None, **options):
+    """The model and processor of a run's folder or repository; `orientation`: of the meshes, if not the model's setting."""
     from transformers.utils.logging import disable_progress_bar
 
     from mvfer.hub.load import load_run
 
     disable_progress_bar()
     model, processor = load_run(folder, **options)
-    if up_axis:
-        processor.image_processor.up_axis = up_axis
+    if orientation:
+        processor.image_processor.orientation, processor.image_processor.up_axis = orientation, "y"
     return model, processor
 
 
@@ -83,6 +84,26 @@ def scored_row(name: str, scores: dict[str, float]) -> dict:
     ranked = sorted(scores.items(), key=lambda item: -item[1])
     listed = [{"label": label, "score": score} for label, score in ranked]
     return {"input": name, "label": ranked[0][0], "score": ranked[0][1], "scores": listed}
+
+
+def face_row(name: str, face_frames: list) -> dict:
+    """What is printed of where the face was found; where none was, `abstain` is true and stderr says what to do."""
+    if not face_frames:  # photos
+        return {}
+    frame = face_frames[0]
+    row = {"face_likeness": round(frame.face_likeness or 0.0, 3), "orientation": frame.orientation}
+    if frame.is_face:
+        return row
+    print(f"mvfer: {no_face(name, frame)}", file=sys.stderr)
+    return row | {"abstain": True}
+
+
+def no_face(name: str, frame) -> str:
+    """The warning of a scan in which no face was found."""
+    return (
+        f"{name}: no face found (face-likeness {frame.face_likeness:.2f}); do not trust what follows. Look at it with: mvfer "
+        "render; say how the scan lies with --orientation, or cut away what is not the head"
+    )
 
 
 def failed_row(name: str, error: Exception) -> dict:
@@ -114,6 +135,7 @@ def _predict_one(mesh: str, processor, classifier, *, draw: bool):
     names = [view_name(angle) for angle in inputs["view_angles_deg"][0].tolist()]
     weights = found.features.view_weights[0, 0].tolist()
     row = scored_row(mesh, scores) | {"abstain": found.abstain[0], "calibrated": classifier.calibration is not None}
+    row |= face_row(mesh, inputs.face_frames)
     row["view_weights"] = dict(zip(names, weights, strict=True))
     if not draw:
         return row, None
@@ -133,7 +155,7 @@ def _predict_one(mesh: str, processor, classifier, *, draw: bool):
 
 def parser() -> argparse.ArgumentParser:
     """The flags of `mvfer predict`."""
-    flags = argparse.ArgumentParser(
+    flags = OrientationParser(
         prog="mvfer predict",
         description="A probability per label for every scan.",
         epilog=EPILOG,
@@ -181,14 +203,5 @@ def add_model_flags(flags: argparse.ArgumentParser) -> None:
         help="describe expressions by what the face does, by their names, or both (default: the model's own)",
     )
     flags.add_argument("--language", default="en", choices=["en", "ja"], help=LANGUAGE_HELP)
-    flags.add_argument("--up_axis", type=up_axis, help="the files' upward axis (default: the model's setting)")
+    add_orientation_flags(flags, None, "the model's setting, which is auto")
     flags.add_argument("--json", action="store_true", help="one JSON object per line, for machines")
-
-
-def up_axis(name: str) -> str:
-    """The type of `--up_axis`; `processing` is imported here, so that --help need not load it."""
-    from processing.meshes_mvfer import UP_AXES
-
-    if name not in UP_AXES:
-        raise argparse.ArgumentTypeError(f"expected one of {', '.join(UP_AXES)}, got {name!r}")
-    return name

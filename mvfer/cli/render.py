@@ -1,9 +1,11 @@
 """The command `mvfer render`. In: a mesh file. Out: one picture with all its views, as the model sees them."""
 
 import argparse
+import sys
 from pathlib import Path
 
-from mvfer.cli.predict import add_mesh_argument, up_axis
+from mvfer.cli.predict import add_mesh_argument, no_face
+from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -13,23 +15,30 @@ def main(argv: list[str] | None = None) -> int:
     from processing.cameras_mvfer import view_name
     from processing.channels_mvfer import COLOR_CHANNELS
     from processing.meshes_mvfer import load_mesh
-    from processing.rendering_mvfer import RenderSettings, render_mesh
+    from processing.orientation_mvfer import AUTO
+    from processing.rendering_mvfer import RenderSettings, frame_mesh, render_mesh
 
     angles = tuple((yaw_deg, args.pitch_deg) for yaw_deg in args.views)
     channels = args.channels * 3 if len(args.channels) == 1 else args.channels
     settings = RenderSettings(view_angles_deg=angles, size_px=args.size_px, channels=channels, supersampling=2)
     needs_color = bool(set(settings.channels) & set(COLOR_CHANNELS))
-    mesh = load_mesh(args.mesh, up_axis=args.up_axis, geometry_only=not needs_color)
-    views = render_mesh(mesh, settings)[0]
+    is_known = args.orientation != AUTO
+    mesh = load_mesh(args.mesh, up_axis=args.orientation if is_known else "y", geometry_only=not needs_color)
+    frame = frame_mesh(mesh, orientation="y" if is_known else AUTO)
+    if not frame.is_face:
+        print(f"mvfer: {no_face(args.mesh, frame)}", file=sys.stderr)
+    views = render_mesh(mesh, settings, frame=frame)[0]
     names = [view_name(angle) for angle in settings.view_angles_deg]
     views_picture(views, names, args.out, title=Path(args.mesh).name)
-    print(f"{args.out}: {', '.join(names)}; {len(mesh.vertices)} vertices, {len(mesh.faces)} faces")
+    size = f"{len(mesh.vertices)} vertices, {len(mesh.faces)} faces"
+    lies = f"orientation {args.orientation if is_known else frame.orientation}, face-likeness {frame.face_likeness:.2f}"
+    print(f"{args.out}: {', '.join(names)}; {size}; {lies}")
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
     """The flags of `mvfer render`."""
-    flags = argparse.ArgumentParser(prog="mvfer render", description="Draw all views of a scan as the model sees it.")
+    flags = OrientationParser(prog="mvfer render", description="Draw all views of a scan as the model sees it.")
     add = flags.add_argument
     add_mesh_argument(flags, "mesh", "with what lies beside it")
     add("--out", default="views.png", metavar="PNG", help="picture to write (default: views.png)")
@@ -39,5 +48,5 @@ def parser() -> argparse.ArgumentParser:
     add("--size_px", type=int, default=224, help="size of a view (default: 224)")
     add("--channels", nargs="+", default=["clay"], metavar="NAME", help="one or three of clay, curvature, clay_curvature, depth, "
         "normal_x, ..., red, green, blue (default: clay)")  # fmt: skip
-    add("--up_axis", default="y", type=up_axis, help="the file's upward axis (default: y)")
+    add_orientation_flags(flags, "auto", "auto")
     return flags

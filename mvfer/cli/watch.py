@@ -10,12 +10,14 @@ import sys
 from mvfer.cli.predict import (
     add_mesh_argument,
     add_model_flags,
+    face_row,
     failed_row,
     labels_of,
     open_model,
     print_row,
     scored_row,
 )
+from mvfer.data.orientation_flags import OrientationParser
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         fps = frames_per_second(args.fps)
     except ValueError as error:
         raise ValueError(f"--fps should be positive: {error}") from error
-    model, processor = open_model(args.model, up_axis=args.up_axis, needs_texts=True)
+    model, processor = open_model(args.model, orientation=args.orientation, needs_texts=True)
     options = {"window_s": args.window_s, "prompt_kinds": args.prompts, "language": args.language}
     stream, failures = MVFERStream(model, processor, labels_of(args.model, args.labels), **options), 0
     frames = frame_times(args.frames, fps, as_given=args.order == "given")
@@ -43,14 +45,19 @@ def main(argv: list[str] | None = None) -> int:
             row = failed_row(frame, error)
         else:
             when = {"time_s": step.time_s, "apex_time_s": step.apex_time_s}
-            row = scored_row(frame, step.probabilities) | {"abstain": step.abstain} | when
+            row = (
+                scored_row(frame, step.probabilities)
+                | {"abstain": step.abstain}
+                | when
+                | face_row(frame, stream.face_frames)
+            )
         print_row(row, as_json=args.json)
     return 1 if failures else 0
 
 
 def parser() -> argparse.ArgumentParser:
     """The flags of `mvfer watch`."""
-    flags = argparse.ArgumentParser(
+    flags = OrientationParser(
         prog="mvfer watch",
         description="The frames of one sequence; after each, a probability per label for the last seconds.",
         epilog="example:\n  mvfer watch sequence/*.obj --model runs/first --fps 25",

@@ -16,7 +16,7 @@ from scipy.ndimage import maximum_filter
 from mvfer.data.geometry import merge_neighbors, rotation
 from mvfer.evaluation.audits.view_corruptions import NEEDS_COLOR, Needs
 from processing.channels_mvfer import DEFAULT_LIGHT_DEG
-from processing.framing_mvfer import FRAMED, frame_face
+from processing.framing_mvfer import FRAMED, FaceFrame, frame_face
 from processing.meshes_mvfer import Mesh
 from processing.rendering_mvfer import RenderSettings, render_scan, vertex_normals
 
@@ -48,9 +48,9 @@ class Scene:
     colors: np.ndarray | None = None
 
 
-def framed_scene(mesh: Mesh) -> Scene:
+def framed_scene(mesh: Mesh, frame: FaceFrame | None = None) -> Scene:
     """A scan in any unit, y up, as a scene; its texture becomes colours of its vertices, which survive other corruptions."""
-    vertices = frame_face(mesh.vertices, mesh.faces).apply(mesh.vertices)
+    vertices = (frame or frame_face(mesh.vertices, mesh.faces)).apply(mesh.vertices)
     return Scene(vertices, np.asarray(mesh.faces, dtype=np.int64), colors=_vertex_colors(mesh))
 
 

@@ -24,7 +24,7 @@ from mvfer.evaluation.embeddings import Change, SplitFeatures, embed_changed, em
 from mvfer.evaluation.metrics import Interval, bootstrap_mean, bootstrap_weights
 from processing.cameras_mvfer import view_name
 from processing.channels_mvfer import COLOR_CHANNELS
-from processing.meshes_mvfer import MESH_SUFFIXES, load_mesh
+from processing.meshes_mvfer import MESH_SUFFIXES
 
 MAX_SCANS = 300
 MAX_VIEWS = 4  # up to so many views every subset is tried, of more the single views and those that lack one
@@ -107,7 +107,7 @@ def mesh_robustness(
     changes = [(name, s) for name in MESH_CORRUPTIONS if name not in left_out for s in SEVERITIES]
     correct: dict[str, list[bool]] = {name: [] for name in [CLEAN, *(f"{n}:{s}" for n, s in changes)]}
     for name, file in tqdm(files.items(), desc="meshes", unit="scan", disable=None if progress else True):
-        scene = framed_scene(load_mesh(file, up_axis=processor.image_processor.up_axis, geometry_only=not colored))
+        scene = framed_scene(*processor.image_processor.framed(file))
         if colored and scene.colors is None:
             raise ValueError(f"{file}: no texture or vertex colours, which the model sees; give meshes that have them")
         scenes = [scene] + [MESH_CORRUPTIONS[n](scene, s, _rng(seed, name, n)) for n, s in changes]

@@ -1,0 +1,76 @@
+"""Where a face is in a scan: a `FaceFrame` takes any vertices of the scan to framed coordinates."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+FACE_LIKE = 0.72  # face-likeness from which a frame counts as one of a face, see `docs/results.md`
+Rows = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
+
+
+@dataclass(frozen=True)
+class FaceFrame:
+    """Where a face is, how large, and how it is turned: framed = turn @ ((vertices - center) * scale).
+
+    Attributes:
+        center, scale: in the scan's own units.
+        turn: rows of a rotation, if the scan's axes are not those of the face.
+        face_likeness: 0 to 1, how much like a face what is framed looks; below `FACE_LIKE` it should not be taken for one. `None`
+            if nobody has looked.
+    """
+
+    center: tuple[float, float, float]
+    scale: float
+    turn: Rows | None = None
+    face_likeness: float | None = None
+
+    @property
+    def is_face(self) -> bool:
+        """Whether a face is there, as far as anybody has looked."""
+        return self.face_likeness is None or self.face_likeness >= FACE_LIKE
+
+    @property
+    def orientation(self) -> str:
+        """The scan's axes that point up and where the face looks, to the nearest axis: "y/z" is ours."""
+        rows = np.eye(3) if self.turn is None else np.array(self.turn)
+        axis = [int(np.abs(row).argmax()) for row in rows]
+        sign = ["-" if row[i] < 0 else "" for row, i in zip(rows, axis, strict=True)]
+        return f"{sign[1]}{'xyz'[axis[1]]}/{sign[2]}{'xyz'[axis[2]]}"
+
+    def apply(self, vertices):
+        """Take `(..., 3)` vertices (numpy or torch) to framed coordinates, float32."""
+        if isinstance(vertices, torch.Tensor):
+            center = torch.tensor(self.center, dtype=torch.float32, device=vertices.device)
+            framed = (vertices.to(torch.float32) - center) * self.scale
+            if self.turn is None:
+                return framed
+            x, y, z = framed.unbind(-1)  # written out: the bits of a matrix product vary with the number of vertices
+            return torch.stack([a * x + b * y + c * z for a, b, c in self.turn], -1)
+        framed = (np.asarray(vertices) - np.asarray(self.center)) * self.scale
+        return (framed if self.turn is None else framed @ np.array(self.turn).T).astype(np.float32)
+
+    def then(self, other: "FaceFrame") -> "FaceFrame":
+        """One frame for this one and then another, of framed coordinates."""
+        first = np.eye(3) if self.turn is None else np.array(self.turn)
+        second = np.eye(3) if other.turn is None else np.array(other.turn)
+        center = np.array(self.center) + first.T @ np.array(other.center) / self.scale
+        return FaceFrame(_numbers(center), self.scale * other.scale, as_rows(second @ first), other.face_likeness)
+
+    def inverse(self) -> "FaceFrame":
+        """The frame that takes framed coordinates back."""
+        turn = np.eye(3) if self.turn is None else np.array(self.turn)
+        return FaceFrame(_numbers(-self.scale * turn @ np.array(self.center)), 1 / self.scale, as_rows(turn.T))
+
+
+FRAMED = FaceFrame((0.0, 0.0, 0.0), 1.0)  # of vertices that are framed already
+
+
+def as_rows(matrix: np.ndarray) -> Rows:
+    a, b, c = map(_numbers, matrix)
+    return a, b, c
+
+
+def _numbers(vector: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = map(float, vector)
+    return x, y, z

@@ -1,0 +1,162 @@
+"""Search a face in a whole scan. In: points and faces, and how the scan may lie. Out: the most face-like `FaceFrame`.
+
+First a look at the whole scan, then at the best places closely: turned upright, what stands before the face left out. There the
+tip of the nose and the rim of the face are measured as on a whole scan; where the scan has a hole or something strange, the
+fitted mean face stands in.
+"""
+
+import numpy as np
+import torch
+
+from .depth_maps_mvfer import DepthMap
+from .face_fit_mvfer import Fits, completed, refine, scored, search
+from .face_frame_mvfer import FRAMED, FaceFrame, as_rows
+from .nose_and_rim_mvfer import RIM_DIRECTIONS_DEG, RIM_RADIUS, TIP_DEPTH, TIP_HEIGHT, nose_tip, rims
+
+INSIDE = 0.02  # share of the surface beyond either end of a box around the scan's main part
+CLOSE_UP = 2.6  # framed units across
+NEAREST, FARTHEST, ASIDE = 0.95, -3.0, 1.9  # framed units: what is looked at closely
+TIP_ERROR = 0.08  # framed units by which the scan's tip of the nose may differ from the fitted one
+OUTER = np.arange(
+    0.5, 0.95, 0.03
+)  # distances from the tip at which the scan must be that of a face for its rim to be trusted
+FEWEST_RIMS = 3
+CANDIDATES = 2  # looked at closely
+ORIENTATIONS = 3  # of the 24, searched thoroughly
+
+
+def search_scan(points, faces, given: np.ndarray, others: list[np.ndarray], *, sure: float) -> FaceFrame | None:
+    """The most face-like frame, in the given orientation or, if that is not sure, in any other.
+
+    Args:
+        points (`(N, 3)` float32 tensor), faces (`(M, 3)`); given, others: rotations into our coordinates.
+    """
+    low, high = _main_part(points, faces)
+    best = _search_from(points, faces, given, low, high)
+    if not others or (best is not None and (best.face_likeness or 0) >= sure):
+        return best
+    looked = []
+    for turn in others:
+        view, seen = _overview(points, faces, turn, low, high)
+        fits = search(view, rough=True)
+        looked.append((float(fits.score[0]), len(looked), seen, view, fits))
+        if fits.score[0] >= sure:
+            break
+    frames = [best] + [
+        _best_of(points, faces, seen, view, search(view))
+        for _, _, seen, view, _ in sorted(looked, key=lambda one: -one[0])[:ORIENTATIONS]
+    ]
+    return max((f for f in frames if f is not None), key=lambda f: f.face_likeness or 0, default=None)
+
+
+def _search_from(points, faces, turn, low, high) -> FaceFrame | None:
+    view, seen = _overview(points, faces, turn, low, high)
+    return _best_of(points, faces, seen, view, search(view))
+
+
+def _best_of(points, faces, seen: FaceFrame, view: DepthMap, fits: Fits) -> FaceFrame | None:
+    closely = [
+        _look_closely(points, faces, seen.then(frame_at(view, fits, h))) for h in range(len(fits.size))[:CANDIDATES]
+    ]
+    closely = [one for one in closely if one is not None]
+    return _measured(*max(closely, key=lambda one: one[1].score[0])) if closely else None
+
+
+def _main_part(points: torch.Tensor, faces: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Corners of a box around nearly all of the surface, whatever lies far away."""
+    a, b, c = points.index_select(0, faces.reshape(-1)).view(-1, 3, 3).unbind(1)
+    area, middle = torch.linalg.cross(b - a, c - a).norm(dim=1).double(), (a + b + c) / 3
+    ends = []
+    for axis in range(3):
+        order = middle[:, axis].argsort()
+        share = area[order].cumsum(0) / area.sum()
+        where = torch.searchsorted(share, share.new_tensor([INSIDE, 1 - INSIDE])).clamp(max=len(order) - 1)
+        ends.append(middle[order[where], axis])
+    low, high = torch.stack(ends, 1).double().numpy()
+    return low, np.maximum(high, low + 1e-3 * (high - low).max() + 1e-12)
+
+
+def _overview(points, faces, turn: np.ndarray, low, high) -> tuple[DepthMap, FaceFrame]:
+    """The main part of a scan in another orientation, and the frame of that map."""
+    corners = np.stack([low, high]) @ turn.T
+    low, high = corners.min(0), corners.max(0)
+    extent, depth = 1.15 * float((high - low)[:2].max()), float(high[2] - low[2])
+    seen = FaceFrame((0.0, 0.0, 0.0), 1.0, as_rows(turn))
+    turned = seen.apply(points)
+    near = (turned[:, 2] > low[2] - depth) & (turned[:, 2] < high[2] + depth)
+    kept = faces[near[faces].all(1)]
+    middle = torch.as_tensor((low + high) / 2, dtype=torch.float32)
+    depths = (float(low[2]) - 1.01 * depth, float(high[2]) + 1.01 * depth)
+    return DepthMap.look(turned, kept, middle, extent, depths, mend=True), seen
+
+
+def _look_closely(points, faces, frame: FaceFrame) -> tuple[FaceFrame, Fits, DepthMap] | None:
+    """The frame made better by two close-ups, the fit in it, and the last close-up."""
+    shape = np.zeros(0)
+    for is_last in (False, False, True):
+        framed = frame.apply(points)
+        x, y, z = framed.unbind(1)
+        far = (x.square() + y.square() > ASIDE**2) | (z > NEAREST) | (z < FARTHEST)
+        kept = faces[~far[faces].any(1)]
+        if not len(kept):
+            return None
+        view = DepthMap.look(framed, kept, (0.0, 0.0, 0.0), CLOSE_UP, (FARTHEST - 0.001, NEAREST + 0.05), mend=True)
+        fit = fit_at(view, FRAMED)
+        if not is_last:
+            fit = scored(view, refine(view, fit, widths=(0.2, 0.15, 0.15, 0.15)))
+            frame, shape = frame.then(frame_at(view, fit)), fit.shape
+    fit.shape = shape
+    return frame, scored(view, fit), view
+
+
+def _measured(frame: FaceFrame, fit: Fits, view: DepthMap) -> FaceFrame:
+    """The frame by the tip of the nose and the rim, where they are seen."""
+    whole, strange, alone = completed(view, fit)
+    expected = nose_tip(_middle(alone))
+    try:
+        tip = nose_tip(_middle(whole))
+    except ValueError:
+        tip = expected
+    if np.linalg.norm(np.subtract(view.to_world(tip), view.to_world(expected))) > TIP_ERROR:
+        tip = expected
+    radii, is_trusted = _trusted_rims(whole.depth, strange, tip, view.pixel)
+    unit = 1.0
+    if is_trusted.sum() >= FEWEST_RIMS:
+        unit = float(np.median(radii[is_trusted])) * view.pixel / RIM_RADIUS
+        unit = unit if 0.8 < unit < 1.25 else 1.0
+    x, y, z = view.to_world(tip)
+    likeness = float(fit.score[0])
+    return frame.then(FaceFrame((x, y - TIP_HEIGHT * unit, z - TIP_DEPTH * unit), 1 / unit, None, likeness))
+
+
+def _middle(view: DepthMap) -> np.ndarray:
+    """Only what lies within one framed unit."""
+    reach, half = round(1 / view.pixel), len(view.depth) // 2
+    depth = np.full_like(view.depth, np.nan)
+    window = slice(half - reach, half + reach)
+    depth[window, window] = view.depth[window, window]
+    return depth
+
+
+def _trusted_rims(depth: np.ndarray, strange: np.ndarray, tip, pixel: float) -> tuple[np.ndarray, np.ndarray]:
+    """Distances to the rim, in pixels, and whether what leads there is the face, and does not end with the scan."""
+    radii, is_cut = rims(depth, tip)
+    is_face = []
+    for angle in np.radians(RIM_DIRECTIONS_DEG):
+        for side in (-1, 1):
+            row = (tip[1] - OUTER / pixel * np.sin(angle)).astype(int).clip(0, len(depth) - 1)
+            column = (tip[0] + side * OUTER / pixel * np.cos(angle)).astype(int).clip(0, len(depth) - 1)
+            is_face.append(strange[row, column].mean() < 0.15)
+    return radii, np.array(is_face) & ~is_cut & np.isfinite(radii)
+
+
+def fit_at(view: DepthMap, frame: FaceFrame) -> Fits:
+    """The mean face on a map, at a frame that is not turned."""
+    return Fits.at(view.to_map(np.array(frame.center), upwards=True), 1 / frame.scale / view.pixel, np.eye(3))
+
+
+def frame_at(view: DepthMap, fits: Fits, h: int = 0) -> FaceFrame:
+    """The frame of a placement on a map."""
+    half = len(view.depth) / 2
+    x, y, z = (fits.place[h] - [half, half, 0]) * view.pixel + np.array(view.middle)
+    return FaceFrame((float(x), float(y), float(z)), float(1 / (fits.size[h] * view.pixel)), as_rows(fits.turn[h].T))
