@@ -179,6 +179,7 @@ def _checked(mesh: Mesh) -> Mesh:
         used = used_vertices(uv_faces, len(uvs))
         if not np.isfinite(uvs[used]).all():
             raise MeshFileError("uvs are not finite (NaN or infinity)", remedy)
+        uvs = uvs if used.all() else np.nan_to_num(uvs, posinf=0, neginf=0)  # no face uses what this changes
     if texture is not None:
         texture = np.asarray(texture)
         if texture.ndim != 3 or texture.shape[2] != 3 or texture.dtype != np.uint8 or not texture.size:

@@ -304,6 +304,12 @@ def test_hostile_arrays_are_refused(changes, reason):
         check_mesh(Mesh(**{"vertices": CORNERS, "faces": [[0, 1, 2]], **changes}))
 
 
+def test_uvs_that_no_face_uses_become_numbers():
+    uvs = np.array([[0, 0], [1, 0], [0, 1], [np.nan, 1e39]])
+    mesh = check_mesh(Mesh(CORNERS, [[0, 1, 2]], uvs=uvs, uv_faces=[[0, 1, 2]]))
+    assert mesh.uvs.tolist() == [[0, 0], [1, 0], [0, 1], [0, 0]]
+
+
 @pytest.mark.parametrize("thing", [None, 3, [CORNERS], {"vertices": CORNERS}, {"vertices": 1, "faces": 1, "colour": 1}])
 def test_as_mesh_refuses_what_is_no_mesh(thing):
     with pytest.raises(ValueError, match="expected a (path|dict)"):
