@@ -44,7 +44,9 @@ def test_an_axis_with_a_minus_is_taken_as_the_help_writes_it(tmp_path, capsys):
 def test_a_scan_without_a_face_is_said_and_left_to_people(small_run, tmp_path, capsys):
     trimesh.creation.icosphere(subdivisions=3).export(tmp_path / "ball.ply")
     assert (
-        main(["predict", str(tmp_path / "ball.ply"), str(EXAMPLES / "neutral.ply"), "--model", small_run, "--json"])
+        main(
+            ["predict", str(tmp_path / "ball.ply"), str(EXAMPLES / "neutral.ply"), "--model", str(small_run), "--json"]
+        )
         == 0
     )
     printed = capsys.readouterr()

@@ -32,8 +32,9 @@ def write_obj(path: Path, vertices: np.ndarray, faces: np.ndarray) -> str:
 
 @pytest.fixture(scope="session")
 def face_obj(tmp_path_factory) -> str:
-    """The path of a small mesh file."""
-    return write_obj(tmp_path_factory.mktemp("mesh") / "face.obj", *bumpy_face())
+    """The path of a mesh file of a face that framing takes for one."""
+    mesh = load_mesh(Path(__file__).parents[1] / "examples" / "neutral.ply", geometry_only=True)
+    return write_obj(tmp_path_factory.mktemp("mesh") / "face.obj", mesh.vertices, mesh.faces)
 
 
 @pytest.fixture(scope="session")
