@@ -11,6 +11,7 @@ from mvfer.data.tokenizer import build_tokenizer
 from mvfer.hub.run_folder import save_run
 from mvfer.training.presets import small_config
 from processing import MVFERImageProcessor, MVFERProcessor, prompts_for
+from processing.meshes_mvfer import load_mesh
 
 
 def bumpy_face(size: int = 25) -> tuple[np.ndarray, np.ndarray]:
