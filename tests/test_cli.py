@@ -3,11 +3,15 @@ import json
 from pathlib import Path
 
 import pytest
+import trimesh
 from PIL import Image
 
 from mvfer.cli.main import main
+from processing.framing_mvfer import FACE_LIKE
 from processing.meshes_mvfer import MESH_SUFFIXES
 from tests.tiny import face_obj, small_model, small_processor, small_run  # noqa: F401
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def test_render_writes_a_picture_and_names_the_views(face_obj, tmp_path, capsys):
@@ -24,6 +28,33 @@ def test_an_axis_that_is_none_is_refused_with_the_axes_that_are(face_obj, capsys
             main([*command, "--up_axis", "up"])
         assert stopped.value.code == 2
         assert "--up_axis: expected one of y, -y, z, -z, x, -x, got 'up'" in capsys.readouterr().err
+
+
+def test_an_axis_with_a_minus_is_taken_as_the_help_writes_it(tmp_path, capsys):
+    mesh = trimesh.load(EXAMPLES / "neutral.ply", process=False)
+    mesh.vertices = mesh.vertices * [1, -1, -1]  # y down, face towards -z
+    mesh.export(tmp_path / "down.ply")
+    shared = ["render", str(tmp_path / "down.ply"), "--size_px", "32", "--out", str(tmp_path / "views.png")]
+    for flags in (["--up_axis", "-y"], ["--up_axis=-y"], ["--orientation", "-y/-z"], []):
+        assert main([*shared, *flags]) == 0
+        printed = capsys.readouterr()
+        assert f"orientation {flags[-1].split('=')[-1] if flags else '-y/-z'}" in printed.out
+        assert "no face" not in printed.err
+
+
+def test_a_scan_without_a_face_is_said_and_left_to_people(small_run, tmp_path, capsys):
+    trimesh.creation.icosphere(subdivisions=3).export(tmp_path / "ball.ply")
+    assert (
+        main(
+            ["predict", str(tmp_path / "ball.ply"), str(EXAMPLES / "neutral.ply"), "--model", str(small_run), "--json"]
+        )
+        == 0
+    )
+    printed = capsys.readouterr()
+    ball, face = map(json.loads, printed.out.splitlines())
+    assert ball["abstain"] is True and ball["face_likeness"] < FACE_LIKE < face["face_likeness"]
+    assert face["orientation"] == "y/z" and face["abstain"] is not True
+    assert "ball.ply: no face found" in printed.err and "--orientation" in printed.err
 
 
 def test_predict_prints_one_row_per_input_in_order_also_for_bad_ones(small_run, face_obj, tmp_path, capsys):

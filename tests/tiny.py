@@ -11,6 +11,7 @@ from mvfer.data.tokenizer import build_tokenizer
 from mvfer.hub.run_folder import save_run
 from mvfer.training.presets import small_config
 from processing import MVFERImageProcessor, MVFERProcessor, prompts_for
+from processing.meshes_mvfer import load_mesh
 
 
 def bumpy_face(size: int = 25) -> tuple[np.ndarray, np.ndarray]:
@@ -32,8 +33,9 @@ def write_obj(path: Path, vertices: np.ndarray, faces: np.ndarray) -> str:
 
 @pytest.fixture(scope="session")
 def face_obj(tmp_path_factory) -> str:
-    """The path of a small mesh file."""
-    return write_obj(tmp_path_factory.mktemp("mesh") / "face.obj", *bumpy_face())
+    """The path of a mesh file of a face that framing takes for one."""
+    mesh = load_mesh(Path(__file__).parents[1] / "examples" / "neutral.ply", geometry_only=True)
+    return write_obj(tmp_path_factory.mktemp("mesh") / "face.obj", mesh.vertices, mesh.faces)
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,7 @@ def orientation(name: str) -> str:
         rotations(name)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"expected one of {', '.join(UP_AXES)}, auto, or an axis up and one where the face looks, such as y/-z; got {name!r}"
+            f"expected one of {', '.join(UP_AXES)}, got {name!r}; or auto, or the axes up and where the face looks, as y/-z"
         ) from None
     return name
 

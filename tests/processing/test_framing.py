@@ -1,11 +1,17 @@
 """Framing: the same face gets the same window, whatever surrounds it and whatever it does."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from processing.framing_mvfer import RIM_RADIUS, TIP_DEPTH, TIP_HEIGHT, frame_face
-from tests.processing.heads import face_only, head
+from mvfer.data.geometry import rotation
+from processing.face_frame_mvfer import FACE_LIKE, FaceFrame, as_rows
+from processing.framing_mvfer import RIM_RADIUS, TIP_DEPTH, TIP_HEIGHT, frame_face, frame_upright
+from processing.meshes_mvfer import load_mesh
+from processing.orientation_mvfer import UP_AXES, rotation_of, rotations
+from tests.processing.heads import ellipsoid, face_only, head
 
 
 def assert_same_frame(a, b, shift=0.02, size=0.02):
@@ -82,6 +88,101 @@ def test_tensors_and_arrays_are_moved_alike():
 def test_a_mesh_without_extent_is_refused():
     with pytest.raises(ValueError, match="without extent"):
         frame_face(np.zeros((3, 3)), [[0, 1, 2]])
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(scope="module")
+def scan():
+    """A whole head, and its plain frame."""
+    mesh = load_mesh(EXAMPLES / "neutral.ply")
+    return mesh.vertices.astype(float), mesh.faces, frame_upright(mesh.vertices, mesh.faces)
+
+
+def assert_framed_alike(scan, vertices, faces, matrix=None, within=0.16, **options):
+    """Points of the face lie where they lie in the whole head, whatever was done to it and however it was moved.
+
+    The plain frame keeps the few degrees by which this head is turned, the searched one does not; so `within` is wide.
+    """
+    whole, _, plain = scan
+    places = np.array([[0.44, 0.73, 0.22], [-0.44, 0.73, 0.22], [0.36, -0.17, 0.11], [-0.36, -0.17, 0.11]])
+    points = places / plain.scale + plain.center
+    frame = frame_face(vertices, faces, **options)
+    assert frame.is_face
+    found = frame.apply(points if matrix is None else points @ matrix.T)
+    assert np.linalg.norm(found - places, axis=1).max() < within
+
+
+def test_whole_heads_are_framed_by_nose_and_rim_to_the_last_bit(scan):
+    for name in ("neutral", "happiness", "surprise"):
+        mesh = load_mesh(EXAMPLES / f"{name}.ply")
+        plain, frame = (
+            frame_upright(mesh.vertices, mesh.faces),
+            frame_face(mesh.vertices, mesh.faces, orientation="auto"),
+        )
+        assert (frame.center, frame.scale, frame.turn) == (plain.center, plain.scale, None)
+        assert frame.is_face
+
+
+def test_a_floater_before_the_face_does_not_matter(scan):
+    vertices, faces, plain = scan
+    piece = (
+        np.array([[0, 1.6, 0.97], [0.05, 1.6, 0.97], [0.05, 1.65, 0.98], [0, 1.65, 0.98]]) / plain.scale + plain.center
+    )
+    corners = len(vertices) + np.array([[0, 1, 2], [0, 2, 3]])
+    assert_framed_alike(scan, np.concatenate([vertices, piece]), np.concatenate([faces, corners]))
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+@pytest.mark.parametrize("radius", [0.06, 0.12, 0.18])
+def test_a_hole_beside_the_nose_does_not_matter(scan, side, radius):
+    vertices, faces, plain = scan
+    middles = plain.apply(vertices[faces].mean(1))
+    kept = np.hypot(middles[:, 0] - side * 0.2, middles[:, 1] - 0.18) > radius
+    assert_framed_alike(scan, vertices, faces[kept])
+
+
+@pytest.mark.parametrize("turn_deg", [(40, 0, 0), (-40, 10, 0), (0, 25, 0), (0, -25, 10), (0, 0, 28), (25, -15, -20)])
+def test_a_turned_head_is_turned_back(scan, turn_deg):
+    matrix = rotation(*turn_deg).numpy().astype(float)
+    assert_framed_alike(scan, scan[0] @ matrix.T, scan[1], matrix)
+
+
+@pytest.mark.parametrize("name", ["y/-z", "-y/z", "z/-y", "z/x", "-x/y", "x/z"])
+def test_the_orientation_is_found(scan, name):
+    matrix = rotation_of(name).T  # ours -> the file's
+    vertices = scan[0] @ matrix.T
+    assert frame_face(vertices, scan[1], orientation="auto").orientation == name
+    assert_framed_alike(scan, vertices, scan[1], matrix, orientation="auto")
+    assert_framed_alike(scan, vertices, scan[1], matrix, orientation=name)
+
+
+def test_orientations_are_rotations_and_mirrored_ones_are_not():
+    all_of_them = rotations("auto")
+    assert len({matrix.tobytes() for matrix in all_of_them}) == 24
+    assert all(round(np.linalg.det(matrix)) == 1 for matrix in all_of_them)
+    assert round(np.linalg.det(rotation_of("y/mirrored"))) == -1
+    np.testing.assert_array_equal(rotation_of("z/-y"), UP_AXES["z"])
+    for name in ("up", "y/y", "y/z/x", "mirrored", "auto/y"):
+        with pytest.raises(ValueError, match="orientation must be one of"):
+            rotation_of(name)
+
+
+def test_the_back_of_a_head_and_a_ball_are_no_faces(scan):
+    vertices, faces, plain = scan
+    back = faces[plain.apply(vertices[faces].mean(1))[:, 2] < -0.7]
+    for one in ((vertices, back), ellipsoid((1, 1.2, 0.9))):
+        frame = frame_face(*one)
+        assert not frame.is_face and frame.face_likeness < FACE_LIKE
+
+
+def test_a_turned_frame_moves_tensors_and_arrays_alike_and_can_be_undone(scan):
+    frame = FaceFrame((1.0, -2.0, 3.0), 2.0, as_rows(rotation(30, 10, -20).numpy()))
+    framed = frame.apply(scan[0])
+    np.testing.assert_allclose(frame.apply(torch.tensor(scan[0])).numpy(), framed, atol=1e-5)
+    np.testing.assert_allclose(frame.inverse().apply(framed), scan[0], atol=1e-5)
+    np.testing.assert_allclose(frame.then(frame.inverse()).apply(scan[0]), scan[0], atol=1e-5)
 
 
 @pytest.mark.slow
