@@ -100,7 +100,7 @@ def scan():
     return mesh.vertices.astype(float), mesh.faces, frame_upright(mesh.vertices, mesh.faces)
 
 
-def assert_framed_alike(scan, vertices, faces, matrix=None, within=0.16, **options):
+def assert_framed_alike(scan, vertices, faces, matrix=None, within=0.1, **options):
     """Points of the face lie where they lie in the whole head, whatever was done to it and however it was moved.
 
     The plain frame keeps the few degrees by which this head is turned, the searched one does not; so `within` is wide.
