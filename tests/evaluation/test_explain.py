@@ -12,8 +12,9 @@ from modeling_mvfer.classifier_mvfer import Classifier
 from modeling_mvfer.zeroshot_mvfer import class_logits
 from mvfer.cli import main as cli
 from mvfer.studies.explain import attribute_views, background, colors_of, heat_of, heat_on_vertices, log_odds
-from processing.framing_mvfer import frame_face
-from processing.meshes_mvfer import load_mesh
+from processing.framing_mvfer import frame_upright
+from processing.meshes_mvfer import Mesh
+from tests.tiny import bumpy_face
 
 LABELS = ["happiness", "sadness", "surprise"]
 ANGLES = [(-30.0, 0.0), (0.0, 0.0), (30.0, 0.0)]
@@ -51,9 +52,9 @@ def test_the_heat_is_where_the_model_looks():
     assert heat[1, 12, 24] == 1 and heat[1, 24, 12] == 0
 
 
-def test_heat_of_a_view_comes_back_to_what_it_sees(face_obj):
-    mesh = load_mesh(face_obj)
-    framed = frame_face(mesh.vertices, mesh.faces).apply(mesh.vertices)
+def test_heat_of_a_view_comes_back_to_what_it_sees():
+    mesh = Mesh(*bumpy_face())  # a face alone, all of which is seen
+    framed = frame_upright(mesh.vertices, mesh.faces).apply(mesh.vertices)
     size = 64
     heat = np.zeros((3, size, size))
     heat[1, :, size // 2 :] = 1.0  # the right half of the front view is the subject's left side
