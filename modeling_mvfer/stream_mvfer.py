@@ -137,7 +137,10 @@ class MVFERStream:
                 raise ValueError("expected a frame with at least one view; leave lost frames out")
         frame = self.processor.image_processor.load_frame(frame)
         onset = frame if self._onset is None else self._onset
-        inputs = self.processor(sequences=[{"frames": [frame], "onset": onset}], return_tensors="pt")
+        sequence = {"frames": [frame], "onset": onset}
+        if self._onset is not None and self.face_frames:  # the search for the face is not repeated
+            sequence["face_frame"] = self.face_frames[0]
+        inputs = self.processor(sequences=[sequence], return_tensors="pt")
         self.face_frames = getattr(inputs, "face_frames", [])
         pixels = inputs["pixel_values"][0, 0].to(self.model.device, self.model.dtype)  # (views present, C, H, W)
         present = torch.tensor(given or [True] * len(pixels), device=pixels.device)

@@ -224,7 +224,7 @@ class MVFERImageProcessor(PilBackend):
             meshes = [_load(mesh, f"{name}, frame {t}", kwargs) for t, mesh in enumerate(sequence.frames)]
             known = [mesh for given, mesh in zip(sequence.frames, meshes, strict=True) if given is sequence.onset]
             onset = known[0] if known else _load(sequence.onset, f"{name}, onset", kwargs)
-            frames.append(_frame_of(onset, kwargs))
+            frames.append(sequence.face_frame or _frame_of(onset, kwargs))
             options = {"where": name, "magnification": kwargs["magnification"], "frame": frames[-1]}
             views.append(render_sequence(meshes, onset, settings, **options))  # (T, V, H, W, 3)
         return _batch_of_sequences(views, [settings.view_angles_deg] * len(views), times, kwargs)

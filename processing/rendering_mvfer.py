@@ -157,6 +157,11 @@ def frame_mesh(mesh, *, orientation: str = "y") -> FaceFrame:
     return moved_frame(found, getattr(mesh, "origin", ()))
 
 
+def framed_vertices(mesh, frame: FaceFrame) -> np.ndarray:
+    """The vertices `(N, 3)` of a `Mesh` in framed coordinates; the frame is in those of its file, as of `frame_mesh`."""
+    return moved_frame(frame, [-x for x in getattr(mesh, "origin", ())]).apply(mesh.vertices)
+
+
 def moved_frame(frame: FaceFrame, by) -> FaceFrame:
     """The frame of the same face moved by three numbers, in float64."""
     if not any(by):

@@ -19,7 +19,7 @@ from .rendering_mvfer import RenderSettings, frame_mesh, render_mesh
 from .view_batches_mvfer import sample_frames
 
 DEFAULT_FPS = 25.0
-KEYS = ("frames", "fps", "frame_times_s", "onset")
+KEYS = ("frames", "fps", "frame_times_s", "onset", "face_frame")
 
 
 class FrameSequence(NamedTuple):
@@ -28,6 +28,7 @@ class FrameSequence(NamedTuple):
     frames: list
     times_s: np.ndarray  # (T,) float32, since the first frame that was given
     onset: Any  # a frame of the kind of the others
+    face_frame: FaceFrame | None = None  # of the onset, if it is known
 
 
 def read_sequence(sequence, where: str, num_frames: int) -> FrameSequence:
@@ -35,7 +36,8 @@ def read_sequence(sequence, where: str, num_frames: int) -> FrameSequence:
 
     Args:
         sequence (mapping): `frames`, each a mesh, a photo, or a list with one photo per view; `fps` (25 if absent) or
-            `frame_times_s`; `onset`, a mesh of the face at rest (the first frame if absent).
+            `frame_times_s`; `onset`, a mesh of the face at rest (the first frame if absent); `face_frame`, where its face is,
+            if it is known.
         where: how messages call the sequence.
     Raises:
         ValueError: if it is none, or its times make no sense.
@@ -61,7 +63,7 @@ def read_sequence(sequence, where: str, num_frames: int) -> FrameSequence:
         raise ValueError(f"{where}: {error}") from error
     onset = frames[0] if sequence.get("onset") is None else sequence["onset"]
     since = (times[chosen] - times[0]).astype(np.float32)  # a clock's time would lose its fractions in 32 bits
-    return FrameSequence([frames[t] for t in chosen], since, onset)
+    return FrameSequence([frames[t] for t in chosen], since, onset, sequence.get("face_frame"))
 
 
 def frames_per_second(value) -> float:

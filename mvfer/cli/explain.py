@@ -15,7 +15,7 @@ from mvfer.data.orientation_flags import OrientationParser, add_orientation_flag
 from mvfer.reports.pictures import displayable
 from mvfer.studies.explain import attribute_views, colors_of, explanation_picture, heat_of, heat_on_vertices, log_odds
 from processing.cameras_mvfer import view_name
-from processing.rendering_mvfer import render_mesh
+from processing.rendering_mvfer import framed_vertices, render_mesh
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,17 +28,19 @@ def main(argv: list[str] | None = None) -> int:
     classifier = Classifier.from_prompts(model, processor, labels)
     image_processor = processor.image_processor
     settings = image_processor.render_settings
-    mesh, frame = image_processor.framed(args.mesh)
+    mesh = image_processor.load_frame(args.mesh)
+    inputs = processor(meshes=[mesh], return_tensors="pt")
+    (frame,) = inputs.face_frames
     if not frame.is_face:
         print(f"mvfer: {no_face(args.mesh, frame)}", file=sys.stderr)
     views = render_mesh(mesh, settings, frame=frame)[0]
-    inputs = processor(meshes=[mesh], return_tensors="pt").to(model.device)
+    inputs = inputs.to(model.device)
     with torch.no_grad():
         odds = {label: float(log_odds(classifier, inputs, label)) for label in labels}
         weights = model.get_image_features(**inputs).view_weights[0, 0].tolist()
     label = args.label or max(odds, key=odds.__getitem__)
     heat = heat_of(attribute_views(classifier, inputs, label))
-    framed = frame.apply(mesh.vertices)
+    framed = framed_vertices(mesh, frame)
     warmth = heat_on_vertices(heat, framed, mesh.faces, settings.view_angles_deg)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     colored = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colors_of(warmth), process=False)

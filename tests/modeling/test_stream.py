@@ -179,3 +179,19 @@ def test_the_stream_travels_with_the_model(small_run, small_model, small_process
     assert travelled is not MVFERStream
     ours, theirs = (kind(small_model, small_processor, LABELS).push(face(1.0)) for kind in (MVFERStream, travelled))
     assert ours.probabilities == theirs.probabilities
+
+
+def test_the_face_of_the_onset_is_searched_once(model, small_processor, monkeypatch):
+    from processing import image_processing_mvfer
+
+    searched, search = [], image_processing_mvfer.frame_mesh
+    monkeypatch.setattr(
+        image_processing_mvfer, "frame_mesh", lambda mesh, **k: searched.append(mesh) or search(mesh, **k)
+    )
+    stream = MVFERStream(model, small_processor, LABELS)
+    for strength in (0.0, 0.5, 1.0):
+        stream.push(face(strength))
+    assert len(searched) == 1
+    stream.reset()
+    stream.push(face(1.0))
+    assert len(searched) == 2

@@ -10,7 +10,7 @@ import trimesh
 
 from processing import MVFERImageProcessor, RenderSettings, render_mesh, render_scan
 from processing.meshes_mvfer import Mesh, as_mesh, check_mesh, load_mesh
-from processing.rendering_mvfer import frame_mesh
+from processing.rendering_mvfer import frame_mesh, framed_vertices
 from processing.sequences_mvfer import render_sequence
 from tests.tiny import bumpy_face
 
@@ -176,3 +176,10 @@ def test_vertices_that_a_face_uses_count(odd):
     vertices[FACES[5, 1]] = odd
     with pytest.raises(ValueError, match=f"vertex {FACES[5, 1]} is not finite"):
         check_mesh(Mesh(vertices, FACES))
+
+
+def test_a_far_scan_is_framed_as_the_same_scan_near_by():
+    far, near = (as_mesh({"vertices": vertices, "faces": FACES}) for vertices in (VERTICES + UTM, VERTICES))
+    assert any(far.origin) and not any(near.origin)
+    expected = framed_vertices(near, frame_mesh(near))
+    np.testing.assert_allclose(framed_vertices(far, frame_mesh(far)), expected, atol=1e-3)

@@ -18,7 +18,7 @@ from mvfer.evaluation.audits.view_corruptions import NEEDS_COLOR, Needs
 from processing.channels_mvfer import DEFAULT_LIGHT_DEG
 from processing.framing_mvfer import FRAMED, FaceFrame, frame_face
 from processing.meshes_mvfer import Mesh
-from processing.rendering_mvfer import RenderSettings, render_scan, vertex_normals
+from processing.rendering_mvfer import RenderSettings, frame_mesh, framed_vertices, render_scan, vertex_normals
 
 THING = 90  # grey of glasses, masks and hands where scans have colours
 EYE = (0.42, 0.57)  # framed x (of the subject's left eye) and y
@@ -50,7 +50,7 @@ class Scene:
 
 def framed_scene(mesh: Mesh, frame: FaceFrame | None = None) -> Scene:
     """A scan in any unit, y up, as a scene; its texture becomes colours of its vertices, which survive other corruptions."""
-    vertices = (frame or frame_face(mesh.vertices, mesh.faces)).apply(mesh.vertices)
+    vertices = framed_vertices(mesh, frame or frame_mesh(mesh))
     return Scene(vertices, np.asarray(mesh.faces, dtype=np.int64), colors=_vertex_colors(mesh))
 
 
