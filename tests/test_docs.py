@@ -28,6 +28,7 @@ TOO_LONG = (
     "python -m tests.fuzz",
     "python -m dataset_scripts.build_anny",
     "python -m dataset_scripts.build_ict_facekit",
+    "python -m dataset_scripts.build_valid",
     "python -m dataset_scripts.build_bu3dfe",
     "python -m dataset_scripts.build_bosphorus",
     "python -m dataset_scripts.push",
