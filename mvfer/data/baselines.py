@@ -28,7 +28,7 @@ def rows_at_rest(split) -> list[bool]:
 
 
 def draw_baselines(samples: Sequence[Mapping], *, share: float) -> dict[str, torch.Tensor]:
-    """Draw the baselines of a batch.
+    """Draw the baselines of a batch, of one process: the scans of others serve no baseline here.
 
     Args:
         samples: of `ViewDataset`, `B` of them: `subject`, `source` (the number of its data set), `at_rest`, `draw` (a number).

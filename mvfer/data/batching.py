@@ -87,7 +87,7 @@ class ViewDataset(Dataset):
         if frames not in FRAMES:
             raise ValueError(f"frames: expected one of {', '.join(FRAMES)}, got {frames!r}")
         for split in splits:
-            missing = {"views", "view_angles_deg", "captions", "subject"} - set(split.column_names)
+            missing = {"views", "view_angles_deg", "captions"} - set(split.column_names)
             if missing:
                 raise ValueError(f"the split lacks the columns {sorted(missing)}; it has {split.column_names}")
         self.augmentation, self.seed, self.channels, self.num_frames = augmentation, seed, tuple(channels), num_frames
@@ -95,7 +95,7 @@ class ViewDataset(Dataset):
         self.splits = [split.with_format("arrow") for split in splits]
         self.rows = [(s, row) for s, split in enumerate(splits) for row in range(len(split))]
         self._texts = [captions or [] for split in splits for captions in split["captions"]]
-        self._subjects = [subject for split in splits for subject in split["subject"]]
+        self._subjects = [subject for split in splits for subject in _column(split, "subject")]
         self._at_rest = [at_rest for split in splits for at_rest in rows_at_rest(split)]
         self._angles = [_angles(angles) for split in splits for angles in split["view_angles_deg"]]
         self._times = [times for split in splits for times in _column(split, "frame_times_s")]
