@@ -11,6 +11,7 @@ EXTRAS = {  # name of an import: the smallest extra that brings it
     "anny": "demo",
     "datasets": "eval",
     "evaluate": "eval",
+    "gradio": "app",
     "jinja2": "eval",
     "matplotlib": "eval",
     "numba": "fast",

@@ -21,9 +21,9 @@ FLOORS = [  # a room imports itself and the rooms of floors above it in this lis
     ("mvfer/evaluation",),  # scores, probes, audits, protocols
     ("mvfer/reports",),  # pages, pictures, findings
     ("mvfer/hub", "mvfer/studies"),  # run folders and their cards; tests of another kind
-    ("mvfer/training",),  # tasks, recipes, checkpoints
+    ("mvfer/training", "mvfer/app"),  # tasks, recipes, checkpoints; the page to try a model on
     ("mvfer/cli", "dataset_scripts"),  # the command `mvfer`; scripts that build data sets
-    ("train",),  # the script that trains
+    ("train", "app"),  # the script that trains; the app as a Space starts it
     ("benchmarks", "docs", "examples"),  # what is measured, drawn, shown
     ("tests",),
 ]

@@ -14,6 +14,7 @@ from mvfer.extras import what_is_missing
 COMMANDS = {
     "predict": "classify scans",
     "watch": "follow the frames of a sequence",
+    "app": "try a model in the browser",
     "render": "draw a scan as the model sees it",
     "explain": "colour a face by what speaks for a label",
     "evaluate": "test a run on a data set",

@@ -107,15 +107,19 @@ def colors_of(heat: np.ndarray) -> np.ndarray:
     return (SKIN + strength * (toward - SKIN)).round().astype(np.uint8)
 
 
+def heat_over_views(views: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Views coloured by their heat, white where there is no face: uint8 `(V, H, W, 3)` and `(V, H, W)` to uint8 `(V, H, W, 3)`."""
+    shade = views.mean(-1, keepdims=True) / 255
+    face = (views > 0).any(-1, keepdims=True)
+    return np.where(face, (0.35 + 0.65 * shade) * colors_of(heat), 255).astype(np.uint8)
+
+
 def explanation_picture(views: np.ndarray, heat: np.ndarray, names: list[str], title: str, path: str | Path) -> None:
     """Every view, grey, with its heat over it: views uint8 `(V, H, W, 3)`, heat `(V, H, W)`."""
     figure = new_figure(2.4 * len(views), 3.0)
-    for axes, view, warmth, name in zip(
-        figure.subplots(1, len(views), squeeze=False)[0], views, heat, names, strict=True
-    ):
-        shade = view.mean(-1, keepdims=True) / 255
-        face = (view > 0).any(-1, keepdims=True)
-        axes.imshow(np.where(face, (0.35 + 0.65 * shade) * colors_of(warmth), 255).astype(np.uint8))
+    grid = figure.subplots(1, len(views), squeeze=False)[0]
+    for axes, view, name in zip(grid, heat_over_views(views, heat), names, strict=True):
+        axes.imshow(view)
         axes.set_title(name.replace("_", " "), color=MUTED, fontsize=9)
         axes.set_axis_off()
     figure.suptitle(title, color=INK, fontsize=11)

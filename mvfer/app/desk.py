@@ -1,0 +1,130 @@
+"""The app without its page: what happens when somebody drops files, types labels, or asks where it was read.
+
+In: paths of uploads and texts. Out: what is to be remembered for this visitor, and HTML. A desk remembers nothing itself, so visitors
+cannot meet; files are copied into a folder of their own, which is gone before the answer is there.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from modeling_mvfer.baseline_mvfer import NO_BASELINE, Baseline
+from modeling_mvfer.classifier_mvfer import Classifier
+from mvfer.app import page
+from mvfer.app.examples import heads, write_smile
+from mvfer.app.seeing import Progress, Seen, baseline_of, see
+from mvfer.app.telling import parse_labels, tell, where
+from mvfer.app.uploads import gather
+from processing.sequences_mvfer import DEFAULT_FPS, frames_per_second
+
+SMILE = "a smile, over time"
+
+
+class Desk:
+    """Answers by one model.
+
+    Args:
+        model (`MVFERModel`): in evaluation mode. processor (`MVFERProcessor`): its own.
+        labels (`list[str]`): to begin with.
+        is_bundled (`bool`): whether it is the small model, which is for trying out.
+    Raises:
+        ValueError: if the processor pools sequences, which leaves no frames to look at.
+    """
+
+    def __init__(self, model, processor, labels: Sequence[str], *, is_bundled: bool):
+        if processor.image_processor.frames != "sequence":
+            raise ValueError("the app needs a model that reads frames; this one reads dynamic images of whole sequences")
+        self.model, self.processor, self.labels, self.is_bundled = model, processor, list(labels), is_bundled
+
+    @property
+    def takes_baselines(self) -> bool:
+        return self.model.relative_features is not None
+
+    @property
+    def examples(self) -> list[str]:
+        """Names of what can be tried."""
+        there = list(heads())
+        return [*there, SMILE] if {"neutral", "happiness"} <= set(there) else there
+
+    def read(
+        self,
+        files: Sequence[str],
+        labels: str,
+        fps=DEFAULT_FPS,
+        baseline: Baseline | None = None,
+        *,
+        name: str = "",
+        progress: Progress | None = None,
+    ) -> tuple[Seen | None, str]:
+        """An upload: what was seen of it (`None` if it could not be read), and what to show. `name`: if not the files'."""
+
+        def look(folder: str) -> Seen:
+            rate, upload = frames_per_second(fps), gather(files, folder)
+            upload = replace(upload, name=name or upload.name)
+            seen = see(upload, self.model, self.processor, fps=rate, progress=progress)
+            return replace(seen, notes=[_without(folder, note) for note in seen.notes])
+
+        try:
+            seen = _in_a_folder(look)
+        except (ValueError, OSError) as error:
+            return None, page.failure(str(error))
+        return seen, self.retell(seen, labels, baseline)
+
+    def read_example(self, name: str, labels: str, baseline: Baseline | None = None, **options) -> tuple[Seen | None, str]:
+        """One of `examples`, as if it had been dropped."""
+        with tempfile.TemporaryDirectory(prefix="mvfer_") as folder:
+            files = write_smile(folder) if name == SMILE else [str(heads()[name])]
+            return self.read(files, labels, baseline=baseline, name=f"Example: {name}", **options)
+
+    def retell(self, seen: Seen | None, labels: str, baseline: Baseline | None) -> str:
+        """The same input among other labels, or relative to another baseline."""
+        if seen is None:
+            return page.waiting()
+        try:
+            told = tell(seen, self._classifier(labels), self.processor, baseline=baseline)
+        except ValueError as error:
+            return page.failure(str(error))
+        count = 0 if baseline is None else int(baseline.count)
+        return page.told_page(told, relative_to=f", relative to {count} scans of the same person" if count else "")
+
+    def where(self, seen: Seen | None, labels: str, baseline: Baseline | None) -> str:
+        """Where on the views the best label was read."""
+        if seen is None:
+            return ""
+        try:
+            classifier = self._classifier(labels)
+            told = tell(seen, classifier, self.processor, baseline=baseline)
+            return page.where_page(told, where(seen, told, classifier, self.processor, baseline=baseline))
+        except ValueError as error:
+            return page.failure(str(error))
+
+    def take_baseline(self, files: Sequence[str], at_rest: bool) -> tuple[Baseline | None, str]:
+        """Further scans of the same person: what is usual for them, and what to say of it."""
+        if not self.takes_baselines:
+            return None, page.failure(NO_BASELINE)
+        try:
+            found = _in_a_folder(
+                lambda folder: baseline_of(gather(files, folder), self.model, self.processor, at_rest=at_rest)
+            )
+        except (ValueError, OSError) as error:
+            return None, page.failure(str(error))
+        return found, page.remark(f"Everything is told relative to {int(found.count)} scans of this person now.")
+
+    def _classifier(self, labels: str) -> Classifier:
+        names, prompts = parse_labels(labels)
+        return Classifier.from_prompts(self.model, self.processor, names, prompts=prompts)
+
+
+def _in_a_folder(work: Callable):
+    """Do it in a new folder that is deleted afterwards, and of which no message tells."""
+    with tempfile.TemporaryDirectory(prefix="mvfer_") as folder:
+        try:
+            return work(folder)
+        except (ValueError, OSError) as error:
+            raise ValueError(_without(folder, str(error))) from error
+
+
+def _without(folder: str, text: str) -> str:
+    return " ".join(text.split()).replace(f"{Path(folder)}{os.sep}", "")
