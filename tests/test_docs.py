@@ -35,6 +35,7 @@ TOO_LONG = (
     "python -m dataset_scripts.push",
     "mvfer evaluate --dataset data/bu3dfe",
     "mvfer push",
+    "mvfer app",
 )
 SHELL = ("git clone", "cd ", "pip install", "make ", "pre-commit ", "ruff ", "python -m pytest")  # not our parsers
 ROOMS = ("benchmarks", "dataset_scripts", "docs", "examples", "modeling_mvfer", "mvfer", "processing", "tests")

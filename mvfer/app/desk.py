@@ -1,7 +1,7 @@
 """The app without its page: what happens when somebody drops files, types labels, or asks where it was read.
 
-In: paths of uploads and texts. Out: what is to be remembered for this visitor, and HTML. A desk remembers nothing itself, so visitors
-cannot meet; files are copied into a folder of their own, which is gone before the answer is there.
+In: paths of uploads and texts. Out: what is to be remembered for this visitor, and HTML. A desk remembers nothing itself, so
+visitors cannot meet; files are copied into a folder of their own, which is gone before the answer is there.
 """
 
 import os
@@ -19,7 +19,7 @@ from mvfer.app.telling import parse_labels, tell, where
 from mvfer.app.uploads import gather
 from processing.sequences_mvfer import DEFAULT_FPS, frames_per_second
 
-SMILE = "a smile, over time"
+SMILE = "a smile"
 
 
 class Desk:
@@ -35,7 +35,9 @@ class Desk:
 
     def __init__(self, model, processor, labels: Sequence[str], *, is_bundled: bool):
         if processor.image_processor.frames != "sequence":
-            raise ValueError("the app needs a model that reads frames; this one reads dynamic images of whole sequences")
+            raise ValueError(
+                "the app needs a model that reads frames; this one reads dynamic images of whole sequences"
+            )
         self.model, self.processor, self.labels, self.is_bundled = model, processor, list(labels), is_bundled
 
     @property
@@ -72,7 +74,9 @@ class Desk:
             return None, page.failure(str(error))
         return seen, self.retell(seen, labels, baseline)
 
-    def read_example(self, name: str, labels: str, baseline: Baseline | None = None, **options) -> tuple[Seen | None, str]:
+    def read_example(
+        self, name: str, labels: str, baseline: Baseline | None = None, **options
+    ) -> tuple[Seen | None, str]:
         """One of `examples`, as if it had been dropped."""
         with tempfile.TemporaryDirectory(prefix="mvfer_") as folder:
             files = write_smile(folder) if name == SMILE else [str(heads()[name])]

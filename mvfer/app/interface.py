@@ -1,6 +1,6 @@
 """The app's page: gradio's components, and which of them asks the [`Desk`] what. In: a desk. Out: a server.
 
-One column on a phone, two on a desktop. What is remembered of a visitor lies in `gr.State`, which gradio keeps apart for every visit.
+One column on a phone, two on a desktop. What is remembered of a visitor lies in `gr.State`, which gradio keeps apart.
 """
 
 import os
@@ -21,11 +21,18 @@ from mvfer.app.uploads import MAX_BYTES
 from processing.sequences_mvfer import DEFAULT_FPS
 
 SWEEP_S, KEEP_S = 20, 280  # gradio's copies of uploads are gone within five minutes
-REMEMBER_S = 3600  # what was seen of a visitor's scan, if the page stays open
+REMEMBER_S = 3600  # what was seen of a scan, while the page stays open
 AT_ONCE = 2  # visitors whose scans are read at the same time; the others wait
 WAITING = 40  # no more than these
 SANS = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "Noto Sans CJK JP", "sans-serif"]  # none is fetched
-STYLE = page.STYLE + ".gradio-container { max-width: 72rem !important; margin: 0 auto !important; } footer { display: none !important; }"
+STYLE = (
+    page.STYLE
+    + """
+.gradio-container { max-width: 72rem !important; margin: 0 auto !important; } footer { display: none !important; }
+.gradio-container .html-container { padding: 0 !important; }
+"""
+)
+TO_RESULT = "() => window.innerWidth < 700 && document.querySelector('#result').scrollIntoView({behavior: 'smooth'})"
 
 
 def build(desk: Desk) -> gr.Blocks:
@@ -37,7 +44,7 @@ def build(desk: Desk) -> gr.Blocks:
             with gr.Column(scale=2, min_width=320):
                 files = gr.File(label="Mesh, zip, frames or photos", file_count="multiple", height=150, elem_id="files")
                 with gr.Row():
-                    buttons = [gr.Button(name, size="sm", min_width=90) for name in desk.examples]
+                    buttons = [gr.Button(name, size="sm", min_width=100) for name in desk.examples]
                 labels = gr.Textbox(
                     "\n".join(desk.labels),
                     label="Labels, one a line",
@@ -49,13 +56,17 @@ def build(desk: Desk) -> gr.Blocks:
                 with gr.Accordion("Scans of the same person, to compare with", open=False):
                     if desk.takes_baselines:
                         at_rest = gr.Checkbox(True, label="They show the face at rest")
-                        own = gr.File(label="Scans of the same person", file_count="multiple", height=120, elem_id="own")
+                        own = gr.File(
+                            label="Scans of the same person", file_count="multiple", height=120, elem_id="own"
+                        )
                         forget = gr.Button("Forget them", size="sm")
                     else:
                         gr.HTML(page.remark(f"{NO_BASELINE[0].upper()}{NO_BASELINE[1:]}."))
                     told_own = gr.HTML()
                 with gr.Accordion("Sequences", open=False):
-                    fps = gr.Textbox(f"{DEFAULT_FPS:g}", label="Frames per second", info="Say it before you drop the frames.")
+                    fps = gr.Textbox(
+                        f"{DEFAULT_FPS:g}", label="Frames per second", info="Say it before you drop the frames."
+                    )
             with gr.Column(scale=3, min_width=320):
                 result = gr.HTML(page.waiting(), elem_id="result")
                 ask = gr.Button("Where was it read?", size="sm", visible=False, elem_id="where")
@@ -64,12 +75,14 @@ def build(desk: Desk) -> gr.Blocks:
 
         told = [seen, result, ask, heat]
         queue = {"concurrency_id": "reading", "concurrency_limit": AT_ONCE, "api_visibility": "private"}
-        files.upload(partial(_read, desk), [files, labels, fps, baseline], [*told, files], show_progress_on=result, **queue)
+        read = partial(_read, desk), [files, labels, fps, baseline], [*told, files]
+        files.upload(*read, show_progress_on=result, **queue).then(None, js=TO_RESULT)
         for button in buttons:
-            button.click(partial(_read_example, desk, button.value), [labels, baseline], told, show_progress_on=result, **queue)
+            read = partial(_read_example, desk, button.value), [labels, baseline], told
+            button.click(*read, show_progress_on=result, **queue).then(None, js=TO_RESULT)
         latest = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
         retell, asked = partial(_retell, desk), [seen, labels, baseline]
-        labels.input(retell, asked, told[1:], **latest)
+        labels.change(retell, asked, told[1:], **latest)
         ask.click(desk.where, asked, heat, **queue)
         if desk.takes_baselines:
             own.upload(desk.take_baseline, [own, at_rest], [baseline, told_own], **queue).then(
@@ -78,6 +91,7 @@ def build(desk: Desk) -> gr.Blocks:
             forget.click(lambda: (None, ""), None, [baseline, told_own], api_visibility="private").then(
                 retell, asked, told[1:], **latest
             )
+        blocks.unload(partial(_forget, blocks))
     return blocks
 
 
@@ -90,8 +104,16 @@ def serve(desk: Desk, *, host: str, port: int) -> None:
     with tempfile.TemporaryDirectory(prefix="mvfer_app_") as folder:  # readable by this user alone
         os.environ["GRADIO_TEMP_DIR"] = folder
         blocks = build(desk).queue(max_size=WAITING)
-        theme = gr.themes.Base(primary_hue="sky", neutral_hue="slate", font=SANS, font_mono=["ui-monospace", "monospace"])
-        launched = {"share": False, "inbrowser": False, "enable_monitoring": False, "mcp_server": False, "ssr_mode": False}
+        theme = gr.themes.Base(
+            primary_hue="sky", neutral_hue="slate", font=SANS, font_mono=["ui-monospace", "monospace"]
+        )
+        launched = {
+            "share": False,
+            "inbrowser": False,
+            "enable_monitoring": False,
+            "mcp_server": False,
+            "ssr_mode": False,
+        }
         launched |= {"run_history": False, "footer_links": [], "show_error": False, "quiet": True}
         blocks.launch(
             server_name=host,
@@ -122,6 +144,11 @@ def _read_example(desk: Desk, name: str, labels, baseline, progress=gr.Progress(
 
 def _retell(desk: Desk, seen, labels, baseline):
     return _shown(seen, desk.retell(seen, labels, baseline))[1:]
+
+
+def _forget(blocks: gr.Blocks, request: gr.Request) -> None:
+    """A visitor closed the page; gradio alone would remember for an hour."""
+    blocks.app.state_holder.delete_state(request.session_hash)
 
 
 def _shown(seen, html: str):

@@ -1,4 +1,4 @@
-"""What the app shows, as HTML: a [`Told`], an error, the law. In: what was computed. Out: text; all that came from a user is escaped.
+"""What the app shows, as HTML: a [`Told`], an error, the law. In: what was computed. Out: text, what users wrote escaped.
 
 Colours are those of the page around it, so that it is readable in light and in dark.
 """
@@ -16,17 +16,17 @@ from mvfer.app.telling import Told
 TITLE = "What does this face do?"
 LEAD = "Facial expressions in 3D scans, sequences and photos, told by words. A face does not tell what a person feels."
 LAW = (
-    "<strong>In the EU it is forbidden to use AI to infer emotions of people at work or in education</strong>, except for medical "
-    "or safety reasons (Regulation (EU) 2024/1689, Art. 5(1)(f)). Other emotion recognition is high-risk there, and people "
-    "must be told (Annex III, Art. 50(3)). Drop only scans of people who agree."
+    "<strong>In the EU it is forbidden to use AI to infer emotions of people at work or in education</strong>, "
+    "except for medical or safety reasons (Regulation (EU) 2024/1689, Art. 5(1)(f)). Other emotion recognition is "
+    "high-risk there, and people must be told (Annex III, Art. 50(3)). Drop only scans of people who agree."
 )
 TRIAL = (
-    "The model that comes with the package learnt from synthetic heads only. It is for trying out, not for use: on other scanners "
-    "it is right in about 6 of 10 cases, and can be wrong with confidence."
+    "The model that comes with the package learnt from synthetic heads only. It is for trying out, not for use: on other "
+    "scanners it is right in about 6 of 10 cases, and can be wrong with confidence."
 )
 PRIVACY = (
-    "Nothing is stored. Files are read and deleted, at the latest after five minutes; what was computed of them is forgotten when "
-    "you close this page. Nothing is sent anywhere else."
+    "Nothing is stored. Files are read and deleted, at the latest after five minutes; what was computed of them is forgotten "
+    "when you close this page, or after an hour. Nothing is sent anywhere else."
 )
 WAITING = "Drop a mesh, a zip or the frames of a sequence, or photos of one moment. Or try an example."
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b")  # Okabe & Ito's, told apart by the colour-blind
@@ -35,23 +35,25 @@ STYLE = """
 .mv { font-size: 1rem; line-height: 1.5; color: var(--body-text-color); }
 .mv h1 { font-size: 1.6rem; line-height: 1.2; margin: 0.2rem 0; }
 .mv h2 { font-size: 1.05rem; margin: 1.5rem 0 0.5rem; color: var(--body-text-color); }
-.mv p { margin: 0.4rem 0; } .mv .soft, .mv figcaption { color: var(--body-text-color-subdued); font-size: 0.88rem; }
+.mv p { margin: 0.4rem 0; } .mv .soft, .mv figcaption { color: var(--mv-soft); font-size: 0.88rem; }
 .mv .box { border-left: 4px solid var(--mv-accent); background: var(--background-fill-secondary); padding: 0.6rem 0.9rem;
   margin: 0.6rem 0; border-radius: 0 6px 6px 0; font-size: 0.92rem; }
 .mv .box.stop { border-color: #c2410c; } .mv .best { font-size: 1.5rem; font-weight: 650; overflow-wrap: anywhere; }
 .mv .views { display: flex; gap: 0.5rem; } .mv .views figure { flex: 1 1 0; min-width: 0; max-width: 15rem; margin: 0; }
 .mv img { width: 100%; height: auto; display: block; border-radius: 6px; margin: 0; }
-.mv .bar { display: grid; grid-template-columns: minmax(6rem, 11rem) 1fr 4rem; gap: 0.6rem; align-items: center; margin: 0.3rem 0; }
+.mv .bar { display: grid; grid-template-columns: minmax(5.5rem, 28%) 1fr 4rem; gap: 0.6rem;
+  align-items: center; margin: 0.3rem 0; }
 .mv .bar span { overflow-wrap: anywhere; line-height: 1.25; } .mv .bar span:last-child { text-align: right;
-  font-variant-numeric: tabular-nums; color: var(--body-text-color-subdued); }
+  font-variant-numeric: tabular-nums; color: var(--mv-soft); }
 .mv .track { height: 0.7rem; background: var(--border-color-primary); border-radius: 4px; overflow: hidden; }
-.mv .track i { display: block; height: 100%; background: var(--neutral-400); } .mv .bar.first .track i { background: var(--mv-accent); }
+.mv .track i { display: block; height: 100%; background: var(--neutral-400); }
+.mv .bar.first .track i { background: var(--mv-accent); }
 .mv .bar.first span:first-child { font-weight: 600; } .mv .weight { height: 4px; margin: 0.35rem 0 0.2rem; }
 .mv svg { width: 100%; height: 9rem; display: block; border-left: 1px solid var(--border-color-primary);
   border-bottom: 1px solid var(--border-color-primary); }
 .mv .ends { display: flex; justify-content: space-between; } .mv .key { display: flex; flex-wrap: wrap; gap: 0.2rem 1rem; }
 .mv .key i { display: inline-block; width: 0.9rem; height: 3px; vertical-align: middle; margin-right: 0.35rem; }
-.mv { --mv-accent: #2f6f9f; } .dark .mv { --mv-accent: #6aaede; }
+.mv { --mv-accent: #2f6f9f; --mv-soft: #55606e; } .dark .mv { --mv-accent: #6aaede; --mv-soft: #a9b4c2; }
 """
 
 
@@ -83,7 +85,9 @@ def remark(text: str) -> str:
 def told_page(told: Told, *, relative_to: str = "") -> str:
     """Everything that is said of one input; `relative_to` names the baseline, if there is one."""
     ranked = list(told.probabilities.items())
-    bars = "".join(_bar(label, value, is_first=not k and told.abstain is not True) for k, (label, value) in enumerate(ranked))
+    bars = "".join(
+        _bar(label, value, is_first=not k and told.abstain is not True) for k, (label, value) in enumerate(ranked)
+    )
     shown = f"Shown: the frame of {told.frame_time_s:.2f} s, which has most of “{told.best}”. " if told.timeline else ""
     caption = shown + "Drawn as the model sees it; the weight is how much a view counted."
     parts = [f'<p class="soft">{escape(told.name)}{escape(relative_to)}</p>', _verdict(told)]

@@ -1,6 +1,6 @@
 """What a model sees of an upload: the costly half, done once; `telling` then answers any number of questions about it.
 
-In: an [`Upload`], a model and its processor. Out: a [`Seen`], views and their features, from which the files cannot be made again.
+In: an [`Upload`], a model and its processor. Out: a [`Seen`], views and their features; the files are not needed any more.
 """
 
 from collections.abc import Callable, Sequence

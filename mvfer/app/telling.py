@@ -131,7 +131,9 @@ def _read(seen: Seen, classifier: Classifier, frames: Sequence[int], baseline: B
     times = seen.times_s[:, chosen] - seen.times_s[:, chosen[:1]]
     device = seen.features.device
     angles = seen.angles_deg.to(device)
-    fused = classifier.model.fuse_views(seen.features[:, chosen], seen.mask[:, chosen], angles, times.to(device), baseline)
+    fused = classifier.model.fuse_views(
+        seen.features[:, chosen], seen.mask[:, chosen], angles, times.to(device), baseline
+    )
     return classifier.read(fused)
 
 

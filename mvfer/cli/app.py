@@ -19,9 +19,8 @@ EPILOG = """examples:
 def main(argv: list[str] | None = None) -> int:
     """`mvfer app`: a page to try a model on."""
     args = parser().parse_args(argv)
-    from mvfer.app.interface import serve  # gradio first: where it is missing, no model is loaded
-
     from mvfer.app.desk import Desk
+    from mvfer.app.interface import serve  # gradio first: where it is missing, no model is loaded
 
     model, processor = open_model(args.model, needs_texts=True)
     desk = Desk(model, processor, labels_of(args.model, args.labels), is_bundled=args.model == mvfer.model())
@@ -44,7 +43,9 @@ def parser() -> argparse.ArgumentParser:
     )
     add = flags.add_argument
     default = "default: the small model that comes with the package"
-    add("--model", default=mvfer.model(), metavar="DIR", help=f"folder of a run, or a repository on the Hub ({default})")
+    add(
+        "--model", default=mvfer.model(), metavar="DIR", help=f"folder of a run, or a repository on the Hub ({default})"
+    )
     add("--labels", nargs="+", metavar="LABEL", help="to begin with (default: those that the model was tested on)")
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine alone)")
     add("--port", type=int, default=7860, help="default: 7860")

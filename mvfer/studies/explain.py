@@ -108,7 +108,7 @@ def colors_of(heat: np.ndarray) -> np.ndarray:
 
 
 def heat_over_views(views: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Views coloured by their heat, white where there is no face: uint8 `(V, H, W, 3)` and `(V, H, W)` to uint8 `(V, H, W, 3)`."""
+    """Grey views with their heat over them, white where no face is: uint8 `(V, H, W, 3)`, `(V, H, W)` to uint8 `(V, H, W, 3)`."""
     shade = views.mean(-1, keepdims=True) / 255
     face = (views > 0).any(-1, keepdims=True)
     return np.where(face, (0.35 + 0.65 * shade) * colors_of(heat), 255).astype(np.uint8)

@@ -1,7 +1,7 @@
 """What the app says of an upload, without its page."""
 
-import threading
 import tempfile
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from PIL import Image
 
 import mvfer
 from modeling_mvfer import Classifier, MVFERStream
-from mvfer.app import desk as desk_module
 from mvfer.app.desk import SMILE, Desk
 from mvfer.app.examples import SMILE_FRAMES, heads, write_smile
 from mvfer.app.seeing import see
@@ -126,7 +125,11 @@ def test_labels_are_typed_one_a_line_with_descriptions():
         ["happy", "smirk"],
         {"smirk": ["left lip corner pulled up", "cheeks raised"]},
     )
-    for text, reason in (("\n ", "no label"), ("x\ny" * 4000, "more than"), ("\n".join(map(str, range(MAX_LABELS + 1))), "41")):
+    for text, reason in (
+        ("\n ", "no label"),
+        ("x\ny" * 4000, "more than"),
+        ("\n".join(map(str, range(MAX_LABELS + 1))), "41"),
+    ):
         with pytest.raises(ValueError, match=reason):
             parse_labels(text)
 
@@ -166,10 +169,17 @@ def test_the_smile_rises_and_falls(desk):
     seen, shown = desk.read_example(SMILE, TYPED)
     assert seen.features.shape[1] == SMILE_FRAMES and "<polyline" in shown and f"Example: {SMILE}" in shown
     alone = [
-        Classifier.from_prompts(desk.model, desk.processor, LABELS).tempered(
-            torch.nn.functional.normalize(desk.model.fuse_views(
-                seen.features[:, [t]], seen.mask[:, [t]], seen.angles_deg, torch.zeros(1, 1)).pooler_output, dim=-1)
-        ).softmax(-1)[0, LABELS.index("happiness")].item()
+        Classifier.from_prompts(desk.model, desk.processor, LABELS)
+        .tempered(
+            torch.nn.functional.normalize(
+                desk.model.fuse_views(
+                    seen.features[:, [t]], seen.mask[:, [t]], seen.angles_deg, torch.zeros(1, 1)
+                ).pooler_output,
+                dim=-1,
+            )
+        )
+        .softmax(-1)[0, LABELS.index("happiness")]
+        .item()
         for t in (0, SMILE_FRAMES // 2, SMILE_FRAMES - 1)
     ]
     assert alone[1] > 0.9 > alone[0] and alone[0] == pytest.approx(alone[2], abs=1e-3)

@@ -51,7 +51,7 @@ def browser():
 
 @pytest.fixture
 def visit(server, browser):
-    """`visit(viewport)`: the page of a new visitor. In the end no console has an error, and nobody else was asked for anything."""
+    """`visit(viewport)`: the page of a new visitor. In the end no console has an error, and nobody else was asked."""
     address, _ = server
     contexts, faults = [], []
 
@@ -112,7 +112,6 @@ def test_a_dropped_mesh_is_told_and_words_typed_live_are_told_anew(visit, tmp_pa
     drop(page, EXAMPLES / "surprise.ply")
     assert "surprise 70.9 %" in result(page, "surprise.ply")
     page.fill("#labels textarea", "lip corners pulled up\nmouth wide open")
-    page.locator("#labels textarea").press("End")
     shown = result(page, "mouth wide open")
     assert "cannot say when to abstain" in shown and "neutral" not in shown
     page.fill("#labels textarea", "")

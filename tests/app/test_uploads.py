@@ -66,7 +66,9 @@ def test_files_of_the_same_name_are_all_kept(tmp_path, inside):
     assert sorted(Path(path).read_text() for path in found.paths) == ["a", "b"]
 
 
-@pytest.mark.parametrize("entry", ["../evil.ply", "a/../../evil.ply", "/evil.ply", "..\\evil.ply", "C:\\evil.ply", "\\evil.ply"])
+@pytest.mark.parametrize(
+    "entry", ["../evil.ply", "a/../../evil.ply", "/evil.ply", "..\\evil.ply", "C:\\evil.ply", "\\evil.ply"]
+)
 def test_a_zip_that_names_places_outside_is_refused_and_writes_nothing(entry, tmp_path, inside):
     hostile = write_zip(tmp_path / "hostile.zip", {"good.ply": b"ply", entry: b"evil"})
     with pytest.raises(ValueError, match="hostile.zip: it names .*outside of itself; do not trust it"):
