@@ -112,6 +112,13 @@ def _claims() -> dict[str, frozenset[str]]:
     return found
 
 
+def all_known_phrases() -> list[str]:
+    """Every phrase that fresh captions may hold, in both languages: the words that a model from scratch has to have tokens for."""
+    held_out = {text for bank in HELD_OUT_PHRASES.values() for texts in bank.values() for text in texts}
+    held_out |= {text for unit in HELD_OUT_PHRASES for text in _graded(unit, held_out=True)}
+    return sorted(_claims().keys() - held_out)
+
+
 @lru_cache(maxsize=100_000)
 def meaning(caption: str) -> frozenset[str]:
     """What a caption claims; phrases that are not of the bank stand for themselves."""
