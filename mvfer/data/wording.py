@@ -93,36 +93,40 @@ def units_of(claims: Iterable[str]) -> frozenset[str]:
 
 
 @cache
-def _claims() -> dict[str, frozenset[str]]:
-    """Every phrase of the bank, held-out ones too -> what it claims."""
+def _claims(*, held_out: bool) -> dict[str, frozenset[str]]:
+    """Every phrase of the bank that is known, or that is held out -> what it claims."""
+    bank, relaxed, everyday = (
+        (HELD_OUT_PHRASES, HELD_OUT_RELAXED, HELD_OUT_EVERYDAY)
+        if held_out
+        else (ACTION_PHRASES, RELAXED_PHRASES, EVERYDAY_PHRASES)
+    )
     found: dict[str, frozenset[str]] = {}
-    for bank, relaxed, everyday, held_out in (
-        (ACTION_PHRASES, RELAXED_PHRASES, EVERYDAY_PHRASES, False),
-        (HELD_OUT_PHRASES, HELD_OUT_RELAXED, HELD_OUT_EVERYDAY, True),
-    ):
-        for language in LANGUAGES:
-            for unit, wordings in bank.items():
-                found |= dict.fromkeys(wordings[language], frozenset({unit}))
-                for degree in (SLIGHT, STRONG):
-                    graded = graded_phrases(unit, language, degree, held_out=held_out)
-                    found |= dict.fromkeys(graded, frozenset({unit, unit + degree}))
-            found |= dict.fromkeys(relaxed[language], frozenset({RELAXED}))
-            for claims, wordings in everyday.items():
-                found |= dict.fromkeys(wordings[language], units_of(claims) | set(claims))
+    for language in LANGUAGES:
+        for unit, wordings in bank.items():
+            found |= dict.fromkeys(wordings[language], frozenset({unit}))
+            for degree in (SLIGHT, STRONG):
+                graded = graded_phrases(unit, language, degree, held_out=held_out)
+                found |= dict.fromkeys(graded, frozenset({unit, unit + degree}))
+        found |= dict.fromkeys(relaxed[language], frozenset({RELAXED}))
+        for claims, wordings in everyday.items():
+            found |= dict.fromkeys(wordings[language], units_of(claims) | set(claims))
     return found
 
 
-def all_known_phrases() -> list[str]:
-    """Every phrase that fresh captions may hold, in both languages: the words that a model from scratch has to have tokens for."""
-    held_out = {text for bank in HELD_OUT_PHRASES.values() for texts in bank.values() for text in texts}
-    held_out |= {text for unit in HELD_OUT_PHRASES for text in _graded(unit, held_out=True)}
-    return sorted(_claims().keys() - held_out)
+@cache
+def _all_claims() -> dict[str, frozenset[str]]:
+    return _claims(held_out=False) | _claims(held_out=True)
+
+
+def known_phrases() -> list[str]:
+    """Every phrase that captions may hold, in all languages: a model from scratch needs tokens for their words."""
+    return list(_claims(held_out=False))
 
 
 @lru_cache(maxsize=100_000)
 def meaning(caption: str) -> frozenset[str]:
     """What a caption claims; phrases that are not of the bank stand for themselves."""
-    return frozenset(claim for phrase in split_phrases(caption) for claim in _claims().get(phrase, {phrase}))
+    return frozenset(claim for phrase in split_phrases(caption) for claim in _all_claims().get(phrase, {phrase}))
 
 
 def split_phrases(caption: str) -> list[str]:
@@ -133,7 +137,7 @@ def split_phrases(caption: str) -> list[str]:
 
 def _split_sentence(part: str) -> list[str]:
     """Undo what `_joined` did to known phrases; anything else stays as it is."""
-    known = _claims()
+    known = _all_claims()
     if part not in known and (closed := re.sub("いて$", "いる", part)) in known:
         return [closed]
     if part not in known:

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from modeling_mvfer import MVFERConfig, MVFERModel
 from mvfer.data.batching import Collator
 from mvfer.data.tokenizer import build_tokenizer
-from mvfer.data.wording import all_known_phrases, languages_of, wordings_met
+from mvfer.data.wording import known_phrases, languages_of, wordings_met
 from mvfer.evaluation.evaluate import evaluate
 from mvfer.training.config import TrainConfig
 from mvfer.training.presets import small_config
@@ -75,7 +75,7 @@ def build_processor(config: TrainConfig, splits: list, infos: list[dict]) -> MVF
     captions = sorted({caption for split in splits for row in split["train"]["captions"] for caption in row})
     names = [prompts_for(EXPRESSIONS, kinds=["names"], language=language) for language in LANGUAGES]
     prompts = [prompt for bank in names for texts in bank.values() for prompt in texts]
-    tokenizer = build_tokenizer(captions + prompts + all_known_phrases())
+    tokenizer = build_tokenizer(captions + prompts + known_phrases())
     return MVFERProcessor(image_processor=image_processor, tokenizer=tokenizer)
 
 
@@ -111,7 +111,7 @@ def learnt_words(config: TrainConfig, rows: list) -> dict[str, Any]:
     captions = {caption for split in rows for row in split["captions"] for caption in row or ()}
     sources = {source for split in rows for source in split["caption_source"]}
     fresh = config.captions == "fresh" and "captions" in sources
-    languages = {*languages_of(captions), *(config.languages if fresh else ())}
+    languages = set(config.languages if fresh else languages_of(captions))
     if config.model != "small":
         languages |= set(MVFERConfig.from_pretrained(config.model).prompt_languages or ())
     words: dict[str, Any] = {
