@@ -61,7 +61,8 @@ def prompt_language(config, language: str | None) -> str:
     if learnt and language not in learnt:
         raise ValueError(
             f"language {language!r}: this model learnt from captions in {', '.join(learnt)} alone; ask in {learnt[0]!r}, give "
-            f"prompts of your own, or train with captions in it: train.py --captions fresh --languages {' '.join([*learnt, language])}"
+            "prompts of your own, or train with captions in it: "
+            f"train.py --captions fresh --languages {' '.join([*learnt, language])}"
         )
     if not learnt and language != "en":
         logger.warning_once(
