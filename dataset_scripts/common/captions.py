@@ -3,10 +3,9 @@
 import random
 from collections.abc import Mapping, Sequence
 
+from mvfer.data.schema import ACTIVE
 from mvfer.data.wording import reword
 from processing.prompts_mvfer import describe_actions
-
-ACTIVE = 0.15  # FACS intensity A, a trace: weaker actions cannot be seen and are not mentioned
 
 
 def captions_for(
