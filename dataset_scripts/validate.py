@@ -60,7 +60,7 @@ def validate(folder: str | Path) -> Report:
     report = Report()
     try:
         info = dataset_info(folder)
-        splits = load_splits(folder, decode=False)
+        splits = load_splits(folder)
     except ValueError as error:
         report.failures.append(str(error))
         return report
@@ -182,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = validate(folder)
     print(report.text())
     if report.counts:
-        splits = load_splits(folder, decode=False)
+        splits = load_splits(folder)
         contact_sheet(splits["test" if "test" in splits else next(iter(splits))]).save(folder / SHEET_FILE)
         print(f"wrote {folder / SHEET_FILE}")
     print("ok" if not report.failures else f"{len(report.failures)} reasons not to use {folder}")

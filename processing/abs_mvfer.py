@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from .grid_mvfer import triangulate_grid
+from .grid_mvfer import check_grid, triangulate_grid
 from .obj_mvfer import MeshFileError, parse_numbers
 
 _HEADER = re.compile(rb"\s*(\d{1,9})[ \t]+rows\s+(\d{1,9})[ \t]+columns\s+pixels[^\r\n]*[\r\n]", re.IGNORECASE)
@@ -39,6 +39,7 @@ def parse_abs(data: bytes, *, geometry_only: bool = False) -> dict:
     promise = f"the .abs header promises {rows} x {columns} points"
     if not count:
         raise MeshFileError(promise, _REMEDY)
+    check_grid(rows, columns)
     if not 2 * count - 1 <= there <= _MOST_BYTES * count:
         limits = f"at least {2 * count - 1} and at most {_MOST_BYTES * count} bytes"
         raise MeshFileError(f"{promise}, {limits}, but there are {there}: truncated or forged", _REMEDY)

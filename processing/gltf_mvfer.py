@@ -21,6 +21,7 @@ from .obj_mvfer import FROM_POINTS, MeshFileError
 from .vertices_mvfer import merge_equal_vertices
 
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
+_MAX_SETS = 8  # of four joints each
 _ROWS = 2**16  # vertices that are skinned at a time, for memory
 
 
@@ -187,6 +188,7 @@ class _Scene:
             inverse = self.file.array(skin["inverseBindMatrices"]).astype(np.float64)
             moves = moves @ inverse[: len(moves)].reshape(-1, 4, 4).transpose(0, 2, 1)  # stored by columns
         sets = range(len([name for name in attributes if name.startswith("JOINTS_")]))
+        _check(len(sets) <= _MAX_SETS, f"{len(sets)} sets of joints")
         joints = np.concatenate([self.file.array(attributes[f"JOINTS_{k}"]) for k in sets], axis=1)  # (N, 4 sets)
         weights = np.concatenate([self.file.array(attributes[f"WEIGHTS_{k}"]) for k in sets], axis=1).astype(np.float64)
         _check(joints.dtype.kind == "u" and joints.shape == weights.shape, "joints and weights that differ in form")
