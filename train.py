@@ -31,6 +31,7 @@ from mvfer.training.learner import Learner, fastest_precision, training_views
 from mvfer.training.log import MetricsLog
 from mvfer.training.pretraining import Pretraining
 from mvfer.training.task import Task
+from processing.names_mvfer import shown_lines
 
 TASKS = {"pretrain": Pretraining, "finetune": FineTuning}
 
@@ -145,4 +146,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except (ValueError, OSError) as error:
-        sys.exit(f"train.py: {error}")
+        sys.exit(shown_lines(f"train.py: {error}"))

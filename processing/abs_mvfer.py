@@ -39,10 +39,10 @@ def parse_abs(data: bytes, *, geometry_only: bool = False) -> dict:
     promise = f"the .abs header promises {rows} x {columns} points"
     if not count:
         raise MeshFileError(promise, _REMEDY)
-    check_grid(rows, columns)
     if not 2 * count - 1 <= there <= _MOST_BYTES * count:
         limits = f"at least {2 * count - 1} and at most {_MOST_BYTES * count} bytes"
         raise MeshFileError(f"{promise}, {limits}, but there are {there}: truncated or forged", _REMEDY)
+    check_grid(rows, columns)
     values = parse_numbers(data[header.end() :], np.float64, "the .abs file's points")
     if len(values) != count:
         raise MeshFileError(f"{promise}, {count} numbers, but there are {len(values)}", _REMEDY)

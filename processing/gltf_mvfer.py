@@ -17,6 +17,7 @@ import numpy as np
 
 from .gltf_file_mvfer import COPY_AGAIN, DAMAGED, DRACO, GltfFile, compressed
 from .gltf_paint_mvfer import Paint, Painter, Part, join_paint
+from .names_mvfer import printable
 from .obj_mvfer import FROM_POINTS, MeshFileError
 from .vertices_mvfer import merge_equal_vertices
 
@@ -111,7 +112,7 @@ class _Scene:
             is_cubic = sampler.get("interpolation") == "CUBICSPLINE"  # of tangent, value, tangent
             first = np.split(values[0], 3)[1] if is_cubic else values[0]
             self.nodes[target["node"]][target["path"]] = first.reshape(-1).tolist()
-        warnings.warn(f"{self.file.path}: animated; its first frame is read", UserWarning, stacklevel=7)
+        warnings.warn(f"{printable(str(self.file.path))}: animated; its first frame is read", UserWarning, stacklevel=7)
 
     def _to_world(self) -> dict[int, np.ndarray]:
         parent = {child: n for n, node in enumerate(self.nodes) for child in node.get("children", [])}

@@ -14,6 +14,7 @@ import numpy as np
 
 from .gltf_file_mvfer import GltfFile
 from .images_mvfer import MAX_PICTURE_PX
+from .names_mvfer import printable
 from .obj_mvfer import MeshFileError
 from .textures_mvfer import texture_pixels
 
@@ -95,7 +96,7 @@ class Painter:
         if "uri" in entry:
             data = self.file.bytes_of_uri(entry["uri"], "texture")
             if data is None:
-                self._warn(f"its texture {entry['uri']} is missing; {_WITHOUT}")
+                self._warn(f"its texture {printable(entry['uri'])} is missing; {_WITHOUT}")
                 return None
         else:
             data = bytes(self.file.view(entry["bufferView"]))
@@ -104,7 +105,7 @@ class Painter:
         return picture
 
     def _warn(self, what: str) -> None:
-        warnings.warn(f"{self.file.path}: {what}", UserWarning, stacklevel=8)
+        warnings.warn(f"{printable(str(self.file.path))}: {what}", UserWarning, stacklevel=8)
 
 
 def join_paint(parts: list[Part]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import numpy as np
 from .abs_mvfer import parse_abs
 from .bnt_mvfer import parse_bnt
 from .gltf_mvfer import parse_gltf
+from .names_mvfer import printable
 from .obj_mvfer import FROM_POINTS, MeshFileError, check_triangles, parse_obj
 from .off_mvfer import parse_off
 from .orientation_mvfer import rotation_of
@@ -337,7 +338,7 @@ def _read(path: Path, data: bytes, geometry_only: bool, max_bytes: int) -> dict:
     mesh = _PARSERS[suffix](data, geometry_only=geometry_only)
     name = mesh.pop("texture_name", None)
     for note in mesh.pop("notes", ()):
-        warnings.warn(f"{path}: {note}", UserWarning, stacklevel=4)
+        warnings.warn(f"{printable(str(path))}: {note}", UserWarning, stacklevel=4)
     material_files, materials = mesh.pop("material_files", []), mesh.pop("materials", {})
     if mesh.get("uvs") is None:
         return mesh

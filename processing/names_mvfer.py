@@ -56,14 +56,28 @@ def printable(name: str) -> str:
 
 
 def shown(text: str) -> str:
-    """Text for a terminal, a log or one field of a table: what would move the cursor, end the line or the field, or turn the
-    direction of writing is spelt out (`\\x1b`, `\\t`, `\\u202e`)."""
+    """Text of others for a terminal, a log, or one field of a table.
+
+    What would move the cursor, end the line or the field, or turn the direction of writing is spelt out: `\\x1b`, `\\t`,
+    `\\u202e`.
+    """
     return _MOVES.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
+def shown_lines(text: str) -> str:
+    """The same for text of several lines."""
+    return "\n".join(map(shown, text.split("\n")))
+
+
 def shown_json(text: str) -> str:
-    """The same for a line of JSON, which stays the same JSON."""
-    return _MOVES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    """The same for JSON, which says the same afterwards."""
+    return _MOVES.sub(lambda found: found[0] if found[0] < " " else f"\\u{ord(found[0]):04x}", text)
+
+
+def as_markdown(text: str) -> str:
+    """Text of others for one place of a Markdown page: no line, cell, link, picture, heading or HTML begins or ends in it."""
+    text = re.sub(r"([\\`*|]|(?<=\])\()", r"\\\1", shown(text))
+    return text.replace("<", "&lt;").replace(">", "&gt;")
 
 
 def without_comment(value: str) -> str:

@@ -194,7 +194,7 @@ class _Numbers:
     def walk(self, element: _Element) -> Table:
         """The next table, row by row."""
         _check_walk(element)
-        values, place = memoryview(np.ascontiguousarray(self.values)), self.at  # whose items are Python's numbers
+        values, place = np.ascontiguousarray(self.values).data, self.at  # whose items are Python's numbers
         places: dict[str, list[int]] = {column.name: [] for column in element.properties}
         counts: dict[str, list[int]] = {column.name: [] for column in element.properties if column.count_type}
         for row in range(element.rows):

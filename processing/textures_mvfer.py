@@ -188,4 +188,4 @@ def _warn_missing(path: Path, what: str, name: str) -> None:
 
 
 def _warn(path: Path, what: str) -> None:
-    warnings.warn(f"{path}: {what}", UserWarning, stacklevel=6)
+    warnings.warn(f"{printable(str(path))}: {what}", UserWarning, stacklevel=6)

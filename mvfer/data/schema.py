@@ -20,7 +20,7 @@ from datasets import ClassLabel, DatasetDict, Features, Image, List, Value
 from PIL import Image as PilImage
 
 from processing.images_mvfer import read_picture, upright_rgb
-from processing.names_mvfer import printable
+from processing.names_mvfer import printable, shown_json
 from processing.prompts_mvfer import EXPRESSIONS
 
 SPLITS = ("train", "validation", "test")
@@ -203,7 +203,7 @@ def read_rejected(path: Path) -> list[dict]:
 
 def write_rejected(folder: Path, rejected: Sequence[Mapping]) -> None:
     """List what could not be read, one JSON object per line."""
-    lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in rejected)
+    lines = "".join(shown_json(json.dumps(item, ensure_ascii=False)) + "\n" for item in rejected)
     (folder / REJECTED_FILE).write_text(lines, encoding="utf-8")
 
 
@@ -216,7 +216,7 @@ def read_rejected_file(folder: Path) -> list[dict]:
 def write_json(path: Path, values) -> None:
     """Write JSON, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.write_text(shown_json(json.dumps(values, indent=2, ensure_ascii=False)) + "\n", encoding="utf-8")
     os.replace(temporary, path)
 
 
