@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     for mesh in args.meshes:
         try:
             row, drawing = _predict_one(mesh, processor, classifier, draw=args.picture is not None)
-        except (ValueError, OSError) as error:
+        except Exception as error:  # whatever one file does, the next ones are read
             failures += 1
             row = failed_row(mesh, error)
         else:
@@ -109,7 +109,8 @@ def no_face(name: str, frame) -> str:
 
 def failed_row(name: str, error: Exception) -> dict:
     """What is printed of an input that could not be read; the reason goes to stderr as well."""
-    reason = " ".join(str(error).split())
+    kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
+    reason = kind + " ".join(str(error).split())
     tell(reason)
     return {"input": name, "error": reason}
 
