@@ -13,6 +13,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HTTPError
 
 from mvfer.data.schema import INFO_FILE, REJECTED_FILE, dataset_info, find_shards
+from processing.names_mvfer import shown
 
 
 def push(folder: str | Path, repo_id: str, *, private: bool = False, licence_allows: bool = False, api=None) -> str:
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         print(push(args.folder, args.repo_id, private=args.private, licence_allows=args.my_licence_allows_this))
     except (ValueError, OSError, HTTPError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(str(error))}", file=sys.stderr)
         return 1
     return 0
 

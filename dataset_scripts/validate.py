@@ -26,6 +26,7 @@ from mvfer.data.schema import (
     load_splits,
     view_arrays,
 )
+from processing.names_mvfer import shown, shown_lines
 from processing.prompts_mvfer import EXPRESSIONS, named_emotion
 
 SHEET_FILE = "contact_sheet.png"
@@ -60,7 +61,7 @@ def validate(folder: str | Path) -> Report:
     report = Report()
     try:
         info = dataset_info(folder)
-        splits = load_splits(folder, decode=False)
+        splits = load_splits(folder)
     except ValueError as error:
         report.failures.append(str(error))
         return report
@@ -137,7 +138,7 @@ def _check_views(name: str, split: Dataset, info: dict, report: Report) -> dict[
         try:
             views = view_arrays(row)
         except ValueError as error:
-            unreadable.append(str(error))
+            unreadable.append(shown(str(error)))
             continue
         expected = (len(row["frame_times_s"]), len(row["view_angles_deg"]), size, size, 3)
         if views.shape != expected:
@@ -180,9 +181,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("folder", help="what a build script wrote")
     folder = Path(flags.parse_args(argv).folder)
     report = validate(folder)
-    print(report.text())
+    print(shown_lines(report.text()))
     if report.counts:
-        splits = load_splits(folder, decode=False)
+        splits = load_splits(folder)
         contact_sheet(splits["test" if "test" in splits else next(iter(splits))]).save(folder / SHEET_FILE)
         print(f"wrote {folder / SHEET_FILE}")
     print("ok" if not report.failures else f"{len(report.failures)} reasons not to use {folder}")

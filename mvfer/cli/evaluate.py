@@ -29,6 +29,7 @@ from mvfer.reports.findings import findings
 from mvfer.reports.pictures import confusion_picture, predictions_picture
 from mvfer.reports.protocol_report import protocol_page, protocol_text
 from mvfer.reports.report import report_page
+from processing.names_mvfer import shown, shown_lines
 
 FINETUNE_STEPS = 200
 FACES = ("examples.png", "mistakes.png")  # pictures of people
@@ -47,8 +48,8 @@ def main(argv: list[str] | None = None) -> int:
     page = _protocol_page(results, out) if args.protocol else _page(results, out)
     (out / "index.html").write_text(page, encoding="utf-8")
     for line in findings(results):
-        print(line)
-    print("\n" + (protocol_text(results) if args.protocol else table(results)))
+        print(shown(line))
+    print("\n" + shown_lines(protocol_text(results) if args.protocol else table(results)))
     for name, value in results.get("over_runs", {}).get("accuracy", {}).items():
         print(f"{name:<44} {value['mean']:6.3f}  [{value['low']:.3f}, {value['high']:.3f}] over {len(found)} runs")
     if args.calibrate:
