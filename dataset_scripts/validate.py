@@ -21,6 +21,7 @@ from mvfer.data.duplicates import same_scans, thumbnail
 from mvfer.data.schema import (
     CAPTION_SOURCES,
     REJECTED_FILE,
+    SHEET_FILE,
     dataset_info,
     frame_out_of_time,
     load_splits,
@@ -28,7 +29,6 @@ from mvfer.data.schema import (
 )
 from processing.prompts_mvfer import EXPRESSIONS, named_emotion
 
-SHEET_FILE = "contact_sheet.png"
 LARGEST_IMBALANCE = 10.0  # most over least frequent class of a split, above which a warning is given
 EXAMPLES = 3  # of each kind of failure
 

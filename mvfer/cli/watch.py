@@ -7,6 +7,7 @@ after a frame that it cannot read; the exit status is then 1.
 import argparse
 import sys
 
+from mvfer.cli.audit import recorder
 from mvfer.cli.predict import (
     add_mesh_argument,
     add_model_flags,
@@ -34,6 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     model, processor = open_model(args.model, orientation=args.orientation, needs_texts=True)
     options = {"window_s": args.window_s, "prompt_kinds": args.prompts, "language": args.language}
     stream, failures = MVFERStream(model, processor, labels_of(args.model, args.labels), **options), 0
+    settings = {"labels": stream.classifier.labels, **options, "fps": str(args.fps), "orientation": args.orientation}
+    record = recorder(args, "watch", model, settings)
     frames = frame_times(args.frames, fps, as_given=args.order == "given")
     if len(args.frames) > 1:
         print(f"mvfer: {len(args.frames)} frames {frames.said}", file=sys.stderr)
@@ -51,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
                 | when
                 | face_row(frame, stream.face_frames)
             )
+        record(frame, row)
         print_row(row, as_json=args.json)
     return 1 if failures else 0
 
