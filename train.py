@@ -7,7 +7,6 @@ remote code, card, `train_config.json`, `metrics.jsonl`, `results.json`, and che
 """
 
 import contextlib
-import shlex
 import signal
 import sys
 from pathlib import Path
@@ -25,6 +24,7 @@ from safetensors.torch import load_file
 from mvfer.data.batching import ViewDataset
 from mvfer.data.folder_lock import folder_lock
 from mvfer.data.schema import dataset_info, load_splits
+from mvfer.evaluation.results import command_line
 from mvfer.training.checkpoints import TrainState, find_checkpoint, go_on, save_checkpoint, save_weights, start_anew
 from mvfer.training.checks import check_data, check_start, check_transfer
 from mvfer.training.config import TrainConfig, parse_config
@@ -86,7 +86,7 @@ def run(task: Task, config: TrainConfig, accelerator: Accelerator, argv: list[st
     elif accelerator.is_main_process:
         if accelerator.device.type == "cpu":
             torch.set_num_threads(accelerator.num_processes)  # the others only wait from here on
-        command = "accelerate launch train.py " + shlex.join(sys.argv[1:] if argv is None else argv)
+        command = command_line("accelerate launch train.py", sys.argv[1:] if argv is None else argv)
         task.export(learner.bare_model, load_file(best), state, origin, command)
         print(f"\nmodel folder: {config.output_dir}")
     accelerator.wait_for_everyone()

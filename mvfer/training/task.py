@@ -16,7 +16,7 @@ from mvfer.data.batching import Collator, ViewDataset
 from mvfer.data.fingerprint import fingerprint
 from mvfer.evaluation.audits.leakage import load_subjects_seen, scans_seen, subjects_seen
 from mvfer.evaluation.classifiers import validation_accuracy
-from mvfer.evaluation.results import table
+from mvfer.evaluation.results import table, without_folders
 from mvfer.hub.run_folder import save_run, set_calibration
 from mvfer.reports.findings import findings
 from mvfer.training.checkpoints import Origin, TrainState
@@ -96,7 +96,7 @@ class Task(ABC):
             "best_step": state.best_step,
             self.score_name: state.best_score,
             "seed": config.seed,
-            "start": config.model,
+            "start": without_folders(config.model),
             "data": origin.data,
             **({"other_data_from_step": origin.switched_at} if origin.switched_at else {}),
             **self.summary,
