@@ -1,4 +1,4 @@
-"""Names, paths, user, computer and what cameras write into photos are planted in a source, and looked for in every byte written."""
+"""Names, paths, user, computer and what cameras write into photos are planted, and looked for in every byte that is written."""
 # ruff: noqa: F811  (fixtures are imported, then named as arguments)
 
 import io
@@ -19,6 +19,7 @@ from dataset_scripts import build_folder
 from dataset_scripts.recorded import scan_sets
 from dataset_scripts.validate import main as validate_main
 from mvfer.cli.main import main
+from mvfer.data.schema import dataset_info
 from mvfer.evaluation.results import command_line
 from tests.data.conftest import framed_once  # noqa: F401
 from tests.data.layouts import write_textured_obj
@@ -56,7 +57,7 @@ def planted(tmp_path, monkeypatch, framed_once):
     ):
         monkeypatch.setenv(name, value)
     for name in ("socket.gethostname", "platform.node", "getpass.getuser"):
-        monkeypatch.setattr(name, lambda: "plantedhost" if "user" not in name else "planteduser")
+        monkeypatch.setattr(name, lambda said=name: "planteduser" if said.endswith("user") else "plantedhost")
     yield home / "plantedsource"
     AcceleratorState._reset_state(True)
     PartialState._reset_state()
@@ -190,7 +191,7 @@ def test_no_layout_of_a_source_writes_who_is_in_it(planted, tmp_path, layout, ca
         flags["pattern"][1] = f"(?i){flags['pattern'][1]}"
         write_scan(planted / "sad" / "Somebody else.obj", 0.5)
     out = build(planted, tmp_path / "work" / "set", *flags.get(layout, []))
-    assert found_in(tmp_path / "work") == []
+    assert sum(dataset_info(out)["rows"].values()) == 2 * len(PEOPLE) and found_in(tmp_path / "work") == []
 
 
 def test_folders_of_people_are_refused_with_the_remedy(planted, tmp_path, capsys):

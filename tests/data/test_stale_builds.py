@@ -1,4 +1,4 @@
-"""A build is of what lies in its source: what was edited since is refused, not mixed; one writer per folder, also after a kill."""
+"""A build is of what lies in its source: what was edited since is refused, not mixed; a folder has one writer."""
 
 import os
 import signal
