@@ -10,6 +10,7 @@ from transformers import (
     AutoModelForZeroShotImageClassification,
 )
 
+from .audit_log_mvfer import AuditLog
 from .classification_mvfer import MVFERClassifierOutput, MVFERForFaceClassification
 from .classification_pipeline_mvfer import MeshClassificationPipeline
 from .classifier_mvfer import Classified, Classifier
@@ -28,6 +29,7 @@ AutoModelForZeroShotImageClassification.register(MVFERConfig, MVFERModel, exist_
 AutoModelForImageClassification.register(MVFERConfig, MVFERForFaceClassification, exist_ok=True)
 
 __all__ = [
+    "AuditLog",
     "Classified",
     "Classifier",
     "Calibration",

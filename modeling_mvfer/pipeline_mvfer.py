@@ -5,6 +5,7 @@ The pipeline knows neither meshes nor prompts: the processor renders the one and
 
 import os
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from PIL import Image
@@ -13,6 +14,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils import logging
 
 from .adaptive_views_mvfer import adaptive_logits, check_adaptive
+from .audit_log_mvfer import AuditLog, model_hash
 from .classifier_mvfer import Classifier, embeds_of
 
 logger = logging.get_logger(__name__)
@@ -28,6 +30,7 @@ class MeshPipeline(Pipeline):
     _load_image_processor = False
     _load_feature_extractor = False
     _load_tokenizer = False
+    _hashed: tuple | None = None  # a model and its hash
 
     def preprocess(self, inputs, num_frames: int | None = None):
         if isinstance(inputs, Mapping) and "frames" in inputs:
@@ -60,6 +63,8 @@ class MeshPipeline(Pipeline):
         temperature: float | None = None,
         baseline=None,
         baseline_at_rest: bool = True,
+        audit_log: AuditLog | None = None,
+        settings: Mapping = MappingProxyType({}),
         **options,
     ):
         """Run on one input or a list of them, and tell once of scores that are not calibrated, unless the user chose how."""
@@ -75,7 +80,21 @@ class MeshPipeline(Pipeline):
             inputs = list(inputs)
             if not inputs:
                 return []
-        return super().__call__(inputs, classifier=classifier, temperature=temperature, **options)
+        answers = super().__call__(inputs, classifier=classifier, temperature=temperature, **options)
+        if audit_log is not None:
+            settings = {"labels": classifier.labels, "temperature": temperature, **settings, **options}
+            given = (inputs, answers) if isinstance(inputs, list) else ([inputs], [answers])
+            for one, rows in zip(*given, strict=True):
+                self._record(audit_log, one, rows, settings)
+        return answers
+
+    def _record(self, audit_log: AuditLog, source, rows: list[dict], settings: Mapping) -> None:
+        """Write the line of one answer."""
+        if self._hashed is None or self._hashed[0] is not self.model:
+            self._hashed = self.model, model_hash(self.model)
+        answer = {row["label"]: round(row["score"], 6) for row in rows}
+        what = {"command": self.task, "model": self._hashed[1], "settings": settings}
+        audit_log.write(source=source, answer=answer, abstain=rows[0]["abstain"], **what)
 
     def _of_one_person(self, scans: list) -> Mapping[str, torch.Tensor]:
         """Model inputs of a baseline's scans: meshes, photos, or `{"images": [one per view]}`."""
@@ -154,6 +173,7 @@ class ZeroShotMeshClassificationPipeline(MeshPipeline):
                 `{"images": [one per view]}`. What they look like anyway is told from what the face does.
             baseline_at_rest (`bool`, defaults to `True`): whether these show the face at rest; else they may show anything.
             batch_size (`int`, *optional*): inputs of equal shape that go through the model together.
+            audit_log ([`AuditLog`], *optional*): gets a line per input, on the disk before this returns.
         Returns:
             `list[dict]` with "score" (probabilities that sum to 1), "label" and "abstain", best first; a list of these for a
             list. "abstain", the same in all rows of an input, is true where the scan is better left to people. It is
@@ -169,7 +189,8 @@ class ZeroShotMeshClassificationPipeline(MeshPipeline):
         }
         with self.device_placement():
             classifier = Classifier.from_prompts(self.model, self.processor, candidate_labels, **words)
-        return self._classify(inputs, classifier, **kwargs)
+        words["prompts"] = {label: list(texts) for label, texts in prompts.items()} if prompts else None
+        return self._classify(inputs, classifier, settings=words, **kwargs)
 
 
 PIPELINE_REGISTRY.register_pipeline(

@@ -4,7 +4,6 @@ In: folders of runs and data sets. Out: files, lines of text and the exit status
 """
 
 import argparse
-import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from mvfer.evaluation.audits.registry import AUDITS
 from mvfer.evaluation.evaluate import TARGET_ACCURACY, evaluate
 from mvfer.evaluation.metrics import mean_over_runs
 from mvfer.evaluation.protocols.protocol import PAPER, evaluate_paper, evaluate_protocol
-from mvfer.evaluation.results import accuracies, scores_of, table, tables_of
+from mvfer.evaluation.results import accuracies, command_line, scores_of, table, tables_of
 from mvfer.hub.model_index import update_card
 from mvfer.hub.run_folder import store_calibration
 from mvfer.reports.examples import example_rows, predictions
@@ -38,7 +37,7 @@ FACES = ("examples.png", "mistakes.png")  # pictures of people
 def main(argv: list[str] | None = None) -> int:
     """`mvfer evaluate`: write `results.json`, pictures and the page `index.html`, print a short table."""
     args = parser().parse_args(argv)
-    command = "mvfer evaluate " + shlex.join(sys.argv[2:] if argv is None else argv)
+    command = command_line("mvfer evaluate", sys.argv[2:] if argv is None else argv)
     check(args)
     found = [evaluate_model(folder, args, command) for folder in args.model]
     results = found[0] if len(found) == 1 else found[0] | {"over_runs": over_runs(args.model, found)}

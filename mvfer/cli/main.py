@@ -20,6 +20,8 @@ COMMANDS = {
     "study": "further tests: same person, head or photo, fewer views",
     "poc": "is it worth it: people needed, cost, benefit",
     "check": "have recent data drifted",
+    "audit": "has an audit log been changed",
+    "forget": "take a person out of a data set",
     "push": "put a run on the Hub",
 }
 EPILOG = """`mvfer COMMAND --help` tells its flags. Examples:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import mvfer
+from mvfer.cli.audit import add_audit_flags, recorder
 from mvfer.cli.own_baselines import add_baseline_flags, baselines_of
 from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
 from processing.names_mvfer import shown, shown_json
@@ -41,6 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     if classifier.warning:
         tell(classifier.warning)
     baseline_of = baselines_of(args, args.meshes, processor, classifier)
+    settings = {"labels": classifier.labels, "prompts": args.prompts, "language": args.language}
+    record = recorder(args, "predict", model, settings | {"orientation": args.orientation})
     drawn, failures = [], 0
     for mesh in args.meshes:
         try:
@@ -52,6 +55,7 @@ def main(argv: list[str] | None = None) -> int:
             row = failed_row(mesh, error)
         else:
             drawn += [drawing] if drawing else []
+        record(mesh, row)
         print_row(row, as_json=args.json)
     if drawn:
         from mvfer.reports.pictures import predictions_picture
@@ -226,3 +230,4 @@ def add_model_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--language", default="en", choices=["en", "ja"], help=LANGUAGE_HELP)
     add_orientation_flags(flags, None, "the model's setting, which is auto")
     flags.add_argument("--json", action="store_true", help="one JSON object per line, for machines")
+    add_audit_flags(flags)

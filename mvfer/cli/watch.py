@@ -6,6 +6,7 @@ after a frame that it cannot read; the exit status is then 1.
 
 import argparse
 
+from mvfer.cli.audit import recorder
 from mvfer.cli.predict import (
     add_mesh_argument,
     add_model_flags,
@@ -38,6 +39,8 @@ def main(argv: list[str] | None = None) -> int:
     options["baseline"] = "running" if args.running_baseline else None
     stream, failures = MVFERStream(model, processor, labels_of(args.model, args.labels), **options), 0
     calibration_s = args.baseline_s
+    settings = {"labels": stream.classifier.labels, **options, "fps": str(args.fps), "orientation": args.orientation}
+    record = recorder(args, "watch", model, settings)
     frames = frame_times(args.frames, fps, as_given=args.order == "given")
     if len(args.frames) > 1:
         tell(f"{len(args.frames)} frames {frames.said}")
@@ -58,6 +61,7 @@ def main(argv: list[str] | None = None) -> int:
             if calibration_s is not None and time_s - frames.times_s[0] >= calibration_s:
                 stream.calibrate()
                 calibration_s = None
+        record(frame, row)
         print_row(row, as_json=args.json)
     if calibration_s is not None:
         tell(f"the frames end before --baseline_s {calibration_s:g}; no baseline was used")
