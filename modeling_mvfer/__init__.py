@@ -19,9 +19,6 @@ from .objective_config_mvfer import ObjectiveConfig
 from .pipeline_mvfer import ZeroShotMeshClassificationPipeline
 from .stream_mvfer import MVFERStream
 
-MVFERConfig.register_for_auto_class()
-MVFERModel.register_for_auto_class("AutoModel")
-MVFERForFaceClassification.register_for_auto_class("AutoModelForImageClassification")
 AutoConfig.register("mvfer", MVFERConfig, exist_ok=True)
 AutoModel.register(MVFERConfig, MVFERModel, exist_ok=True)
 AutoModelForZeroShotImageClassification.register(MVFERConfig, MVFERModel, exist_ok=True)

@@ -116,6 +116,7 @@ class MVFERConfig(CLIPConfig):
     """
 
     model_type = "mvfer"
+    _auto_class = "AutoConfig"
 
     initializer_range: float = 0.02
     vision_stem: str = "patch"

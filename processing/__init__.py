@@ -29,7 +29,5 @@ class _StandInConfig(PretrainedConfig):
     model_type = "mvfer"
 
 
-MVFERImageProcessor.register_for_auto_class()
-MVFERProcessor.register_for_auto_class()
 AutoImageProcessor.register(_StandInConfig, image_processor_classes={"pil": MVFERImageProcessor}, exist_ok=True)
 AutoProcessor.register(_StandInConfig, MVFERProcessor, exist_ok=True)

@@ -87,6 +87,7 @@ class MVFERImageProcessor(PilBackend):
             file.
     """
 
+    _auto_class = "AutoImageProcessor"
     valid_kwargs = MVFERImagesKwargs
     model_input_names = ["pixel_values", "view_mask", "view_angles_deg", "frame_mask", "frame_times_s"]
 

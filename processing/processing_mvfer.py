@@ -23,6 +23,8 @@ class MVFERProcessor(ProcessorMixin):
     tokenizer's `model_max_length` unless told otherwise.
     """
 
+    _auto_class = "AutoProcessor"
+
     def __init__(self, image_processor=None, tokenizer=None, **kwargs):
         super().__init__(image_processor, tokenizer, **kwargs)
 
