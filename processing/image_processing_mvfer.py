@@ -38,7 +38,7 @@ class MVFERImagesKwargs(ImagesKwargs, total=False):  # type: ignore[call-arg]  #
         In a call with photos: where these were taken from, `(V, 2)` for all samples or `(B, V, 2)`.
     channels (three names): what the three channels of a rendered view show, see `channels_mvfer`.
     supersampling (`int`): samples per pixel along each axis.
-    render_backend (`str`): "torch", "numba" or "auto".
+    render_backend (`str`): "torch", "numba" or "auto", which is numba where it is installed; never stored with the processor.
     orientation (`str`): of meshes: "auto" finds it, else of mesh files which axis points up and, if unusual, where the face
         looks, see `orientation_mvfer`.
     up_axis (`str`): the same as an orientation, for "auto"; "y" leaves it to be found.
@@ -106,7 +106,7 @@ class MVFERImageProcessor(PilBackend):
     view_angles_deg = [list(angles) for angles in DEFAULT_VIEW_ANGLES_DEG]
     channels = ["clay", "curvature", "depth"]
     supersampling = 1
-    render_backend = "torch"
+    render_backend = "auto"
     orientation = "auto"
     up_axis = "y"
     num_frames = 8
@@ -131,6 +131,23 @@ class MVFERImageProcessor(PilBackend):
         del fields["backend"]
         crop_size = {"height": size_px, "width": size_px}
         return cls(size={"shortest_edge": size_px}, crop_size=crop_size, **fields, **kwargs)
+
+    @classmethod
+    def from_clip(cls, image_processor) -> "MVFERImageProcessor":
+        """The processor that makes of photos what a plain CLIP's does: its size, crop, mean and standard deviation."""
+        settings = image_processor.to_dict()
+        return cls(
+            **{name: settings[name] for name in cls.valid_kwargs.__annotations__ if settings.get(name) is not None}
+        )
+
+    @classmethod
+    def from_dict(cls, image_processor_dict: dict, **kwargs):
+        """As the parent's; a stored backend is one of the machine that stored it, and need not be installed here."""
+        return super().from_dict(image_processor_dict | {"render_backend": "auto"}, **kwargs)
+
+    def to_dict(self) -> dict:
+        """As the parent's, without the backend of this machine: all give the same views."""
+        return super().to_dict() | {"render_backend": "auto"}
 
     @property
     def size_px(self) -> int:
