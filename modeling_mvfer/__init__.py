@@ -3,6 +3,9 @@
 The models know nothing of `processing`, which registers its own classes when it is imported.
 """
 
+from contextlib import suppress
+from importlib import import_module
+
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -23,6 +26,11 @@ AutoConfig.register("mvfer", MVFERConfig, exist_ok=True)
 AutoModel.register(MVFERConfig, MVFERModel, exist_ok=True)
 AutoModelForZeroShotImageClassification.register(MVFERConfig, MVFERModel, exist_ok=True)
 AutoModelForImageClassification.register(MVFERConfig, MVFERForFaceClassification, exist_ok=True)
+
+with suppress(
+    ImportError
+):  # then `transformers` knows the processor too, and does not ask whether to run a folder's code
+    import_module("processing")
 
 __all__ = [
     "Classified",

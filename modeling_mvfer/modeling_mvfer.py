@@ -41,7 +41,7 @@ logger = logging.get_logger(__name__)
 
 ACTIONS_ONLY = (
     'this model compares faces with descriptions of facial actions ("lip corners pulled up"); names of emotions mean nothing to '
-    "it. For these use pipeline('zero-shot-mesh-classification'), or texts of processor.prompts_for(labels, kinds=['actions'])"
+    "it. Leave these to pipeline('zero-shot-mesh-classification'), or to processor.prompts_for(labels, kinds=['actions'])"
 )
 NO_TEXT_TOWER = (
     "this folder holds a fine-tuned classifier, which has no text tower: here it is new and random, so texts mean nothing to it; "

@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from .adaptive_views_mvfer import adaptive_logits, check_adaptive
 from .classifier_mvfer import Classifier, embeds_of
+from .modeling_mvfer import ACTIONS_ONLY
 from .zeroshot_mvfer import class_embeddings
 
 logger = logging.get_logger(__name__)
@@ -194,6 +195,8 @@ class ZeroShotMeshClassificationPipeline(MeshPipeline):
         Raises:
             ValueError: if there are no labels, or an input cannot be understood; the message names it.
         """
+        if hypothesis_template is not None and "names" not in self.model.config.prompt_kinds:
+            logger.warning_once(ACTIONS_ONLY)
         prompts = _templated(hypothesis_template, candidate_labels, prompts)
         words = {
             "kinds": kwargs.pop("prompt_kinds", None),

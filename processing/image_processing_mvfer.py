@@ -31,7 +31,7 @@ from .sequences_mvfer import as_list, read_sequence, render_sequence
 from .view_batches_mvfer import FRAMES, normalize_views, pad_views
 
 
-class MVFERImagesKwargs(ImagesKwargs, total=False):  # type: ignore[call-arg]  # a TypedDict
+class MVFERImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[call-arg]  # a TypedDict
     """CLIP's settings, and:
 
     view_angles_deg (`(V, 2)` numbers): yaw and pitch of the cameras that meshes are rendered from, see `cameras_mvfer`.
@@ -88,7 +88,7 @@ class MVFERImageProcessor(PilBackend):
     """
 
     _auto_class = "AutoImageProcessor"
-    valid_kwargs = MVFERImagesKwargs
+    valid_kwargs = MVFERImageProcessorKwargs
     model_input_names = ["pixel_values", "view_mask", "view_angles_deg", "frame_mask", "frame_times_s"]
 
     resample = PILImageResampling.BICUBIC

@@ -6,12 +6,12 @@ import torch
 from transformers import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 
-from .image_processing_mvfer import MVFERImageProcessor, MVFERImagesKwargs
+from .image_processing_mvfer import MVFERImageProcessor, MVFERImageProcessorKwargs
 from .prompts_mvfer import prompts_for
 
 
 class MVFERProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore[call-arg]  # a TypedDict
-    images_kwargs: MVFERImagesKwargs
+    images_kwargs: MVFERImageProcessorKwargs
     _defaults = {"text_kwargs": {"padding": True, "truncation": True}}
 
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "poc": "is it worth it: people needed, cost, benefit",
     "check": "have recent data drifted",
     "push": "put a run on the Hub",
+    "export": "write a run as ONNX graphs",
 }
 EPILOG = """`mvfer COMMAND --help` tells its flags. Examples:
   mvfer predict examples/*.ply

@@ -7,6 +7,11 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
 PUBLISHED = ["*.py", "*.json", "*.jsonl", "*.txt", "*.safetensors", "*.png", "README.md"]
 KEPT_AT_HOME = ["checkpoints/*", ".*"]
+REMEDIES = {
+    401: "log in with: hf auth login, or set HF_TOKEN",
+    403: "this token may not write there: take one that may, or another --repo_id",
+    409: "somebody else changed the repository meanwhile: push again",
+}
 
 
 def push_run(folder: str | Path, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
@@ -36,10 +41,17 @@ def push_run(folder: str | Path, repo_id: str, *, private: bool = True, token: s
             ignore_patterns=KEPT_AT_HOME,
             commit_message="Upload model",
         )
-    except HfHubHTTPError:
-        raise  # an answer of the Hub, which says what it wants
+    except HfHubHTTPError as error:
+        raise refused(repo_id, error) from error
     except HTTPError as error:  # of the transport
         raise OSError(
             f"{api.endpoint}: the Hub cannot be reached ({error}); check the network and push again"
         ) from error
     return commit.commit_url
+
+
+def refused(repo_id: str, error: HfHubHTTPError) -> OSError:
+    """An answer of the Hub in one line: what it refused, why, and what helps."""
+    reason = error.server_message or str(error).partition("\n")[0]
+    remedy = REMEDIES.get(error.response.status_code, "see the Hub's message")
+    return OSError(f"{repo_id}: the Hub refuses with {error.response.status_code} ({reason.strip()}); {remedy}")
