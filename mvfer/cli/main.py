@@ -23,6 +23,7 @@ COMMANDS = {
     "audit": "has an audit log been changed",
     "forget": "take a person out of a data set",
     "push": "put a run on the Hub",
+    "export": "write a run as ONNX graphs",
 }
 EPILOG = """`mvfer COMMAND --help` tells its flags. Examples:
   mvfer predict examples/*.ply
