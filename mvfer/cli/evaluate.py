@@ -4,7 +4,6 @@ In: folders of runs and data sets. Out: files, lines of text and the exit status
 """
 
 import argparse
-import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from mvfer.evaluation.audits.registry import AUDITS
 from mvfer.evaluation.evaluate import TARGET_ACCURACY, evaluate
 from mvfer.evaluation.metrics import mean_over_runs
 from mvfer.evaluation.protocols.protocol import PAPER, evaluate_paper, evaluate_protocol
-from mvfer.evaluation.results import accuracies, scores_of, table, tables_of
+from mvfer.evaluation.results import accuracies, command_line, scores_of, table, tables_of
 from mvfer.hub.model_index import update_card
 from mvfer.hub.run_folder import store_calibration
 from mvfer.reports.examples import example_rows, predictions
@@ -29,6 +28,7 @@ from mvfer.reports.findings import findings
 from mvfer.reports.pictures import confusion_picture, predictions_picture
 from mvfer.reports.protocol_report import protocol_page, protocol_text
 from mvfer.reports.report import report_page
+from processing.names_mvfer import shown, shown_lines
 
 FINETUNE_STEPS = 200
 FACES = ("examples.png", "mistakes.png")  # pictures of people
@@ -37,7 +37,7 @@ FACES = ("examples.png", "mistakes.png")  # pictures of people
 def main(argv: list[str] | None = None) -> int:
     """`mvfer evaluate`: write `results.json`, pictures and the page `index.html`, print a short table."""
     args = parser().parse_args(argv)
-    command = "mvfer evaluate " + shlex.join(sys.argv[2:] if argv is None else argv)
+    command = command_line("mvfer evaluate", sys.argv[2:] if argv is None else argv)
     check(args)
     found = [evaluate_model(folder, args, command) for folder in args.model]
     results = found[0] if len(found) == 1 else found[0] | {"over_runs": over_runs(args.model, found)}
@@ -47,8 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     page = _protocol_page(results, out) if args.protocol else _page(results, out)
     (out / "index.html").write_text(page, encoding="utf-8")
     for line in findings(results):
-        print(line)
-    print("\n" + (protocol_text(results) if args.protocol else table(results)))
+        print(shown(line))
+    print("\n" + shown_lines(protocol_text(results) if args.protocol else table(results)))
     for name, value in results.get("over_runs", {}).get("accuracy", {}).items():
         print(f"{name:<44} {value['mean']:6.3f}  [{value['low']:.3f}, {value['high']:.3f}] over {len(found)} runs")
     if args.calibrate:

@@ -5,15 +5,12 @@ epoch, row) and of nothing else, so a resumed run sees what an unbroken one woul
 captions unique: many scans share a caption, so targets are multi-positive.
 """
 
-import io
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
@@ -24,8 +21,9 @@ from mvfer.data.augmentation import (
     mirror_views,
 )
 from mvfer.data.baselines import rows_at_rest
+from mvfer.data.schema import decode_view
 from mvfer.data.wording import meaning, mirrored_units, reword, split_phrases, told_whole, units_of, units_told
-from processing.images_mvfer import upright_rgb
+from processing.names_mvfer import printable
 from processing.prompts_mvfer import swap_sides
 from processing.rank_pooling_mvfer import rank_pool
 from processing.view_batches_mvfer import FRAMES, pad_views, sample_frames
@@ -158,13 +156,14 @@ class ViewDataset(Dataset):
         split, row = self.rows[index]
         try:
             frames = self.splits[split][row]["views"][0].as_py()
-            views = np.stack([np.stack([_decode_image(view) for view in frame]) for frame in frames])
+            views = np.stack([np.stack([decode_view(view) for view in frame]) for frame in frames])
         except (OSError, TypeError, ValueError) as error:
-            raise ValueError(f"split {split}, row {row}: the views cannot be read; build it again ({error})") from error
+            where = _place(self.splits[split], row)
+            raise ValueError(f"{where}: the views cannot be read ({error}); build it again") from error
         expected = len(self._times[index] or [0.0]), len(self._angles[index])
         if views.shape[:2] != expected:
             raise ValueError(
-                f"split {split}, row {row}: expected (frames, views) {expected} from frame_times_s and "
+                f"{_place(self.splits[split], row)}: expected (frames, views) {expected} from frame_times_s and "
                 f"view_angles_deg, got {views.shape[:2]}"
             )
         return views
@@ -251,7 +250,8 @@ def _angles(angles) -> np.ndarray:
     return angles
 
 
-def _decode_image(image: dict) -> np.ndarray:
-    source = io.BytesIO(image["bytes"]) if image.get("bytes") else Path(image["path"])
-    with Image.open(source) as opened:
-        return np.asarray(upright_rgb(opened))
+def _place(split, row: int) -> str:
+    """The file and the row in it, as far as the split knows them, for messages."""
+    name = f"{printable(str(split[row]['id'][0].as_py()))}, " if "id" in split.column_names else ""
+    where = f"{split.info.description}: " if split.info.description else ""
+    return f"{where}{name}{split.split or 'split'} row {row}"

@@ -12,7 +12,7 @@ from typing import Any
 from modeling_mvfer.zeroshot_mvfer import prompt_language, prompts_key
 from mvfer.data.schema import dataset_info, load_splits
 from mvfer.evaluation.audits.calibration import calibrate
-from mvfer.evaluation.audits.leakage import MOST_ROWS, find_leaks, seen_subjects
+from mvfer.evaluation.audits.leakage import MOST_ROWS, find_leaks, seen_scans, seen_subjects
 from mvfer.evaluation.audits.registry import Tested, check_audits, run_audits, tested_meshes
 from mvfer.evaluation.classifiers import Predictions, SplitClassifier
 from mvfer.evaluation.embeddings import SplitFeatures, embed_split, match_statistics
@@ -99,11 +99,12 @@ def evaluate(
     for name, folder in (also or {}).items():
         other = open_splits(folder, split, processor)
         there = build(other.values())
-        scans = embed_split(model, processor.image_processor, other[split], **options)
+        few = len(other[split]) <= MOST_ROWS
+        scans = embed_split(model, processor.image_processor, other[split], thumbnails=few, **options)
         results["transfer"][name] = score_transfer(there, scans, classifier, train, fitted, seed=seed)
         if baselines:
             results["by_baseline"][name] = relative(other[split], there)
-        results["leakage"]["found"] += transfer_leaks(name, folder, other[split], seen)
+        results["leakage"]["found"] += transfer_leaks(name, folder, scans, seen)
     return results | {
         "chance": classifier.chance,
         **_texts(classifier, splits, results["calibration"], prompt_kinds, language),
@@ -163,9 +164,10 @@ def score_answers(predictions: Predictions, names: Sequence[str], *, seed: int) 
     )
 
 
-def transfer_leaks(name: str, folder: str | Path, rows, seen: Mapping[str, Sequence[str]] | None) -> list[str]:
-    """A sentence for every way in which the model has met people of another data set's tested rows."""
-    return [f"{name}: {sentence}" for sentence in seen_subjects(dataset_info(folder), rows["subject"], seen or {})]
+def transfer_leaks(name: str, folder: str | Path, scans: SplitFeatures, seen: Mapping | None) -> list[str]:
+    """A sentence for every way in which the model has met people or scans of another data set's tested rows."""
+    found = seen_subjects(dataset_info(folder), scans.subjects, seen or {}) + seen_scans(scans, seen or {})
+    return [f"{name}: {sentence}" for sentence in found]
 
 
 def provenance(dataset_dir: str | Path, splits, split: str, *, seed: int, command: str) -> dict:
