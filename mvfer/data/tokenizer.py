@@ -118,7 +118,7 @@ def _learn_unspaced_merges(texts: list[str], *, vocab_size: int) -> list[tuple[s
 
     merges = []
     for character in sorted({character for run in runs for character in run}):
-        first, second, third = symbols(character)
+        first, second, third = list(symbols(character))  # three bytes in UTF-8, all of them
         merges += [(first, second), (first + second, third)]
         merges += [(first + second, third + SUFFIX)] if any(end.endswith(character) for end in ends) else []
     for left, right in parts:

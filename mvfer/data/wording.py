@@ -32,9 +32,8 @@ _OTHER_SIDE = str.maketrans("LR", "RL")
 
 def facts(units: Mapping[str, float]) -> frozenset[str]:
     """All that may be claimed of a face that shows these units (unit -> intensity in (0, 1])."""
-    return frozenset(units) | {
-        unit + degree for unit, value in units.items() if (degree := degree_of(unit, value))
-    } or {RELAXED}
+    degrees = {unit + degree for unit, value in units.items() if (degree := degree_of(unit, value))}
+    return frozenset({*units, *degrees} if units else {RELAXED})
 
 
 def reword(units: Mapping[str, float], rng: random.Random, *, language: str = "en") -> str:
