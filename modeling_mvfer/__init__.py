@@ -10,6 +10,8 @@ from transformers import (
     AutoModelForZeroShotImageClassification,
 )
 
+from .actions_mvfer import ActionReader, ActionScores
+from .actions_pipeline_mvfer import MeshActionUnitsPipeline
 from .classification_mvfer import MVFERClassifierOutput, MVFERForFaceClassification
 from .classification_pipeline_mvfer import MeshClassificationPipeline
 from .classifier_mvfer import Classified, Classifier
@@ -28,6 +30,8 @@ AutoModelForZeroShotImageClassification.register(MVFERConfig, MVFERModel, exist_
 AutoModelForImageClassification.register(MVFERConfig, MVFERForFaceClassification, exist_ok=True)
 
 __all__ = [
+    "ActionReader",
+    "ActionScores",
     "Classified",
     "Classifier",
     "Calibration",
@@ -38,6 +42,7 @@ __all__ = [
     "MVFERModel",
     "MVFEROutput",
     "MVFERStream",
+    "MeshActionUnitsPipeline",
     "MeshClassificationPipeline",
     "ObjectiveConfig",
     "ZeroShotMeshClassificationPipeline",

@@ -12,7 +12,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils import logging
 
 from .adaptive_views_mvfer import adaptive_logits, check_adaptive
-from .classifier_mvfer import Classifier, embeds_of
+from .classifier_mvfer import NOT_A_FACE, Classifier, embeds_of
 
 logger = logging.get_logger(__name__)
 
@@ -72,25 +72,41 @@ class MeshPipeline(Pipeline):
     def _forward(self, model_inputs, classifier, adaptive_views=None, temperature=None):
         """The tempered logits `(B, K)`; samples of one shape go through the model together."""
         classifier = classifier.at(temperature)
-        samples = [s[0] if isinstance(s, list) else s for s in model_inputs["sample"]]
-        shapes = [{name: value.shape for name, value in sample.items()} for sample in samples]
-        if all(shape == shapes[0] for shape in shapes):
-            samples = [{name: torch.cat([sample[name] for sample in samples]) for name in samples[0]}]
-        logits = []
-        for batch in samples:
-            batch["pixel_values"] = batch["pixel_values"].to(self.model.dtype)
+        logits, unlike = [], []
+        for batch in batches_of(model_inputs["sample"], self.model.dtype):
             if adaptive_views is None:
-                logits.append(classifier.tempered(embeds_of(self.model.get_image_features(**batch))))
+                features = self.model.get_image_features(**batch)
+                logits.append(classifier.tempered(embeds_of(features)))
+                unlike += map(bool, classifier.unlike(features))
             else:
                 logits.append(adaptive_logits(classifier, batch, threshold=adaptive_views).logits)
-        return {"logits": torch.cat(logits), "is_face": torch.tensor(model_inputs["is_face"])}
+                unlike += [False] * len(logits[-1])  # what is alike was found with all views
+        return {
+            "logits": torch.cat(logits),
+            "unlike": torch.tensor(unlike),
+            "is_face": torch.tensor(model_inputs["is_face"]),
+        }
 
     def postprocess(self, model_outputs, classifier, temperature=None):
-        """Rows of "score", "label", "abstain" of one input, best first."""
-        found = classifier.at(temperature).decide(model_outputs["logits"])
-        abstain = found.abstain[0] if bool(model_outputs["is_face"].all()) else True
+        """Rows of "score", "label", "abstain" and "reason" of one input, best first."""
+        found = classifier.at(temperature).decide(model_outputs["logits"], model_outputs["unlike"].tolist())
+        is_face = bool(model_outputs["is_face"].all())
+        said = {"abstain": found.abstain[0], "reason": found.reasons[0]}
+        if not is_face:
+            said = {"abstain": True, "reason": NOT_A_FACE}
         pairs = sorted(zip(found.probabilities[0].tolist(), classifier.labels, strict=True), key=lambda pair: -pair[0])
-        return [{"score": score, "label": label, "abstain": abstain} for score, label in pairs]
+        return [{"score": score, "label": label, **said} for score, label in pairs]
+
+
+def batches_of(samples: list, dtype: torch.dtype) -> list[dict]:
+    """Inputs of the model, from the samples of a step of a pipeline: one batch if they are of one shape, else one each."""
+    samples = [s[0] if isinstance(s, list) else s for s in samples]
+    shapes = [{name: value.shape for name, value in sample.items()} for sample in samples]
+    if all(shape == shapes[0] for shape in shapes):
+        samples = [{name: torch.cat([sample[name] for sample in samples]) for name in samples[0]}]
+    for batch in samples:
+        batch["pixel_values"] = batch["pixel_values"].to(dtype)
+    return samples
 
 
 class ZeroShotMeshClassificationPipeline(MeshPipeline):
@@ -99,7 +115,7 @@ class ZeroShotMeshClassificationPipeline(MeshPipeline):
     ```python
     classify = pipeline("zero-shot-mesh-classification", model=folder, trust_remote_code=True)
     classify("face.obj", candidate_labels=["happiness", "disgust"])
-    # [{"score": 0.93, "label": "happiness", "abstain": False}, {"score": 0.07, "label": "disgust", "abstain": False}]
+    # [{"score": 0.93, "label": "happiness", "abstain": False, "reason": None}, {"score": 0.07, ...}]
     ```
     """
 
@@ -123,10 +139,11 @@ class ZeroShotMeshClassificationPipeline(MeshPipeline):
                 if it was calibrated for these labels and prompts, else 1. Nothing is said of abstaining at another.
             batch_size (`int`, *optional*): inputs of equal shape that go through the model together.
         Returns:
-            `list[dict]` with "score" (probabilities that sum to 1), "label" and "abstain", best first; a list of these for a
-            list. "abstain", the same in all rows of an input, is true where the scan is better left to people. It is
-            `None` if the model was not calibrated for these labels and prompts; a warning then says so once. Both were found
-            with all views.
+            `list[dict]` with "score" (probabilities that sum to 1), "label", "abstain" and "reason", best first; a list of
+            these for a list. "abstain", the same in all rows of an input, is true where the scan is better left to people.
+            It is `None` if the model was not calibrated for these labels and prompts; a warning then says so once. Both were
+            found with all views. Where it is true, "reason" says why: the scan is no face, or unlike the scans that the
+            model learnt from, or the model is unsure.
         Raises:
             ValueError: if there are no labels, or an input cannot be understood; the message names it.
         """

@@ -110,6 +110,23 @@ def describe_actions(
     return _SEPARATOR[language].join(phrases)
 
 
+def action_phrases(*, language: str = "en", wordings: int | None = None) -> dict[str, list[str]]:
+    """The wordings of every action unit and its one-sided forms, the canonical one first.
+
+    Args:
+        language: "en" or "ja".
+        wordings: how many of each; default all.
+    Returns:
+        `dict[str, list[str]]`: unit ("12", "12L", "12R") -> wordings, in canonical order.
+    Raises:
+        ValueError: for an unknown language, or fewer than one wording.
+    """
+    _check_language(language)
+    if wordings is not None and wordings < 1:
+        raise ValueError(f"expected at least one wording, got {wordings}")
+    return {unit: list(ACTION_PHRASES[unit][language][:wordings]) for unit in sorted(ACTION_PHRASES, key=action_order)}
+
+
 def _action_prompts(expression: str, language: str, wordings: int | None = None) -> list[str]:
     """All variants, in that many numbered wordings, or in enough that every wording of every phrase occurs."""
     prompts = []

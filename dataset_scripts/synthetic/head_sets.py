@@ -22,6 +22,8 @@ def arguments(description: str, subjects: Sequence[int]) -> argparse.ArgumentPar
     per_class, at_random = default.expressions_per_subject, default.random_per_subject
     add("--expressions_per_subject", type=int, default=per_class, help="rows per class and training subject")
     add("--random_per_subject", type=int, default=at_random, help="rows of random actions per training subject")
+    tested = default.random_per_tested
+    add("--random_per_tested", type=int, default=tested, help="the same per validation and test subject")
     add("--vary_geometry", action="store_true", help="vary resolution, smoothness, noise, holes, framing and light")
     add("--variants", type=int, default=default.variants, help="with --vary_geometry: renderings per training scan")
     add("--num_frames", type=int, help=f"frames per sequence; default {default.num_frames}, of micro-expressions 32")

@@ -80,6 +80,7 @@ class BuildSettings:
     expressions: tuple[str, ...] = BASIC_EXPRESSIONS
     expressions_per_subject: int = 1
     random_per_subject: int = 7
+    random_per_tested: int = 0
     intensity: tuple[float, float] = (0.5, 1.0)
     vary_geometry: bool = False
     variants: int = 1
@@ -101,10 +102,11 @@ class BuildSettings:
         if not 0 < self.intensity[0] <= self.intensity[1] <= 1:
             raise ValueError(f"expected an intensity range 0 < low <= high <= 1, got {self.intensity}")
         counts = (self.expressions_per_subject, self.captions_per_row, self.num_frames, self.variants)
-        if min(counts) < 1 or self.random_per_subject < 0 or self.fps <= 0:
+        at_random = (self.random_per_subject, self.random_per_tested)
+        if min(counts) < 1 or min(at_random) < 0 or self.fps <= 0:
             raise ValueError(
                 "expected expressions_per_subject, captions_per_row, num_frames, variants >= 1, "
-                f"random_per_subject >= 0 and fps > 0, got {counts}, {self.random_per_subject}, {self.fps}"
+                f"random_per_subject, random_per_tested >= 0 and fps > 0, got {counts}, {at_random}, {self.fps}"
             )
         check_magnification(self.magnification)
         if self.magnification != 1 and self.kind == "3d":
@@ -158,7 +160,7 @@ class Synthesizer:
         tasks: list[tuple[str | None, int]] = []
         for repeat in range(settings.expressions_per_subject if train else 2):
             tasks += [(name, repeat) for name in settings.expressions]
-        tasks += [(None, i) for i in range(settings.random_per_subject if train else 0)]
+        tasks += [(None, i) for i in range(settings.random_per_subject if train else settings.random_per_tested)]
         for name, repeat in tasks:
             if name is None:
                 units = sample_combination(rng)

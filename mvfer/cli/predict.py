@@ -16,12 +16,14 @@ EPILOG = """examples:
   mvfer predict face.obj
   mvfer predict face.obj --model runs/first --labels happiness disgust --picture views.png
   mvfer predict scans/*.obj --model runs/first --json > predictions.jsonl
+  mvfer predict face.obj --actions
 """
 
 
 def main(argv: list[str] | None = None) -> int:
     """`mvfer predict`: a probability per label for every scan."""
     args = parser().parse_args(argv)
+    from modeling_mvfer.actions_mvfer import ActionReader
     from modeling_mvfer.classifier_mvfer import Classifier, is_fine_tuned
 
     model, processor = open_model(args.model, orientation=args.orientation)
@@ -34,12 +36,14 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(
             f"{args.model}: several of its labels may be true at once; use pipeline('mesh-classification')"
         )
-    if classifier.warning:
-        print(f"mvfer: {classifier.warning}", file=sys.stderr)
+    reader = ActionReader.build(model, processor, language=args.language) if args.actions else None
+    for asked in (classifier, reader):
+        if asked and asked.warning:
+            print(f"mvfer: {asked.warning}", file=sys.stderr)
     drawn, failures = [], 0
     for mesh in args.meshes:
         try:
-            row, drawing = _predict_one(mesh, processor, classifier, draw=args.picture is not None)
+            row, drawing = _predict_one(mesh, processor, classifier, reader, draw=args.picture is not None)
         except (ValueError, OSError) as error:
             failures += 1
             row = failed_row(mesh, error)
@@ -94,8 +98,10 @@ def face_row(name: str, face_frames: list) -> dict:
     row = {"face_likeness": round(frame.face_likeness or 0.0, 3), "orientation": frame.orientation}
     if frame.is_face:
         return row
+    from modeling_mvfer.classifier_mvfer import NOT_A_FACE
+
     print(f"mvfer: {no_face(name, frame)}", file=sys.stderr)
-    return row | {"abstain": True}
+    return row | {"abstain": True, "reason": NOT_A_FACE}
 
 
 def no_face(name: str, frame) -> str:
@@ -121,11 +127,25 @@ def print_row(row: dict, *, as_json: bool) -> None:
         line = f"{row['input']}\terror: {row['error']}"
     else:
         scores = "  ".join(f"{item['label']} {item['score']:.3f}" for item in row["scores"])
-        line = f"{row['input']}\t{'abstain: ' if row['abstain'] else ''}{scores}"
+        abstains = f"abstain ({row['reason']}): " if row["abstain"] else ""
+        line = f"{row['input']}\t{abstains}{scores}" + (f"\t{actions_text(row['actions'])}" if "actions" in row else "")
     print(line, flush=True)
 
 
-def _predict_one(mesh: str, processor, classifier, *, draw: bool):
+def actions_text(actions: list[dict]) -> str:
+    """The units that are seen, as FACS writes them, with their phrase and probability: "12B lip corners pulled up 0.93"."""
+    seen = [row for row in actions if row["seen"]]
+    sides = {"left": "L", "right": "R"}
+    return (
+        "; ".join(
+            f"{sides.get(row.get('side', ''), '')}{row['unit']}{row['grade'] or ''} {row['phrase']} {row['score']:.2f}"
+            for row in seen
+        )
+        or "no action"
+    )
+
+
+def _predict_one(mesh: str, processor, classifier, reader, *, draw: bool):
     """The row of one scan, and what to draw of it if asked."""
     from processing.cameras_mvfer import view_name
 
@@ -134,9 +154,12 @@ def _predict_one(mesh: str, processor, classifier, *, draw: bool):
     scores = dict(zip(classifier.labels, found.probabilities[0].tolist(), strict=True))
     names = [view_name(angle) for angle in inputs["view_angles_deg"][0].tolist()]
     weights = found.features.view_weights[0, 0].tolist()
-    row = scored_row(mesh, scores) | {"abstain": found.abstain[0], "calibrated": classifier.calibration is not None}
-    row |= face_row(mesh, inputs.face_frames)
+    row = scored_row(mesh, scores) | {"abstain": found.abstain[0], "reason": found.reasons[0]}
+    row |= {"calibrated": classifier.calibration is not None} | face_row(mesh, inputs.face_frames)
     row["view_weights"] = dict(zip(names, weights, strict=True))
+    if reader:
+        row["actions"] = reader.rows(reader.read(found.features, inputs["view_angles_deg"]))[0]
+        row["actions_calibrated"] = reader.calibration is not None
     if not draw:
         return row, None
 
@@ -163,6 +186,9 @@ def parser() -> argparse.ArgumentParser:
     )
     add_mesh_argument(flags, "meshes", "one row of output each, in order", nargs="+", metavar="mesh")
     add_model_flags(flags)
+    flags.add_argument(
+        "--actions", action="store_true", help="also read facial actions: the units of FACS, with side and intensity"
+    )
     flags.add_argument("--picture", metavar="PNG", help="also draw the views beside the probabilities")
     return flags
 

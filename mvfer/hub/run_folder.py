@@ -15,6 +15,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from transformers.dynamic_module_utils import custom_object_save
 
+from modeling_mvfer.actions_pipeline_mvfer import ACTIONS_TASK, MeshActionUnitsPipeline
 from modeling_mvfer.classification_mvfer import MVFERForFaceClassification
 from modeling_mvfer.classification_pipeline_mvfer import CLASSIFICATION_TASK, MeshClassificationPipeline
 from modeling_mvfer.configuration_mvfer import EARLIER_KEYS, Calibration, MVFERConfig
@@ -26,17 +27,15 @@ from mvfer.evaluation.audits.leakage import SEEN_FILE, load_subjects_seen
 from mvfer.hub.card import model_card
 from processing.processing_mvfer import MVFERProcessor
 
-EXPORTS = {  # model class: its auto classes, the first of which `transformers` writes itself; its pipeline; further code
+EXPORTS = {  # model class: its auto classes, the first of which `transformers` writes itself; its pipelines; further code
     MVFERModel: (
         ("AutoModel", "AutoModelForZeroShotImageClassification"),
-        TASK,
-        ZeroShotMeshClassificationPipeline,
+        {TASK: ZeroShotMeshClassificationPipeline, ACTIONS_TASK: MeshActionUnitsPipeline},
         (MVFERStream,),
     ),
     MVFERForFaceClassification: (
         ("AutoModelForImageClassification",),
-        CLASSIFICATION_TASK,
-        MeshClassificationPipeline,
+        {CLASSIFICATION_TASK: MeshClassificationPipeline},
         (),
     ),
 }
@@ -98,7 +97,7 @@ def save_run(
 
 
 def set_calibration(config: MVFERConfig, calibration: Mapping) -> None:
-    """Take temperature, threshold and prompts of a configuration from `results["calibration"]`: none if it has none."""
+    """Take the calibration of a configuration from `results["calibration"]`: none if it has none."""
     config.calibration = _stored(calibration)
 
 
@@ -128,14 +127,14 @@ def store_calibration(folder: str | Path, calibration: Mapping, *, chosen_on: It
 
 def _write_model(folder: Path, model: MVFERModel, processor: MVFERProcessor) -> None:
     model_class, processor_class, image_class = type(model), type(processor), type(processor.image_processor)
-    auto_classes, task, pipeline_class, further = EXPORTS.get(model_class, EXPORTS[MVFERModel])
+    auto_classes, pipelines, further = EXPORTS.get(model_class, EXPORTS[MVFERModel])
     model_class.register_for_auto_class(auto_classes[0])
     model_class.config_class.register_for_auto_class()
     processor_class.register_for_auto_class()
     image_class.register_for_auto_class()
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    for code in (pipeline_class, *further):
+    for code in (*pipelines.values(), *further):
         custom_object_save(code, folder)
 
     # `register_for_auto_class` knows one auto class per class; the stock pipelines ask for more.
@@ -148,6 +147,7 @@ def _write_model(folder: Path, model: MVFERModel, processor: MVFERProcessor) -> 
     }
     config["custom_pipelines"] = {
         task: {"impl": _reference(pipeline_class), "pt": [auto_classes[0]], "type": "multimodal", "default": {}}
+        for task, pipeline_class in pipelines.items()
     }
     write_json(folder / "config.json", config)
 
