@@ -5,15 +5,12 @@ epoch, row) and of nothing else, so a resumed run sees what an unbroken one woul
 captions unique: many scans share a caption, so targets are multi-positive.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
@@ -24,8 +21,10 @@ from mvfer.data.augmentation import (
     mirror_views,
     split_phrases,
 )
+from mvfer.data.baselines import rows_at_rest
+from mvfer.data.schema import decode_view
 from processing.facs_phrases_mvfer import ACTION_PHRASES, RELAXED_PHRASES
-from processing.images_mvfer import upright_rgb
+from processing.names_mvfer import printable
 from processing.prompts_mvfer import swap_sides
 from processing.rank_pooling_mvfer import rank_pool
 from processing.view_batches_mvfer import FRAMES, pad_views, sample_frames
@@ -58,7 +57,8 @@ class ViewDataset(Dataset):
 
     `dataset[row]` and `dataset[epoch, row]` give a dict: `views` uint8 `(V, H, W, 3)`, or `(T, V, H, W, 3)` if any row
     of the splits is a sequence (and not pooled); `view_mask (V,)`; `view_angles_deg (V, 2)`; `frame_times_s (T,)` for sequences;
-    `captions`: the chosen one (none if the row has none); `known_captions`: all that are true of the row.
+    `captions`: the chosen one (none if the row has none); `known_captions`: all that are true of the row; `subject`,
+    `source` (the number of its split), `at_rest` (whether it is known to show the face at rest) and `draw`, a random number.
 
     Raises:
         ValueError: if there are no rows, a column is missing, a picture cannot be read, the numbers of frames and views are
@@ -93,6 +93,8 @@ class ViewDataset(Dataset):
         self.splits = [split.with_format("arrow") for split in splits]
         self.rows = [(s, row) for s, split in enumerate(splits) for row in range(len(split))]
         self._texts = [captions or [] for split in splits for captions in split["captions"]]
+        self._subjects = [subject for split in splits for subject in _column(split, "subject")]
+        self._at_rest = [at_rest for split in splits for at_rest in rows_at_rest(split)]
         self._angles = [_angles(angles) for split in splits for angles in split["view_angles_deg"]]
         self._times = [times for split in splits for times in _column(split, "frame_times_s")]
         lengths = [len(times) if times else 1 for times in self._times]
@@ -130,6 +132,8 @@ class ViewDataset(Dataset):
                 chosen = [drop_phrases(text, rng, chance=self.augmentation.drop_phrases)]
             views, mask = augment_views(views, rng, self._strength(self.augmentation, epoch), channels=varied_channels)
         sample = {"view_mask": mask, "view_angles_deg": angles, "captions": chosen, "known_captions": known}
+        sample |= {"subject": self._subjects[row], "source": self.rows[row][0], "at_rest": self._at_rest[row]}
+        sample["draw"] = int(rng.integers(2**31))
         if self.has_sequences:
             return sample | {"views": views, "frame_times_s": times[frames]}
         return sample | {"views": views[0]}
@@ -143,13 +147,14 @@ class ViewDataset(Dataset):
         split, row = self.rows[index]
         try:
             frames = self.splits[split][row]["views"][0].as_py()
-            views = np.stack([np.stack([_decode_image(view) for view in frame]) for frame in frames])
+            views = np.stack([np.stack([decode_view(view) for view in frame]) for frame in frames])
         except (OSError, TypeError, ValueError) as error:
-            raise ValueError(f"split {split}, row {row}: the views cannot be read; build it again ({error})") from error
+            where = _place(self.splits[split], row)
+            raise ValueError(f"{where}: the views cannot be read ({error}); build it again") from error
         expected = len(self._times[index] or [0.0]), len(self._angles[index])
         if views.shape[:2] != expected:
             raise ValueError(
-                f"split {split}, row {row}: expected (frames, views) {expected} from frame_times_s and "
+                f"{_place(self.splits[split], row)}: expected (frames, views) {expected} from frame_times_s and "
                 f"view_angles_deg, got {views.shape[:2]}"
             )
         return views
@@ -231,7 +236,8 @@ def _angles(angles) -> np.ndarray:
     return angles
 
 
-def _decode_image(image: dict) -> np.ndarray:
-    source = io.BytesIO(image["bytes"]) if image.get("bytes") else Path(image["path"])
-    with Image.open(source) as opened:
-        return np.asarray(upright_rgb(opened))
+def _place(split, row: int) -> str:
+    """The file and the row in it, as far as the split knows them, for messages."""
+    name = f"{printable(str(split[row]['id'][0].as_py()))}, " if "id" in split.column_names else ""
+    where = f"{split.info.description}: " if split.info.description else ""
+    return f"{where}{name}{split.split or 'split'} row {row}"

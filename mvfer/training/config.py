@@ -136,6 +136,11 @@ class ModelSettings:
         None,
     )
     temporal_layers: int = _help("Transformer layers between the frames before they are fused.", 0)
+    baseline: float = _help(
+        "Chance that a person's scans are seen relative to some of their own, so that the model takes a person's baseline; 0: it "
+        "takes none.",
+        0.5,
+    )
     frozen_towers: bool = _help(
         "Train only what joins views and frames: for a model that already knows scans, and sequences to learn from, at a third "
         "of the time.",
@@ -197,6 +202,10 @@ class MonitoringSettings:
     num_workers: int = _help("Loader processes per training process; one keeps up.", 1)
     report_to: Literal["none", "tensorboard", "wandb"] = _help("Where the log goes besides metrics.jsonl.", "none")
     resume: str = _help("'last', or a folder below checkpoints/: go on from there, bit for bit.", "")
+    resume_on_other_data: bool = _help(
+        "Go on although the data sets are others than those that the checkpoint was made with; it is recorded.", False
+    )
+    overwrite: bool = _help("Start anew in a folder that holds a run: its checkpoints and log are deleted.", False)
 
 
 @dataclass
@@ -220,7 +229,7 @@ class TrainConfig(
             self.learning_rate = {"lora": 3e-4, "full": 1e-5}.get(self.method, 1e-3) if warm else 1e-3
         if self.supervision == "pseudo":
             self._check_pseudo()
-        for name in ("view_dropout", "occlusion", "drop_phrases", "ramp", "warmup", "ema_decay"):
+        for name in ("baseline", "view_dropout", "occlusion", "drop_phrases", "ramp", "warmup", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         counts = ("steps", "batch_size", "scans_per_subject", "num_frames", "gradient_accumulation", "lora_rank")
@@ -241,6 +250,8 @@ class TrainConfig(
                 "a model from scratch has nothing to keep: pass --model with a trained model's folder, or --method full "
                 "without --wise_ft to train from scratch"
             )
+        if self.overwrite and self.resume:
+            raise ValueError("--resume goes on with a run, --overwrite deletes it; leave one out")
         if self.learning_rate <= 0 or self.clip_norm <= 0:
             raise ValueError(
                 f"learning_rate and clip_norm must be positive, got {self.learning_rate}, {self.clip_norm}"
@@ -276,11 +287,12 @@ class TrainConfig(
             raise ValueError(f"confidence must be in [0, 1], got {self.confidence}")
 
     def save(self, path: Path) -> None:
-        names = [f.name for group in GROUPS for f in dataclasses.fields(group) if f.name != "resume"]
+        names = [f.name for group in GROUPS for f in dataclasses.fields(group) if f.name not in OF_ONE_START]
         recipe = {name: getattr(self, name) for name in names}
         path.write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+OF_ONE_START = ("resume", "resume_on_other_data", "overwrite")  # no part of the recipe
 GROUPS = TrainConfig.__bases__  # of flags, in the order of --help
 EXAMPLES = """examples:
   accelerate launch train.py --dataset data/anny --output_dir runs/first
