@@ -125,3 +125,15 @@ def test_a_fine_tuned_classifier_reads_no_actions(small_model, small_processor):
     tuned = MVFERForFaceClassification.from_model(small_model, ["happiness", "sadness"])
     with pytest.raises(ValueError, match="compares no texts"):
         ActionReader.build(tuned, small_processor)
+
+
+def test_a_saved_model_brings_the_pipeline_along(small_run):
+    served = json.loads((small_run / "config.json").read_text(encoding="utf-8"))["custom_pipelines"][ACTIONS_TASK]
+    assert served["impl"] == "actions_pipeline_mvfer.MeshActionUnitsPipeline" and served["pt"] == ["AutoModel"]
+    assert (small_run / "actions_pipeline_mvfer.py").is_file() and (small_run / "familiarity_mvfer.py").is_file()
+
+
+def test_an_input_that_cannot_be_read_is_one_row_where_asked(small_model, small_processor, face_obj):
+    read = MeshActionUnitsPipeline(model=small_model, processor=small_processor, task=ACTIONS_TASK, device="cpu")
+    lost, found = read(["nowhere.obj", face_obj], on_error="skip", batch_size=2)
+    assert list(lost[0]) == ["error"] and len(found) == 26
