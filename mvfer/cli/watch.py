@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
             when = {"time_s": step.time_s, "apex_time_s": step.apex_time_s}
             row = (
                 scored_row(frame, step.probabilities)
-                | {"abstain": step.abstain}
+                | {"abstain": step.abstain, "reason": step.reason}
                 | when
                 | face_row(frame, stream.face_frames)
             )

@@ -82,7 +82,7 @@ def save_run(
 
 
 def set_calibration(config: MVFERConfig, calibration: Mapping) -> None:
-    """Take temperature, threshold and prompts of a configuration from `results["calibration"]`: none if it has none."""
+    """Take the calibration of a configuration from `results["calibration"]`: none if it has none."""
     config.calibration = _stored(calibration)
 
 
