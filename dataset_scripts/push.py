@@ -14,6 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
 from mvfer.data.schema import INFO_FILE, REJECTED_FILE, dataset_info, find_shards
 from mvfer.hub.push import refused
+from processing.names_mvfer import shown
 
 
 def push(folder: str | Path, repo_id: str, *, private: bool = False, licence_allows: bool = False, api=None) -> str:
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {refused(args.repo_id, error)}", file=sys.stderr)
         return 1
     except (ValueError, OSError, HTTPError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(str(error))}", file=sys.stderr)
         return 1
     return 0
 

@@ -13,6 +13,7 @@ from transformers import (
     AutoModelForZeroShotImageClassification,
 )
 
+from .audit_log_mvfer import AuditLog
 from .classification_mvfer import MVFERClassifierOutput, MVFERForFaceClassification
 from .classification_pipeline_mvfer import MeshClassificationPipeline
 from .classifier_mvfer import Classified, Classifier
@@ -33,6 +34,7 @@ with suppress(
     import_module("processing")
 
 __all__ = [
+    "AuditLog",
     "Classified",
     "Classifier",
     "Calibration",

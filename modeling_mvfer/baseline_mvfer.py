@@ -7,6 +7,7 @@ both, so it goes; what the face does stays. Without a baseline nothing changes.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import NamedTuple
 
 import torch
@@ -102,6 +103,32 @@ class RelativeFeatures(nn.Module):
         self.batches_seen += count > 0
         share = (1 / self.batches_seen.clamp_min(1)).clamp_min(self.momentum) * (count > 0)
         self.training_means.lerp_(mean, share.unsqueeze(1))
+
+
+class RunningBaseline:
+    """A film's own baseline: the median of its frames' means, one frame kept per second, of the last ten minutes.
+
+    A median forgets blinks and short expressions, and one that is held as long as it is held for less than half of that time.
+
+    Source:
+        The running median of Baltrusaitis et al. 2018, "OpenFace 2.0", there of action units.
+    """
+
+    def __init__(self, *, every_s: float = 1.0, frames: int = 600):
+        self.every_s = every_s
+        self._times_s: deque[float] = deque(maxlen=frames)
+        self._means: deque[Tensor] = deque(maxlen=frames)
+
+    def observe(self, scan_mean: Tensor, time_s: float) -> None:
+        """Take a frame's mean `(D,)`, unless one of the same second is kept."""
+        if not self._times_s or time_s - self._times_s[-1] >= self.every_s:
+            self._times_s.append(time_s)
+            self._means.append(scan_mean)
+
+    def baseline(self) -> Baseline:
+        """Of the frames so far, at least one."""
+        means = torch.stack(list(self._means))
+        return Baseline.of(means)._replace(mean=means.median(dim=0, keepdim=True).values)
 
 
 def scan_means(view_features: Tensor, view_mask: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ for photos, as `pipeline("zero-shot-image-classification")`: a photo is one view
 
 import os
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils import logging
 
 from .adaptive_views_mvfer import adaptive_logits, check_adaptive
+from .audit_log_mvfer import AuditLog, model_hash
 from .classifier_mvfer import Classifier, embeds_of
 from .modeling_mvfer import ACTIONS_ONLY
 from .zeroshot_mvfer import class_embeddings
@@ -34,6 +36,7 @@ class MeshPipeline(Pipeline):
     _load_image_processor = False
     _load_feature_extractor = False
     _load_tokenizer = False
+    _hashed: tuple | None = None  # a model and its hash
 
     def preprocess(self, inputs, num_frames: int | None = None, on_error: str = "raise"):
         try:
@@ -83,18 +86,69 @@ class MeshPipeline(Pipeline):
             return results
         return logging.tqdm(results, total=len(inputs), unit="input", disable=None if len(inputs) >= LONG else True)
 
-    def _classify(self, inputs, classifier: Classifier, temperature: float | None = None, **options):
+    def _classify(
+        self,
+        inputs,
+        classifier: Classifier,
+        temperature: float | None = None,
+        baseline=None,
+        baseline_at_rest: bool = True,
+        audit_log: AuditLog | None = None,
+        settings: Mapping = MappingProxyType({}),
+        **options,
+    ):
         """Run on one input or a list of them, and tell once of scores that are not calibrated, unless the user chose how."""
+        if baseline is not None:
+            if options.get("adaptive_views") is not None:
+                raise ValueError("adaptive_views reads no baseline; leave one of the two out")
+            scans = [baseline] if isinstance(baseline, (str, os.PathLike, Mapping)) else list(baseline)
+            with self.device_placement():
+                options["baseline"] = classifier.baseline_of(self._of_one_person(scans), at_rest=baseline_at_rest)
         if classifier.warning and temperature is None:
             logger.warning_once(classifier.warning)
         if isinstance(inputs, Sequence) and not isinstance(inputs, str):  # a column of a data set too
             inputs = list(inputs)
             if not inputs:
                 return []
-        return super().__call__(inputs, classifier=classifier, temperature=temperature, **options)
+        answers = super().__call__(inputs, classifier=classifier, temperature=temperature, **options)
+        if audit_log is not None:
+            settings = {"labels": classifier.labels, "temperature": temperature, **settings, **options}
+            if "baseline" in options:
+                of_whom = options["baseline"]
+                settings["baseline"] = {"scans": int(of_whom.count), "at_rest": bool(of_whom.at_rest)}
+            given = (inputs, answers) if isinstance(inputs, list) else ([inputs], [answers])
+            for one, rows in zip(*given, strict=True):
+                self._record(audit_log, one, rows, settings)
+        return answers
+
+    def _record(self, audit_log: AuditLog, source, rows: list[dict], settings: Mapping) -> None:
+        """Write the line of one answer."""
+        if self._hashed is None or self._hashed[0] is not self.model:
+            self._hashed = self.model, model_hash(self.model)
+        answer = {row["label"]: round(row["score"], 6) for row in rows if "label" in row}
+        what = {"command": self.task, "model": self._hashed[1], "settings": settings}
+        audit_log.write(source=source, answer=answer, abstain=rows[0].get("abstain"), **what)
+
+    def _of_one_person(self, scans: list) -> Mapping[str, torch.Tensor]:
+        """Model inputs of a baseline's scans: meshes, photos, or `{"images": [one per view]}`."""
+        views = [scan["images"] if isinstance(scan, Mapping) and "images" in scan else scan for scan in scans]
+        is_photos = any(view is not scan for view, scan in zip(views, scans, strict=True))
+        if is_photos or any(map(_is_photo, scans)):
+            return self.processor(
+                images=[list(view) if isinstance(view, (list, tuple)) else [view] for view in views],
+                return_tensors="pt",
+            )
+        return self.processor(meshes=scans, return_tensors="pt")
 
     def _sanitize_parameters(
-        self, classifier=None, num_frames=None, adaptive_views=None, temperature=None, on_error="raise", top_k=None
+        self,
+        classifier=None,
+        num_frames=None,
+        adaptive_views=None,
+        temperature=None,
+        baseline=None,
+        on_error="raise",
+        top_k=None,
     ):
         check_adaptive(adaptive_views, temperature)
         if on_error not in ON_ERROR:
@@ -104,10 +158,11 @@ class MeshPipeline(Pipeline):
         preprocess = {"on_error": on_error} | ({} if num_frames is None else {"num_frames": num_frames})
         shared = {"classifier": classifier, "temperature": temperature}
         shared = {name: value for name, value in shared.items() if value is not None}
-        forward = {} if adaptive_views is None else {"adaptive_views": adaptive_views}
+        asked = {"adaptive_views": adaptive_views, "baseline": baseline}
+        forward = {name: value for name, value in asked.items() if value is not None}
         return preprocess, shared | forward, shared | {"top_k": top_k}
 
-    def _forward(self, model_inputs, classifier, adaptive_views=None, temperature=None):
+    def _forward(self, model_inputs, classifier, adaptive_views=None, temperature=None, baseline=None):
         """The tempered logits `(B, K)`; samples of one shape go through the model together, those that failed are NaN."""
         classifier = classifier.at(temperature)
         inputs = {name: [v[0] if isinstance(v, list) else v for v in values] for name, values in model_inputs.items()}
@@ -124,7 +179,7 @@ class MeshPipeline(Pipeline):
         for batch in samples:
             batch["pixel_values"] = batch["pixel_values"].to(self.model.dtype)
             if adaptive_views is None:
-                logits.append(classifier.tempered(embeds_of(self.model.get_image_features(**batch))))
+                logits.append(classifier.tempered(embeds_of(self.model.get_image_features(**batch, baseline=baseline))))
             else:
                 logits.append(adaptive_logits(classifier, batch, threshold=adaptive_views).logits)
         logits = torch.cat(logits)
@@ -177,13 +232,17 @@ class ZeroShotMeshClassificationPipeline(MeshPipeline):
                 some or all labels.
             prompt_kinds (`list[str]`, *optional*): the processor's prompts to use, "actions" or "names" or both;
                 default the model's `config.prompt_kinds`.
-            language (`str`, *optional*): of the processor's prompts, "en" or "ja".
+            language (`str`, *optional*): of the processor's prompts, "en" or "ja"; default English, or what the model learnt.
             num_frames (`int`, *optional*): frames taken of a sequence; default the processor's.
             adaptive_views (`float` in 0..1, *optional*): entropy below which no further view is read, see
                 `adaptive_views_mvfer`; default all views.
             temperature (`float`, *optional*): what the logits are divided by; default that of the model's `config.calibration`
                 if it was calibrated for these labels and prompts, else 1. Nothing is said of abstaining at another.
+            baseline (*optional*): further scans of the one person whom all inputs show: meshes, photos, or
+                `{"images": [one per view]}`. What they look like anyway is told from what the face does.
+            baseline_at_rest (`bool`, defaults to `True`): whether these show the face at rest; else they may show anything.
             batch_size (`int`, *optional*): inputs of equal shape that go through the model together.
+            audit_log ([`AuditLog`], *optional*): gets a line per input, on the disk before this returns.
             top_k (`int`, *optional*): only the best so many labels.
             on_error (`str`, *optional*): "raise" (the default), or "skip": the result of an input that cannot be read is one row
                 with its "error", and the others are read.
@@ -200,13 +259,14 @@ class ZeroShotMeshClassificationPipeline(MeshPipeline):
         prompts = _templated(hypothesis_template, candidate_labels, prompts)
         words = {
             "kinds": kwargs.pop("prompt_kinds", None),
-            "language": kwargs.pop("language", "en"),
+            "language": kwargs.pop("language", None),
             "prompts": prompts,
             "encode": self._class_embeddings,
         }
         with self.device_placement():
             classifier = Classifier.from_prompts(self.model, self.processor, candidate_labels, **words)
-        return self._classify(inputs, classifier, **kwargs)
+        words["prompts"] = {label: list(texts) for label, texts in prompts.items()} if prompts else None
+        return self._classify(inputs, classifier, settings=words, **kwargs)
 
     def _class_embeddings(self, model, tokenizer, prompts: Mapping[str, Sequence[str]]) -> dict[str, torch.Tensor]:
         """`class_embeddings`, kept for the next call if that has the same prompts, and the weights were not changed."""

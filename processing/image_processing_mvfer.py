@@ -7,6 +7,7 @@ the processor, and can be overridden in a call.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -21,9 +22,10 @@ from transformers.processing_utils import ImagesKwargs
 from .cameras_mvfer import DEFAULT_VIEW_ANGLES_DEG
 from .channels_mvfer import COLOR_CHANNELS
 from .framing_mvfer import FaceFrame
-from .images_mvfer import to_8_bits, upright_rgb
+from .images_mvfer import PictureError, read_picture, to_8_bits, upright_rgb
 from .magnification_mvfer import check_magnification
 from .meshes_mvfer import MESH_SUFFIXES, Mesh, as_mesh, load_mesh
+from .names_mvfer import printable
 from .orientation_mvfer import AUTO, rotations
 from .rank_pooling_mvfer import rank_pool
 from .rendering_mvfer import RenderSettings, frame_mesh, render_mesh
@@ -270,8 +272,7 @@ class MVFERImageProcessor(PilBackend):
 
     def _photos(self, photos: list, kwargs: dict) -> torch.Tensor:
         """`(n, C, H, W)`. Photos already uint8 RGB at model size skip the resize: it would change nothing."""
-        photos = self.fetch_images([_open_photo(photo) for photo in photos])
-        photos = [_check_photo(photo, kwargs["do_rescale"]) for photo in photos]
+        photos = [_check_photo(_open_photo(photo), kwargs["do_rescale"]) for photo in photos]
         size_px = _size_px(kwargs["do_center_crop"], kwargs["crop_size"], kwargs["size"])
         ready = [np.asarray(p) if isinstance(p, Image.Image) and p.mode == "RGB" else p for p in photos]
         if all(isinstance(p, np.ndarray) and p.dtype == np.uint8 and p.shape == (size_px, size_px, 3) for p in ready):
@@ -359,7 +360,7 @@ def _nest_photos(items, where: str) -> list:
             if not _is_photo(photo):
                 is_mesh = isinstance(photo, Mapping | str | os.PathLike) or hasattr(photo, "vertices")
                 got = f"{type(photo).__name__}; meshes go into meshes=" if is_mesh else type(photo).__name__
-                raise ValueError(f"{where}[{index}]: expected a photo (PIL, array, file or URL), got {got}")
+                raise ValueError(f"{where}[{index}]: expected a photo (PIL, array or file), got {got}")
     return nested
 
 
@@ -384,14 +385,16 @@ def _check_photo(photo, do_rescale: bool):
 
 
 def _open_photo(photo):
-    """Files are opened here, so that a missing one is named; URLs are left to the parent."""
-    if not isinstance(photo, str | os.PathLike) or os.fspath(photo).startswith(("http://", "https://")):
+    """Files are opened here, so that a missing one is named. Nothing is fetched."""
+    if not isinstance(photo, str | os.PathLike):
         return photo
+    name = printable(os.fspath(photo))
+    if re.match(r"[A-Za-z][\w+.-]*://", name):
+        raise ValueError(f"{name}: an address, and nothing is fetched; download the photo and pass its file")
     try:
-        with Image.open(photo) as opened:
-            return upright_rgb(opened)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{os.fspath(photo)}: not readable as a photo ({error}); export it as PNG or JPEG") from error
+        return read_picture(photo)
+    except PictureError as error:
+        raise ValueError(f"{name}: not readable as a photo ({error}); export it as PNG or JPEG") from error
 
 
 def _angles_of(view_angles_deg, counts: list[int]) -> list | None:

@@ -22,7 +22,8 @@ FLOORS = [  # a room imports itself and the rooms of floors above it in this lis
     ("mvfer/reports",),  # pages, pictures, findings
     ("mvfer/hub", "mvfer/studies"),  # run folders and their cards; tests of another kind
     ("mvfer/training",),  # tasks, recipes, checkpoints
-    ("mvfer/cli", "dataset_scripts"),  # the command `mvfer`; scripts that build data sets
+    ("dataset_scripts",),  # scripts that build data sets
+    ("mvfer/cli",),  # the command `mvfer`
     ("train",),  # the script that trains
     ("benchmarks", "docs", "examples"),  # what is measured, drawn, shown
     ("tests",),

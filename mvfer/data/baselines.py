@@ -10,16 +10,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from mvfer.data.schema import as_dict
+from mvfer.data.schema import is_at_rest
 
-AT_REST = 0.15  # action units of a smaller intensity are too faint to name
 KINDS = {"own": 0.6, "at_rest": 0.25, "scanner": 0.15}  # of a baseline, and how often
 FEWEST_OTHERS = 8  # scans of other people that tell what a scanner is like
-
-
-def is_at_rest(action_units: Mapping[str, float]) -> bool:
-    """Whether a face whose action units (name -> intensity in 0..1) are all known does next to nothing."""
-    return all(intensity < AT_REST for intensity in action_units.values())
 
 
 def rows_at_rest(split) -> list[bool]:
@@ -28,15 +22,13 @@ def rows_at_rest(split) -> list[bool]:
         return [False] * len(split)
     columns = split.select_columns(["action_units", "caption_source", "intensity"])
     return [
-        row["caption_source"] == "captions"
-        and row["intensity"] is not None
-        and is_at_rest(as_dict(row["action_units"]))
+        row["caption_source"] == "captions" and row["intensity"] is not None and is_at_rest(row["action_units"])
         for row in columns
     ]
 
 
 def draw_baselines(samples: Sequence[Mapping], *, share: float) -> dict[str, torch.Tensor]:
-    """Draw the baselines of a batch.
+    """Draw the baselines of a batch, of one process: the scans of others serve no baseline here.
 
     Args:
         samples: of `ViewDataset`, `B` of them: `subject`, `source` (the number of its data set), `at_rest`, `draw` (a number).

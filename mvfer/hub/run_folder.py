@@ -34,8 +34,8 @@ def save_run(
 ) -> Path:
     """Write everything that makes `folder` a model repository; other files in it are left alone.
 
-    All files are first written beside their places, then moved there one by one. If that writing fails, for instance
-    on a full disk, what the folder held before is untouched.
+    All files are first written beside their places, then moved there one by one, `config.json` last. If that writing fails,
+    for instance on a full disk, what the folder held before is untouched.
 
     Args:
         folder: the run's folder; made if it does not exist.
@@ -64,7 +64,10 @@ def save_run(
         for name, content in contents.items():
             if content is not None:
                 write_json(staging / name, content)
-        for file in sorted(staging.iterdir()):
+        (folder / "config.json").unlink(
+            missing_ok=True
+        )  # who is killed from here on leaves a folder that is no model, not
+        for file in sorted(staging.iterdir(), key=lambda path: (path.name == "config.json", path.name)):  # half of two
             os.replace(file, folder / file.name)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
