@@ -21,7 +21,7 @@ from .classifier_mvfer import embeds_of, is_fine_tuned
 from .configuration_mvfer import ActionCalibration
 from .fusion_mvfer import pool_frames
 from .modeling_mvfer import MVFERImageOutput
-from .zeroshot_mvfer import class_embeddings, class_logits, prompts_key
+from .zeroshot_mvfer import class_embeddings, class_logits, prompt_language, prompts_key
 
 GRADES = "ABCDE"  # FACS writes intensity as a letter, a trace to a maximum; here each is a fifth
 SIDES = ("left", "right", "both")

@@ -28,7 +28,7 @@ class MeshActionUnitsPipeline(MeshPipeline):
     ```
     """
 
-    def __call__(self, inputs, *, language: str = "en", **kwargs):
+    def __call__(self, inputs, *, language: str | None = None, **kwargs):
         """Read one input, or a list of them.
 
         Args:
