@@ -6,7 +6,7 @@ remote code, card, `train_config.json`, `metrics.jsonl`, `results.json`, and che
 `mvfer.training.finetuning`, the loop over steps is `mvfer.training.learner`.
 """
 
-import shlex
+import contextlib
 import signal
 import sys
 from pathlib import Path
@@ -23,8 +23,10 @@ from accelerate.utils import set_seed
 from safetensors.torch import load_file
 
 from mvfer.data.batching import ViewDataset
+from mvfer.data.folder_lock import folder_lock
 from mvfer.data.schema import dataset_info, load_splits
-from mvfer.training.checkpoints import TrainState, find_checkpoint, save_checkpoint, save_weights
+from mvfer.evaluation.results import command_line
+from mvfer.training.checkpoints import TrainState, find_checkpoint, go_on, save_checkpoint, save_weights, start_anew
 from mvfer.training.checks import check_data, check_start, check_transfer
 from mvfer.training.config import TrainConfig, parse_config
 from mvfer.training.finetuning import FineTuning
@@ -44,18 +46,29 @@ def main(argv: list[str] | None = None) -> int:
     config = parse_config(argv)
     accelerator = build_accelerator(config)
     task = build_task(config)
+    with folder_lock(config.output_dir, "a run") if accelerator.is_main_process else contextlib.nullcontext():
+        return run(task, config, accelerator, argv)
+
+
+def run(task: Task, config: TrainConfig, accelerator: Accelerator, argv: list[str] | None) -> int:
+    """Train a task in its folder, which no other run holds."""
     views = training_views(task, config, world=accelerator.num_processes)
     folder = Path(config.output_dir)
     checkpoints, best = folder / "checkpoints", folder / "checkpoints" / "best.safetensors"
+    start = find_checkpoint(checkpoints, config.resume) if config.resume else None
+    origin = task.origin()
+    if start:
+        origin = go_on(start, origin, with_other_data=config.resume_on_other_data)
     if accelerator.is_main_process:
-        folder.mkdir(parents=True, exist_ok=True)
+        if not start:
+            start_anew(folder, overwrite=config.overwrite)
         config.save(folder / "train_config.json")
         _report_size(task.model, views)
 
     learner, state = Learner(task, config, accelerator), TrainState()
     accelerator.register_for_checkpointing(state, *learner.stateful)
-    if config.resume:
-        accelerator.load_state(str(find_checkpoint(checkpoints, config.resume)))
+    if start:
+        accelerator.load_state(str(start))
 
     def keep(weights: dict) -> None:
         if accelerator.is_main_process:
@@ -68,17 +81,17 @@ def main(argv: list[str] | None = None) -> int:
                 log.advance()
                 stopped = stop.agreed(state.step)
                 if is_last or stopped or state.step % config.checkpoint_every == 0:
-                    save_checkpoint(accelerator, checkpoints, state, keep=config.keep_checkpoints)
+                    save_checkpoint(accelerator, checkpoints, state, keep=config.keep_checkpoints, origin=origin)
                 if stopped:
                     break
         accelerator.wait_for_everyone()
         if accelerator.is_main_process and not stopped:
             if accelerator.device.type == "cpu":
                 torch.set_num_threads(accelerator.num_processes)  # the others only wait from here on
-            command = "accelerate launch train.py " + shlex.join(sys.argv[1:] if argv is None else argv)
+            command = command_line("accelerate launch train.py", sys.argv[1:] if argv is None else argv)
             try:
                 stop.at_once()
-                task.export(learner.bare_model, load_file(best), state, command)
+                task.export(learner.bare_model, load_file(best), state, origin, command)
                 print(f"\nmodel folder: {config.output_dir}")
             except KeyboardInterrupt:
                 stopped = True

@@ -33,14 +33,14 @@ from .sequences_mvfer import as_list, read_sequence, render_sequence
 from .view_batches_mvfer import FRAMES, normalize_views, pad_views
 
 
-class MVFERImagesKwargs(ImagesKwargs, total=False):  # type: ignore[call-arg]  # a TypedDict
+class MVFERImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[call-arg]  # a TypedDict
     """CLIP's settings, and:
 
     view_angles_deg (`(V, 2)` numbers): yaw and pitch of the cameras that meshes are rendered from, see `cameras_mvfer`.
         In a call with photos: where these were taken from, `(V, 2)` for all samples or `(B, V, 2)`.
     channels (three names): what the three channels of a rendered view show, see `channels_mvfer`.
     supersampling (`int`): samples per pixel along each axis.
-    render_backend (`str`): "torch", "numba" or "auto".
+    render_backend (`str`): "torch", "numba" or "auto", which is numba where it is installed; never stored with the processor.
     orientation (`str`): of meshes: "auto" finds it, else of mesh files which axis points up and, if unusual, where the face
         looks, see `orientation_mvfer`.
     up_axis (`str`): the same as an orientation, for "auto"; "y" leaves it to be found.
@@ -89,7 +89,8 @@ class MVFERImageProcessor(PilBackend):
             file.
     """
 
-    valid_kwargs = MVFERImagesKwargs
+    _auto_class = "AutoImageProcessor"
+    valid_kwargs = MVFERImageProcessorKwargs
     model_input_names = ["pixel_values", "view_mask", "view_angles_deg", "frame_mask", "frame_times_s"]
 
     resample = PILImageResampling.BICUBIC
@@ -107,7 +108,7 @@ class MVFERImageProcessor(PilBackend):
     view_angles_deg = [list(angles) for angles in DEFAULT_VIEW_ANGLES_DEG]
     channels = ["clay", "curvature", "depth"]
     supersampling = 1
-    render_backend = "torch"
+    render_backend = "auto"
     orientation = "auto"
     up_axis = "y"
     num_frames = 8
@@ -132,6 +133,23 @@ class MVFERImageProcessor(PilBackend):
         del fields["backend"]
         crop_size = {"height": size_px, "width": size_px}
         return cls(size={"shortest_edge": size_px}, crop_size=crop_size, **fields, **kwargs)
+
+    @classmethod
+    def from_clip(cls, image_processor) -> "MVFERImageProcessor":
+        """The processor that makes of photos what a plain CLIP's does: its size, crop, mean and standard deviation."""
+        settings = image_processor.to_dict()
+        return cls(
+            **{name: settings[name] for name in cls.valid_kwargs.__annotations__ if settings.get(name) is not None}
+        )
+
+    @classmethod
+    def from_dict(cls, image_processor_dict: dict, **kwargs):
+        """As the parent's; a stored backend is one of the machine that stored it, and need not be installed here."""
+        return super().from_dict(image_processor_dict | {"render_backend": "auto"}, **kwargs)
+
+    def to_dict(self) -> dict:
+        """As the parent's, without the backend of this machine: all give the same views."""
+        return super().to_dict() | {"render_backend": "auto"}
 
     @property
     def size_px(self) -> int:

@@ -34,9 +34,10 @@ REPOSITORY = Path(__file__).parents[1]
 LABELS = ("happy", "sad", "wink")
 PHOTOS = {"jpg": "JPEG", "png": "PNG", "bmp": "BMP", "webp": "WEBP", "tif": "TIFF"}
 PHOTO_SHARE = 0.1
+FOLDERS = ["--task_labels", "wink", *(f"photos-{label}" for label in LABELS)]
 RUNS = {
-    "geometry": ["--geometry_only"],
-    "colours": ["--channels", "red", "green", "blue"],
+    "geometry": ["--geometry_only", *FOLDERS],
+    "colours": ["--channels", "red", "green", "blue", *FOLDERS],
 }  # each reads what the other skips
 
 

@@ -4,8 +4,6 @@ In: `Scan`s, which say where a scan, a sequence or the photos of a moment lie an
 `schema`. A sequence is read, rendered and encoded frame by frame, so its length does not matter to memory.
 """
 
-import os
-import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ from PIL import Image, ImageOps
 
 from dataset_scripts.common.captions import captions_for
 from dataset_scripts.recorded.facs import describable
+from dataset_scripts.recorded.reasons import without_paths
 from mvfer.data import schema
 from processing.images_mvfer import PictureError, read_picture
 from processing.meshes_mvfer import load_mesh
@@ -25,7 +24,6 @@ from processing.rendering_mvfer import RenderSettings, frame_mesh, render_mesh
 from processing.view_batches_mvfer import sample_frames
 
 RGB = ("red", "green", "blue")
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 DEMOGRAPHICS = ("sex", "age_group", "ancestry")
 
 
@@ -35,7 +33,8 @@ class Scan:
 
     Args:
         subject: the set's own name of the person; only its pseudonym is written.
-        name: tells the person's rows apart ("happiness-3"); must not hold the person's name.
+        name: tells the person's rows apart ("happiness-3"); is written, so it holds nothing of the names of files and people.
+        moment: tells rows of one name apart, in the source's own words; only a keyed hash of it is written.
         frames: per frame a mesh file, or the photos of all cameras at that moment.
         expression: one of `EXPRESSIONS`, or None if unknown.
         action_units: unit -> intensity in [0, 1]; None if nobody coded them, {} if coded and none was active.
@@ -57,6 +56,7 @@ class Scan:
     view_angles_deg: tuple[tuple[float, float], ...] = ()
     columns: Mapping[str, Any] = field(default_factory=dict)
     split: str | None = None
+    moment: str = ""
 
     def __post_init__(self):
         if len(self.frames) != len(self.times_s) or not self.frames:
@@ -128,7 +128,8 @@ class ScanRenderer:
             try:
                 views, angles = self._views(item)
             except ValueError as error:
-                rejected.append({"id": item.id, "reason": without_paths(str(error), item.scan.files)})
+                reason = without_paths(str(error), item.scan.files, item.scan.subject, item.scan.moment)
+                rejected.append({"id": item.id, "reason": reason})
                 continue
             yield self._row(item, shard.split, views, angles)
 
@@ -199,14 +200,3 @@ def read_photo(path: Path, size_px: int) -> np.ndarray:
     except PictureError as error:
         raise ValueError(f"{path}: not readable as a photo ({error}); export it as a smaller PNG or JPEG") from error
     return np.asarray(ImageOps.fit(photo, (size_px, size_px), Image.Resampling.BICUBIC))
-
-
-_QUOTED_FILE = re.compile(r"""(['"])[^'"\n]*[./\\][^'"\n]*\1""")
-
-
-def without_paths(reason: str, files: Sequence[Path]) -> str:
-    """The reason without the names of files and folders, which name people: its own, and quoted ones of textures."""
-    for path in files:
-        for form in (str(path), path.name, os.path.join(path.parent.name, path.name), str(path.parent)):
-            reason = reason.replace(form, "the file")
-    return _QUOTED_FILE.sub("'...'", reason)

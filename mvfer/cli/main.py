@@ -20,7 +20,10 @@ COMMANDS = {
     "study": "further tests: same person, head or photo, fewer views",
     "poc": "is it worth it: people needed, cost, benefit",
     "check": "have recent data drifted",
+    "audit": "has an audit log been changed",
+    "forget": "take a person out of a data set",
     "push": "put a run on the Hub",
+    "export": "write a run as ONNX graphs",
 }
 EPILOG = """`mvfer COMMAND --help` tells its flags. Examples:
   mvfer predict examples/*.ply

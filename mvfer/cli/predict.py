@@ -9,14 +9,18 @@ import sys
 from pathlib import Path
 
 import mvfer
+from mvfer.cli.audit import add_audit_flags, recorder
+from mvfer.cli.own_baselines import add_baseline_flags, baselines_of
 from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
 from processing.names_mvfer import shown, shown_json
 
-LANGUAGE_HELP = "of the prompts; ja, Japanese, is for models that learnt from Japanese captions (default: en)"
+LANGUAGE_HELP = "of the prompts; a model that did not learn it refuses (default: en, or what the model learnt)"
 EPILOG = """examples:
   mvfer predict face.obj
   mvfer predict face.obj --model runs/first --labels happiness disgust --picture views.png
   mvfer predict scans/*.obj --model runs/first --json > predictions.jsonl
+  mvfer predict smile.obj frown.obj --baseline rest.obj
+  mvfer predict scans/*.obj --by_person "F[0-9]+"
 """
 
 
@@ -26,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     from modeling_mvfer.classifier_mvfer import Classifier, is_fine_tuned
 
     model, processor = open_model(args.model, orientation=args.orientation)
-    if is_fine_tuned(model) and (args.labels or args.prompts or args.language != "en"):
+    if is_fine_tuned(model) and (args.labels or args.prompts or args.language):
         known = ", ".join(model.config.id2label.values())
         raise ValueError(f"{args.model} was fine-tuned on {known}; leave out --labels, --prompts and --language")
     labels = labels_of(args.model, args.labels)
@@ -37,15 +41,21 @@ def main(argv: list[str] | None = None) -> int:
         )
     if classifier.warning:
         tell(classifier.warning)
+    baseline_of = baselines_of(args, args.meshes, processor, classifier)
+    settings = {"labels": classifier.labels, "prompts": args.prompts, "language": args.language}
+    record = recorder(args, "predict", model, settings | {"orientation": args.orientation})
     drawn, failures = [], 0
     for mesh in args.meshes:
         try:
-            row, drawing = _predict_one(mesh, processor, classifier, draw=args.picture is not None)
+            row, drawing = _predict_one(
+                mesh, processor, classifier, baseline=baseline_of(mesh), draw=args.picture is not None
+            )
         except Exception as error:  # whatever one file does, the next ones are read
             failures += 1
             row = failed_row(mesh, error)
         else:
             drawn += [drawing] if drawing else []
+        record(mesh, row)
         print_row(row, as_json=args.json)
     if drawn:
         from mvfer.reports.pictures import predictions_picture
@@ -137,16 +147,18 @@ def _field(name: str) -> str:
     return shown(f"./{name}" if name.startswith(("=", "+", "-", "@")) else name)
 
 
-def _predict_one(mesh: str, processor, classifier, *, draw: bool):
+def _predict_one(mesh: str, processor, classifier, *, baseline, draw: bool):
     """The row of one scan, and what to draw of it if asked."""
     from processing.cameras_mvfer import view_name
 
     inputs = processor(meshes=[mesh], return_tensors="pt")
-    found = classifier(inputs)
+    found = classifier(inputs, baseline=baseline)
     scores = dict(zip(classifier.labels, found.probabilities[0].tolist(), strict=True))
     names = [view_name(angle) for angle in inputs["view_angles_deg"][0].tolist()]
     weights = found.features.view_weights[0, 0].tolist()
     row = scored_row(mesh, scores) | {"abstain": found.abstain[0], "calibrated": classifier.calibration is not None}
+    if baseline is not None:
+        row["baseline_scans"] = int(baseline.count)
     row |= face_row(mesh, inputs.face_frames)
     row["view_weights"] = dict(zip(names, weights, strict=True))
     if not draw:
@@ -175,6 +187,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_mesh_argument(flags, "meshes", "one row of output each, in order", nargs="+", metavar="mesh")
     add_model_flags(flags)
+    add_baseline_flags(flags)
     flags.add_argument("--picture", metavar="PNG", help="also draw the views beside the probabilities")
     return flags
 
@@ -214,6 +227,7 @@ def add_model_flags(flags: argparse.ArgumentParser) -> None:
         choices=["actions", "names"],
         help="describe expressions by what the face does, by their names, or both (default: the model's own)",
     )
-    flags.add_argument("--language", default="en", choices=["en", "ja"], help=LANGUAGE_HELP)
+    flags.add_argument("--language", choices=["en", "ja"], help=LANGUAGE_HELP)
     add_orientation_flags(flags, None, "the model's setting, which is auto")
     flags.add_argument("--json", action="store_true", help="one JSON object per line, for machines")
+    add_audit_flags(flags)

@@ -24,15 +24,18 @@ from processing.names_mvfer import printable, shown_json
 from processing.prompts_mvfer import EXPRESSIONS
 
 SPLITS = ("train", "validation", "test")
+ACTIVE = 0.15  # FACS intensity A, a trace: weaker actions cannot be seen and are not mentioned
 CAPTION_SOURCES = ("captions", "label_prompts", "none")
 INFO_FILE = "dataset_info.json"
 REJECTED_FILE = "rejected.jsonl"
+SHEET_FILE = "contact_sheet.png"  # which `dataset_scripts.validate` draws
 ADDED = ("apex_time_s", "static_units")  # columns that sets of format 1.0, or 1.1, lack; they are null there
 REMOVED = ("geometry", "light_deg")  # columns that only sets of before 0.2 may have; they are not read
 ROWS_PER_GROUP = 100  # small row groups: the Hub's viewer shows pages without reading a whole shard
 BYTES_PER_GROUP = 32 * 2**20
 MAX_VIEW_PX = 2**24  # 4096 x 4096: views are small, and a row has many
 _REJECTED_KEY = b"mvfer_rejected"
+_SOURCES_KEY = b"mvfer_sources"
 _PICTURES = "views.list.element.list.element.bytes"  # PNGs: neither compressed again nor looked through for repetitions
 
 
@@ -76,6 +79,15 @@ def as_dict(action_units: Iterable[Mapping]) -> dict[str, float]:
 def as_list(action_units: Mapping[str, float]) -> list[dict]:
     """The inverse of `as_dict`."""
     return [{"name": name, "intensity": float(intensity)} for name, intensity in action_units.items()]
+
+
+def is_at_rest(action_units: Iterable[Mapping]) -> bool:
+    """Whether a row's `action_units` say that the face does nothing that can be seen: all are below `ACTIVE`.
+
+    Ask only rows whose units are known: recorded sets without action units store an empty list as well. "Neutral" is a
+    wider word; of a synthetic set, a neutral face may have its eyes closed, or its lips parted.
+    """
+    return all(intensity < ACTIVE for intensity in as_dict(action_units).values())
 
 
 def frame_out_of_time(times_s: Sequence[float] | np.ndarray) -> int | None:
@@ -132,7 +144,9 @@ def shard_path(folder: str | os.PathLike, split: str, index: int, count: int) ->
     return Path(folder) / f"{split}-{index:05d}-of-{count:05d}.parquet"
 
 
-def write_shard(path: Path, rows: Iterable[Mapping], rejected: Sequence[Mapping] = ()) -> int:
+def write_shard(
+    path: Path, rows: Iterable[Mapping], rejected: Sequence[Mapping] = (), sources: Mapping[str, str] | None = None
+) -> int:
     """Write rows as one Parquet file, whole or not at all. Missing columns become null; unknown ones raise.
 
     Rows are written in groups as they come, so a shard of long sequences never lies in memory as a whole.
@@ -142,6 +156,7 @@ def write_shard(path: Path, rows: Iterable[Mapping], rejected: Sequence[Mapping]
         rows: dicts with the columns of `features()`; `views` as `encode_views` gives them, `action_units` as a list.
         rejected: `{"id", "reason"}` of the items that could not be read, kept in the file's metadata; looked at after the
             last row, so whoever makes the rows may add to it.
+        sources: subject -> a hash of all that its rows were made of, so that a shard of edited files is known again.
     Returns:
         `int`: how many rows were written.
     """
@@ -155,7 +170,8 @@ def write_shard(path: Path, rows: Iterable[Mapping], rejected: Sequence[Mapping]
                 columns = {f.name: pa.array([row.get(f.name) for row in group], type=f.type) for f in schema}
                 writer.write_table(pa.table(columns, schema=schema), row_group_size=len(group))
                 count += len(group)
-            writer.add_key_value_metadata({_REJECTED_KEY: json.dumps(list(rejected)).encode()})
+            kept = {_REJECTED_KEY: list(rejected)} | ({_SOURCES_KEY: sources} if sources else {})
+            writer.add_key_value_metadata({key: json.dumps(value).encode() for key, value in kept.items()})
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -197,8 +213,16 @@ def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
 
 def read_rejected(path: Path) -> list[dict]:
     """The rejected items of one shard."""
-    metadata = pq.read_metadata(path).metadata or {}
-    return json.loads(metadata.get(_REJECTED_KEY, b"[]"))
+    return _metadata(path, _REJECTED_KEY, b"[]")
+
+
+def read_sources(path: Path) -> dict[str, str]:
+    """The `sources` of one shard; empty if it was written without."""
+    return _metadata(path, _SOURCES_KEY, b"{}")
+
+
+def _metadata(path: Path, key: bytes, otherwise: bytes):
+    return json.loads((pq.read_metadata(path).metadata or {}).get(key, otherwise))
 
 
 def write_rejected(folder: Path, rejected: Sequence[Mapping]) -> None:
