@@ -37,6 +37,7 @@ from mvfer.training.task import Task
 from processing.names_mvfer import shown_lines
 
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
+HANGUP = getattr(signal, "SIGHUP", None)
 TASKS = {"pretrain": Pretraining, "finetune": FineTuning}
 
 
@@ -137,7 +138,10 @@ class StopSignal:
         self.accelerator, self.asked, self.waits = accelerator, False, True
 
     def __enter__(self):
-        self.previous = {number: signal.signal(number, self._ask) for number in STOP_SIGNALS}
+        numbers = [
+            n for n in STOP_SIGNALS if signal.getsignal(n) is not signal.SIG_IGN or n != HANGUP
+        ]  # `nohup` ignores it
+        self.previous = {number: signal.signal(number, self._ask) for number in numbers}
         return self
 
     def __exit__(self, kind, error, trace) -> None:
