@@ -104,6 +104,7 @@ class ActionReader:
         """
         if is_fine_tuned(model):
             raise ValueError("a fine-tuned classifier compares no texts; read actions with the model it was made from")
+        language = prompt_language(model.config, language)
         phrases = processor.action_phrases(language=language, wordings=model.config.prompt_wordings)
         was_training = model.training
         model.eval()
