@@ -51,7 +51,9 @@ def shared_by(digests: Mapping[str, set[str]]) -> Counter:
 
 
 def parser() -> argparse.ArgumentParser:
-    flags = argparse.ArgumentParser(prog="python -m benchmarks.same_scans", description=(__doc__ or "").partition("\n")[0])
+    flags = argparse.ArgumentParser(
+        prog="python -m benchmarks.same_scans", description=(__doc__ or "").partition("\n")[0]
+    )
     flags.add_argument("dataset", help="a data set")
     flags.add_argument("--twin", metavar="DIR", help="one of the same scans, drawn in another way")
     flags.add_argument("--rows", type=int, default=3000, help="rows that are read at most (default: 3000)")

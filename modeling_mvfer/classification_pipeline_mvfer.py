@@ -28,6 +28,8 @@ class MeshClassificationPipeline(MeshPipeline):
                 `adaptive_views_mvfer`; default all views. Not for multi-label models.
             temperature (`float`, *optional*): what the logits are divided by; default that of the model's `config.calibration`
                 if it has one, else 1. Nothing is said of abstaining at another.
+            baseline, baseline_at_rest (*optional*): further scans of the one person whom all inputs show, and whether they
+                show the face at rest; as in the zero-shot pipeline.
             batch_size (`int`, *optional*): inputs of equal shape that go through the model together.
             audit_log ([`AuditLog`], *optional*): gets a line per input, on the disk before this returns.
         Returns:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from .baseline_mvfer import NO_BASELINE, Baseline
 from .classification_mvfer import MULTI_LABEL
 from .configuration_mvfer import Calibration
 from .modeling_mvfer import MVFERImageOutput
@@ -129,11 +130,20 @@ class Classifier:
         return self if temperature is None else replace(self, calibration=Calibration(temperature), warning=None)
 
     @torch.no_grad()
-    def __call__(self, inputs: Mapping[str, Tensor]) -> Classified:
-        """Classify scans: `inputs` are the processor's, of `B` scans of one shape."""
+    def __call__(self, inputs: Mapping[str, Tensor], *, baseline: Baseline | None = None) -> Classified:
+        """Classify scans: `inputs` are the processor's, of `B` scans of one shape; with a baseline, relative to it."""
         inputs = {name: value.to(self.model.device) for name, value in inputs.items()}
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        return self.read(self.model.get_image_features(**inputs))
+        return self.read(self.model.get_image_features(**inputs, baseline=baseline))
+
+    @torch.no_grad()
+    def baseline_of(self, inputs: Mapping[str, Tensor], *, at_rest: bool = False) -> Baseline:
+        """One person's baseline: `inputs` are the processor's, of scans of that person, at rest or not."""
+        if self.model.relative_features is None:
+            raise ValueError(NO_BASELINE)
+        inputs = {name: value.to(self.model.device) for name, value in inputs.items()}
+        inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
+        return Baseline.of(self.model.get_image_features(**inputs).scan_means, at_rest=at_rest)
 
     def read(self, features: MVFERImageOutput) -> Classified:
         """Classify scans of which the model has made features."""

@@ -98,6 +98,7 @@ class MVFERConfig(CLIPConfig):
         temporal_heads (`int`, defaults to 4): attention heads of these; `projection_dim` must be a multiple.
         fusion_hidden_size (`int`, defaults to 128): width inside the fusion.
         fusion_frequencies (`int`, defaults to 4): Fourier frequencies per angle, and for time.
+        baseline (`bool`, defaults to `False`): whether the model has learnt to see scans relative to a person's baseline.
         objective ([`ObjectiveConfig`] or `dict`, *optional*): weights and forms of the losses; default its own defaults.
         prompt_kinds (`list[str]`, defaults to both): prompts that describe a class: `"actions"` of the face, `"names"` of the
             emotion, or both. A model that never read a name knows actions only.
@@ -129,6 +130,7 @@ class MVFERConfig(CLIPConfig):
     temporal_heads: int = 4
     fusion_hidden_size: int = 128
     fusion_frequencies: int = 4
+    baseline: bool = False
     objective: ObjectiveConfig | dict | None = None
     prompt_kinds: list | tuple = ("actions", "names")
     prompt_wordings: int | None = None

@@ -8,17 +8,15 @@ tower is CLIP's; the vision tower sees each present view once; `fusion_mvfer` jo
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPModel
 from transformers import initialization as init
-from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
+from .baseline_mvfer import LOG_PRIOR_COUNT, NO_BASELINE, Baseline, RelativeFeatures, scan_means
 from .configuration_mvfer import MVFERConfig
 from .decorrelation_mvfer import Projector
 from .fusion_mvfer import (
@@ -32,45 +30,18 @@ from .fusion_mvfer import (
     times_to_phase,
 )
 from .objectives_mvfer import MVFERObjective, TextFeatures, ViewFeatures
+from .outputs_mvfer import MVFERImageOutput, MVFEROutput
 from .stem_mvfer import StemVisionModel
 from .temporal_mvfer import TemporalTransformer
 
-
-@dataclass
-class MVFERImageOutput(BaseModelOutputWithPooling):
-    """What [`MVFERModel.get_image_features`] returns: `pooler_output` `(B, D)` as in CLIP, not unit length, and
-
-    view_features (`(B, T, V, D)`): the projected views; zeros where absent. view_mask (`(B, T, V)`): which are present.
-    frame_features (`(B, T, D)`): each frame's views fused, before frames meet; zeros where absent.
-    view_weights (`(B, T, V)`), frame_weights (`(B, T)`): the fusion's, 0 where absent.
-    `last_hidden_state` and the like are the tower's, with one row per present view.
-    """
-
-    view_features: Tensor | None = None
-    view_mask: Tensor | None = None
-    frame_features: Tensor | None = None
-    view_weights: Tensor | None = None
-    frame_weights: Tensor | None = None
-
-
-@dataclass
-class MVFEROutput(ModelOutput):
-    """CLIP's outputs and those of the views; embeddings are unit length and in 32 bits at least.
-
-    loss (`()`) and losses (`dict` of the unweighted terms): with `return_loss=True`.
-    logits_per_image (`(B, K)`), logits_per_text (`(K, B)`), image_embeds (`(B, D)`), text_embeds (`(K, D)`).
-    view_embeds (`(B, T, V, D)`; zeros where absent), view_weights (`(B, T, V)`), frame_weights (`(B, T)`).
-    """
-
-    loss: Tensor | None = None
-    losses: dict[str, Tensor] | None = None
-    logits_per_image: Tensor | None = None
-    logits_per_text: Tensor | None = None
-    text_embeds: Tensor | None = None
-    image_embeds: Tensor | None = None
-    view_embeds: Tensor | None = None
-    view_weights: Tensor | None = None
-    frame_weights: Tensor | None = None
+BASELINE_INPUTS = (
+    "baseline",
+    "baseline_pixel_values",
+    "baseline_mask",
+    "baseline_weights",
+    "baseline_at_rest",
+    "is_at_rest",
+)
 
 
 class MVFERModel(CLIPModel):
@@ -85,6 +56,7 @@ class MVFERModel(CLIPModel):
             self.vision_model = StemVisionModel._from_config(
                 config.vision_config, channels=config.stem_channels, blocks=config.stem_blocks
             )
+        self.relative_features = RelativeFeatures(config.projection_dim) if config.baseline else None
         self.view_fusion = _fusion(config, config.fusion, position_size=2)
         self.temporal_transformer = None
         if config.temporal_layers:
@@ -109,6 +81,10 @@ class MVFERModel(CLIPModel):
                 init.normal_(linear.weight, std=linear.in_features**-0.5)
             init.ones_(module.gain)
             init.zeros_(module.bias)
+        elif isinstance(module, RelativeFeatures):
+            init.constant_(module.log_prior_count, LOG_PRIOR_COUNT)
+            for buffer in (module.training_means, module.batches_seen):
+                init.zeros_(buffer)
         elif isinstance(module, MVFERObjective):
             for name, value in module.starting_values().items():
                 init.constant_(getattr(module, name), value)
@@ -122,6 +98,12 @@ class MVFERModel(CLIPModel):
         frame_mask: Tensor | None = None,
         frame_times_s: Tensor | None = None,
         interpolate_pos_encoding: bool = False,
+        baseline: Baseline | None = None,
+        baseline_pixel_values: Tensor | None = None,
+        baseline_mask: Tensor | None = None,
+        baseline_weights: Tensor | None = None,
+        baseline_at_rest: Tensor | None = None,
+        is_at_rest: Tensor | None = None,
         **kwargs,
     ) -> MVFERImageOutput:
         """One feature per sample, from the views and frames that are present; absent ones are not computed.
@@ -134,10 +116,15 @@ class MVFERModel(CLIPModel):
                 `config.view_angles_deg` where V is their number, else (0, 0), the front.
             frame_mask (`(B, T)`, bool, *optional*): true where present; default all.
             frame_times_s (`(B, T)`, *optional*): seconds; default T frames at `config.frames_per_second`.
+            baseline ([`Baseline`], *optional*): what is usual for these people, for features relative to it. Or, instead,
+            baseline_pixel_values, baseline_mask, baseline_at_rest: scans that it is made of, see `encode_baseline`. Or, in
+                training,
+            baseline_weights (`(B, B)`), baseline_at_rest, is_at_rest (`(B,)`, bool): which samples of the batch are the baseline
+                of which, whether those are all at rest, and which samples are.
         Returns:
             [`MVFERImageOutput`]
         Raises:
-            ValueError: if shapes do not fit, or a sample has no view at all.
+            ValueError: if shapes do not fit, a sample has no view at all, or the model knows no baselines.
         """
         pixels, mask, angles, times = self._check_views(
             pixel_values, view_mask, view_angles_deg, frame_mask, frame_times_s
@@ -153,24 +140,40 @@ class MVFERModel(CLIPModel):
         features = tower.pooler_output
         if not all_present:
             features = features.new_zeros(len(flat), features.shape[-1]).index_put((present,), features)
+        features = features.unflatten(0, mask.shape)
+        if baseline_pixel_values is not None:
+            baseline = self.encode_baseline(baseline_pixel_values, baseline_mask, baseline_at_rest)
+        elif baseline_weights is not None:
+            baseline = self._baseline_within(features, mask, baseline_weights, baseline_at_rest, is_at_rest)
         return MVFERImageOutput(
             last_hidden_state=tower.last_hidden_state,
             hidden_states=tower.hidden_states,
             attentions=tower.attentions,
-            **self.fuse_views(features.unflatten(0, mask.shape), mask, angles, times),
+            **self.fuse_views(features, mask, angles, times, baseline),
         )
 
     def fuse_views(
-        self, view_features: Tensor, view_mask: Tensor, view_angles_deg: Tensor, frame_times_s: Tensor
+        self,
+        view_features: Tensor,
+        view_mask: Tensor,
+        view_angles_deg: Tensor,
+        frame_times_s: Tensor,
+        baseline: Baseline | None = None,
     ) -> MVFERImageOutput:
         """One feature per sample from its views' features: all of `get_image_features` but the tower.
 
         Args:
             view_features (`torch.Tensor` of shape `(B, T, V, D)`): zeros where absent. view_mask (`(B, T, V)`, bool).
             view_angles_deg (`(B, V, 2)`), frame_times_s (`(B, T)`).
+            baseline ([`Baseline`], *optional*): what is usual for these people.
         Returns:
             [`MVFERImageOutput`] without the tower's own outputs.
+        Raises:
+            ValueError: if there is a baseline and the model knows none.
         """
+        own = scan_means(view_features, view_mask)
+        if baseline is not None:
+            view_features = self._known_baselines()(view_features, view_mask, baseline)
         present = view_mask.any(dim=2)
         times = times_to_phase(frame_times_s, present)
         guide = self._fusion_prompts() if self.config.fusion == "text" else ()
@@ -185,7 +188,55 @@ class MVFERModel(CLIPModel):
             frame_features=frames,
             view_weights=view_weights,
             frame_weights=frame_weights,
+            scan_means=own,
         )
+
+    def encode_baseline(
+        self, pixel_values: Tensor, mask: Tensor | None = None, at_rest: Tensor | None = None
+    ) -> Baseline:
+        """What is usual for `B` people, from some scans of each; one person's serve any number of samples.
+
+        Args:
+            pixel_values (`torch.Tensor` of shape `(B, K, V, C, H, W)`): up to K scans of each, with all of their views.
+            mask (`(B, K)`, bool, *optional*): true where there is a scan; default all.
+            at_rest (`(B,)`, bool, *optional*): whether all of a person's scans show the face at rest; default they may not.
+        Returns:
+            [`Baseline`]
+        Raises:
+            ValueError: if shapes do not fit, or the model knows no baselines.
+        """
+        self._known_baselines()
+        if pixel_values.ndim != 6 or not pixel_values.shape[1]:
+            raise ValueError(
+                f"expected scans (B, K, V, C, H, W) of a baseline, K >= 1, got {tuple(pixel_values.shape)}"
+            )
+        people, scans = pixel_values.shape[:2]
+        device = pixel_values.device
+        mask = torch.ones(people, scans, dtype=torch.bool, device=device) if mask is None else mask.bool()
+        _check_shape("baseline_mask", mask, (people, scans))
+        at_rest = torch.zeros(people, dtype=torch.bool, device=device) if at_rest is None else at_rest.bool()
+        _check_shape("baseline_at_rest", at_rest, (people,))
+        means = self.get_image_features(pixel_values.flatten(0, 1), return_dict=True).scan_means.unflatten(
+            0, mask.shape
+        )
+        count = mask.sum(dim=1)
+        mean = (means * mask.unsqueeze(-1)).sum(dim=1) / count.clamp_min(1).unsqueeze(1)
+        return Baseline(mean, count, at_rest)
+
+    def _known_baselines(self) -> RelativeFeatures:
+        if self.relative_features is None:
+            raise ValueError(NO_BASELINE)
+        return self.relative_features
+
+    def _baseline_within(self, features: Tensor, mask: Tensor, weights: Tensor, at_rest, is_at_rest) -> Baseline:
+        """The baseline of every sample of a batch from other samples of it; in training these are learnt from."""
+        samples, relative = len(features), self._known_baselines()
+        _check_shape("baseline_weights", weights, (samples, samples))
+        none = torch.zeros(samples, dtype=torch.bool, device=features.device)
+        own = scan_means(features, mask)
+        if self.training:
+            relative.observe(own, none if is_at_rest is None else is_at_rest)
+        return Baseline.within(own, weights, none if at_rest is None else at_rest)
 
     def default_angles_deg(self, views: int) -> Tensor:
         """Angles `(V, 2)` of inputs that come without: the configuration's where V is their number, else the front."""
@@ -216,7 +267,8 @@ class MVFERModel(CLIPModel):
 
         Args:
             input_ids, attention_mask (`torch.Tensor` of shape `(K, L)`): the texts; in training, the distinct captions.
-            pixel_values, view_mask, view_angles_deg, frame_mask, frame_times_s: see `get_image_features`.
+            pixel_values, view_mask, view_angles_deg, frame_mask, frame_times_s, and the names of `BASELINE_INPUTS`: see
+                `get_image_features`.
             return_loss (`bool`, *optional*): also compute the objective.
             text_targets (`(B, K)`, bool, *optional*): which caption describes which sample; default the identity, K = B.
             text_assignments (`(B, K)`, *optional*): instead of `text_targets`, soft ones without captions: each row sums to
@@ -239,6 +291,7 @@ class MVFERModel(CLIPModel):
             frame_times_s=frame_times_s,
             interpolate_pos_encoding=interpolate_pos_encoding,
             return_dict=True,
+            **{name: kwargs.pop(name) for name in BASELINE_INPUTS if name in kwargs},
             **kwargs,
         )
         text_keys = self._text_keys(input_ids)

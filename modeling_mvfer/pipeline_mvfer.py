@@ -3,6 +3,7 @@
 The pipeline knows neither meshes nor prompts: the processor renders the one and writes the other.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -62,9 +63,18 @@ class MeshPipeline(Pipeline):
         temperature: float | None = None,
         audit_log: AuditLog | None = None,
         settings: Mapping = MappingProxyType({}),
+        baseline=None,
+        baseline_at_rest: bool = True,
         **options,
     ):
         """Run on one input or a list of them, and tell once of scores that are not calibrated, unless the user chose how."""
+        settings = {"labels": classifier.labels, "temperature": temperature, **settings, **options}
+        if baseline is not None:
+            if options.get("adaptive_views") is not None:
+                raise ValueError("adaptive_views reads no baseline; leave one of the two out")
+            scans = [baseline] if isinstance(baseline, (str, os.PathLike, Mapping)) else list(baseline)
+            with self.device_placement():
+                options["baseline"] = classifier.baseline_of(self._of_one_person(scans), at_rest=baseline_at_rest)
         if classifier.warning and temperature is None:
             logger.warning_once(classifier.warning)
         if isinstance(inputs, (list, tuple)):
@@ -73,7 +83,8 @@ class MeshPipeline(Pipeline):
                 return []
         answers = super().__call__(inputs, classifier=classifier, temperature=temperature, **options)
         if audit_log is not None:
-            settings = {"labels": classifier.labels, "temperature": temperature, **settings, **options}
+            if baseline is not None:  # what a face looks like anyway is no setting to be written
+                settings |= {"baseline": audit_log.input_hash(scans), "baseline_at_rest": baseline_at_rest}
             given = (inputs, answers) if isinstance(inputs, list) else ([inputs], [answers])
             for one, rows in zip(*given, strict=True):
                 self._record(audit_log, one, rows, settings)
@@ -87,14 +98,28 @@ class MeshPipeline(Pipeline):
         what = {"command": self.task, "model": self._hashed[1], "settings": settings}
         audit_log.write(source=source, answer=answer, abstain=rows[0]["abstain"], **what)
 
-    def _sanitize_parameters(self, classifier=None, num_frames=None, adaptive_views=None, temperature=None):
+    def _of_one_person(self, scans: list) -> Mapping[str, torch.Tensor]:
+        """Model inputs of a baseline's scans: meshes, photos, or `{"images": [one per view]}`."""
+        views = [scan["images"] if isinstance(scan, Mapping) and "images" in scan else scan for scan in scans]
+        is_photos = any(view is not scan for view, scan in zip(views, scans, strict=True))
+        if is_photos or any(isinstance(scan, Image.Image) for scan in scans):
+            return self.processor(
+                images=[list(view) if isinstance(view, (list, tuple)) else [view] for view in views],
+                return_tensors="pt",
+            )
+        return self.processor(meshes=scans, return_tensors="pt")
+
+    def _sanitize_parameters(
+        self, classifier=None, num_frames=None, adaptive_views=None, temperature=None, baseline=None
+    ):
         check_adaptive(adaptive_views, temperature)
         preprocess = {} if num_frames is None else {"num_frames": num_frames}
         shared = {"classifier": classifier, "temperature": temperature}
         shared = {name: value for name, value in shared.items() if value is not None}
-        return preprocess, shared | ({} if adaptive_views is None else {"adaptive_views": adaptive_views}), shared
+        asked = {"adaptive_views": adaptive_views, "baseline": baseline}
+        return preprocess, shared | {name: value for name, value in asked.items() if value is not None}, shared
 
-    def _forward(self, model_inputs, classifier, adaptive_views=None, temperature=None):
+    def _forward(self, model_inputs, classifier, adaptive_views=None, temperature=None, baseline=None):
         """The tempered logits `(B, K)`; samples of one shape go through the model together."""
         classifier = classifier.at(temperature)
         samples = [s[0] if isinstance(s, list) else s for s in model_inputs["sample"]]
@@ -105,7 +130,7 @@ class MeshPipeline(Pipeline):
         for batch in samples:
             batch["pixel_values"] = batch["pixel_values"].to(self.model.dtype)
             if adaptive_views is None:
-                logits.append(classifier.tempered(embeds_of(self.model.get_image_features(**batch))))
+                logits.append(classifier.tempered(embeds_of(self.model.get_image_features(**batch, baseline=baseline))))
             else:
                 logits.append(adaptive_logits(classifier, batch, threshold=adaptive_views).logits)
         return {"logits": torch.cat(logits), "is_face": torch.tensor(model_inputs["is_face"])}
@@ -146,6 +171,9 @@ class ZeroShotMeshClassificationPipeline(MeshPipeline):
                 `adaptive_views_mvfer`; default all views.
             temperature (`float`, *optional*): what the logits are divided by; default that of the model's `config.calibration`
                 if it was calibrated for these labels and prompts, else 1. Nothing is said of abstaining at another.
+            baseline (*optional*): further scans of the one person whom all inputs show: meshes, photos, or
+                `{"images": [one per view]}`. What they look like anyway is told from what the face does.
+            baseline_at_rest (`bool`, defaults to `True`): whether these show the face at rest; else they may show anything.
             batch_size (`int`, *optional*): inputs of equal shape that go through the model together.
             audit_log ([`AuditLog`], *optional*): gets a line per input, on the disk before this returns.
         Returns:

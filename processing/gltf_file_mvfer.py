@@ -28,7 +28,10 @@ COPY_AGAIN = "copy or export it again"
 DAMAGED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 DRACO, MESHOPT = "KHR_draco_mesh_compression", ("EXT_meshopt_compression", "KHR_meshopt_compression")
 _UNPACK_DRACO = "export it without compression (Blender reads it), or run `npx @gltf-transform/cli copy in.glb out.glb`"
-_UNPACK_MESHOPT = "export it without compression, or run `gltfpack -noq -i in.glb -o out.glb` (version 0.21 or later)"
+_UNPACK_MESHOPT = (
+    "export it without compression, or run `npx @gltf-transform/cli copy in.glb out.glb`, "
+    "or `gltfpack -noq -i in.glb -o out.glb` (version 0.21 or later)"
+)
 # Extensions that are applied here, and such as change neither the surface nor its base colour.
 KNOWN = re.compile(
     r"KHR_(mesh_quantization|texture_transform|node_visibility|lights_punctual|xmp_json_ld|xmp|materials_\w+|texture_basisu)"

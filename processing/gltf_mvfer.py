@@ -35,7 +35,7 @@ def parse_gltf(data: bytes, path: Path, *, geometry_only: bool = False, max_byte
     """
     kind = "GLB's" if path.suffix.lower() == ".glb" else "glTF file's"
     try:
-        parts, points = _Scene(GltfFile(path, data, max_bytes=max_bytes), geometry_only).parts()
+        parts, points = Scene(GltfFile(path, data, max_bytes=max_bytes), geometry_only).parts()
         if not parts and points:
             raise MeshFileError(f"{points} vertices but no faces: a point cloud", FROM_POINTS)
         if not parts:
@@ -52,8 +52,12 @@ def parse_gltf(data: bytes, path: Path, *, geometry_only: bool = False, max_byte
         raise MeshFileError(f"the {kind} JSON is damaged ({type(error).__name__}: {error})", COPY_AGAIN) from error
 
 
-class _Scene:
-    """The nodes of a file, each with its transform to the scene."""
+class Scene:
+    """The nodes of a file, each with its transform to the scene.
+
+    `drawn` are the nodes that are seen; of a primitive, `positions` and `faces` are its own, and `placed` brings them to
+    the scene.
+    """
 
     def __init__(self, file: GltfFile, geometry_only: bool):
         self.file, self.painter = file, None if geometry_only else Painter(file)
@@ -67,24 +71,24 @@ class _Scene:
         """What is drawn, and how many vertices are drawn as points or lines."""
         meshes = self.file.entries("meshes")
         if self.nodes:
-            shown = [(meshes[node["mesh"]], self.to_world[n], node) for n, node in self._drawn() if "mesh" in node]
+            shown = [(meshes[node["mesh"]], self.to_world[n], node) for n, node in self.drawn() if "mesh" in node]
         else:  # nothing places the meshes
             shown = [(mesh, np.eye(4), {}) for mesh in meshes]
         parts, points = [], 0
         for mesh, matrix, node in shown:
             weights = np.asarray(node.get("weights", mesh.get("weights", [])), np.float64)
             for primitive in mesh["primitives"]:
-                vertices = self._positions(primitive, weights)
-                faces = self._faces(primitive, len(vertices))
+                vertices = self.positions(primitive, weights)
+                faces = self.faces(primitive, len(vertices))
                 if faces is None or not len(faces):
                     points += len(vertices)
                     continue
-                vertices, faces = self._placed(vertices, faces, primitive["attributes"], matrix, node)
+                vertices, faces = self.placed(vertices, faces, primitive["attributes"], matrix, node)
                 paint = self.painter.paint_of(primitive, len(vertices)) if self.painter else Paint()
                 parts.append(Part(vertices, faces, paint))
         return parts, points
 
-    def _placed(self, vertices: np.ndarray, faces: np.ndarray, attributes: dict, matrix: np.ndarray, node: dict):
+    def placed(self, vertices: np.ndarray, faces: np.ndarray, attributes: dict, matrix: np.ndarray, node: dict):
         """Vertices and faces in the scene: by the skin if there is one, else by where the node stands."""
         if "skin" in node and "JOINTS_0" in attributes:
             return self._skinned(vertices, attributes, self.file.entries("skins")[node["skin"]]), faces
@@ -125,7 +129,7 @@ class _Scene:
             stack += self.nodes[n].get("children", [])
         return world
 
-    def _drawn(self) -> list[tuple[int, dict]]:
+    def drawn(self) -> list[tuple[int, dict]]:
         """The nodes of the scene that are visible, in the file's order of depth."""
         scenes = self.file.entries("scenes")
         if scenes:
@@ -144,7 +148,7 @@ class _Scene:
                 stack += reversed(node.get("children", []))
         return drawn
 
-    def _positions(self, primitive: dict, weights: np.ndarray) -> np.ndarray:
+    def positions(self, primitive: dict, weights: np.ndarray) -> np.ndarray:
         """`(N, 3)`: the base, and the targets times their weights."""
         number = primitive["attributes"]["POSITION"]
         accessor = self.file.entries("accessors")[number]
@@ -158,7 +162,7 @@ class _Scene:
                 base = base + weight * self.file.array(target["POSITION"]).astype(np.float64)
         return base
 
-    def _faces(self, primitive: dict, count: int) -> np.ndarray | None:
+    def faces(self, primitive: dict, count: int) -> np.ndarray | None:
         """`(M, 3)` int64; None for points and lines."""
         mode = primitive.get("mode", _TRIANGLES)
         if mode not in (_TRIANGLES, _STRIP, _FAN):

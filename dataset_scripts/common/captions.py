@@ -3,9 +3,8 @@
 import random
 from collections.abc import Mapping, Sequence
 
+from mvfer.data.schema import ACTIVE
 from processing.prompts_mvfer import describe_actions
-
-ACTIVE = 0.15  # FACS intensity A, a trace: weaker actions cannot be seen and are not mentioned
 
 
 def captions_for(

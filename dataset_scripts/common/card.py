@@ -12,8 +12,8 @@ def describe_heads(source, settings) -> dict:
     """What is known of a synthetic set before the first row; no path of this computer."""
     return _describe(f"mvfer-{source.name}-{settings.kind}", source, source.version, settings) | {
         "synthetic": True,
-        "may_share": True,
-        "sharing": "Nobody's face is in it; it may be shared under the licence of its source.",
+        "may_share": not source.sharing,
+        "sharing": source.sharing or "Nobody's face is in it; it may be shared under the licence of its source.",
     }
 
 

@@ -93,7 +93,7 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("--calibrate stores into one model folder on this computer, without --protocol")
     if args.calibrate and (args.prompts or args.language != "en"):
         raise ValueError("--calibrate is for the model's own prompts; leave out --prompts and --language")
-    if args.protocol and (given := asked(args, "also_test", "robustness", "meshes", "prompt_audit")):
+    if args.protocol and (given := asked(args, "also_test", "baseline", "robustness", "meshes", "prompt_audit")):
         raise ValueError(f"--protocol tests folds alone; leave out {given}")
     if args.update_card and not all(local):
         raise ValueError("--update_card writes into model folders on this computer; download the repository first")
@@ -125,6 +125,7 @@ def evaluate_model(folder: str, args: argparse.Namespace, command: str) -> dict:
         "also": {Path(other).name: other for other in args.also_test},
         "target_accuracy": args.target_accuracy,
         "audits": [name for name, audit in AUDITS.items() if audit.on_request and getattr(args, name, False)],
+        "baselines": args.baseline,
         "meshes": args.meshes,
     }
     if is_fine_tuned(model):
@@ -247,6 +248,8 @@ def parser(**options) -> argparse.ArgumentParser:
         action="store_true",
         help="merge the scores into the model-index of the model folder's README.md",
     )
+    add("--baseline", nargs="+", default=[], metavar="N", help="also score scans relative to N others of the same person (0 1 3 "
+        "all), drawn without a look at their labels; rest: one that is known to be at rest")  # fmt: skip
     add("--robustness", action="store_true", help="also corrupt the views of up to 300 scans, and leave views out")
     add(
         "--meshes",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import mvfer
 from mvfer.cli.audit import add_audit_flags, recorder
+from mvfer.cli.own_baselines import add_baseline_flags, baselines_of
 from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
 
 LANGUAGE_HELP = "of the prompts; ja, Japanese, is for models that learnt from Japanese captions (default: en)"
@@ -17,6 +18,8 @@ EPILOG = """examples:
   mvfer predict face.obj
   mvfer predict face.obj --model runs/first --labels happiness disgust --picture views.png
   mvfer predict scans/*.obj --model runs/first --json > predictions.jsonl
+  mvfer predict smile.obj frown.obj --baseline rest.obj
+  mvfer predict scans/*.obj --by_person "F[0-9]+"
 """
 
 
@@ -38,11 +41,15 @@ def main(argv: list[str] | None = None) -> int:
     if classifier.warning:
         print(f"mvfer: {classifier.warning}", file=sys.stderr)
     settings = {"labels": classifier.labels, "prompts": args.prompts, "language": args.language}
-    record = recorder(args, "predict", model, settings | {"orientation": args.orientation})
+    settings |= {"orientation": args.orientation, "by_person": bool(args.by_person)}
+    record = recorder(args, "predict", model, settings, scans={"baseline": args.baseline})
+    baseline_of = baselines_of(args, args.meshes, processor, classifier)
     drawn, failures = [], 0
     for mesh in args.meshes:
         try:
-            row, drawing = _predict_one(mesh, processor, classifier, draw=args.picture is not None)
+            row, drawing = _predict_one(
+                mesh, processor, classifier, baseline=baseline_of(mesh), draw=args.picture is not None
+            )
         except (ValueError, OSError) as error:
             failures += 1
             row = failed_row(mesh, error)
@@ -129,16 +136,18 @@ def print_row(row: dict, *, as_json: bool) -> None:
     print(line, flush=True)
 
 
-def _predict_one(mesh: str, processor, classifier, *, draw: bool):
+def _predict_one(mesh: str, processor, classifier, *, baseline, draw: bool):
     """The row of one scan, and what to draw of it if asked."""
     from processing.cameras_mvfer import view_name
 
     inputs = processor(meshes=[mesh], return_tensors="pt")
-    found = classifier(inputs)
+    found = classifier(inputs, baseline=baseline)
     scores = dict(zip(classifier.labels, found.probabilities[0].tolist(), strict=True))
     names = [view_name(angle) for angle in inputs["view_angles_deg"][0].tolist()]
     weights = found.features.view_weights[0, 0].tolist()
     row = scored_row(mesh, scores) | {"abstain": found.abstain[0], "calibrated": classifier.calibration is not None}
+    if baseline is not None:
+        row["baseline_scans"] = int(baseline.count)
     row |= face_row(mesh, inputs.face_frames)
     row["view_weights"] = dict(zip(names, weights, strict=True))
     if not draw:
@@ -167,6 +176,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_mesh_argument(flags, "meshes", "one row of output each, in order", nargs="+", metavar="mesh")
     add_model_flags(flags)
+    add_baseline_flags(flags)
     flags.add_argument("--picture", metavar="PNG", help="also draw the views beside the probabilities")
     return flags
 

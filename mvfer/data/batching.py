@@ -24,6 +24,7 @@ from mvfer.data.augmentation import (
     mirror_views,
     split_phrases,
 )
+from mvfer.data.baselines import rows_at_rest
 from processing.facs_phrases_mvfer import ACTION_PHRASES, RELAXED_PHRASES
 from processing.images_mvfer import upright_rgb
 from processing.prompts_mvfer import swap_sides
@@ -58,7 +59,8 @@ class ViewDataset(Dataset):
 
     `dataset[row]` and `dataset[epoch, row]` give a dict: `views` uint8 `(V, H, W, 3)`, or `(T, V, H, W, 3)` if any row
     of the splits is a sequence (and not pooled); `view_mask (V,)`; `view_angles_deg (V, 2)`; `frame_times_s (T,)` for sequences;
-    `captions`: the chosen one (none if the row has none); `known_captions`: all that are true of the row.
+    `captions`: the chosen one (none if the row has none); `known_captions`: all that are true of the row; `subject`,
+    `source` (the number of its split), `at_rest` (whether it is known to show the face at rest) and `draw`, a random number.
 
     Raises:
         ValueError: if there are no rows, a column is missing, a picture cannot be read, the numbers of frames and views are
@@ -93,6 +95,8 @@ class ViewDataset(Dataset):
         self.splits = [split.with_format("arrow") for split in splits]
         self.rows = [(s, row) for s, split in enumerate(splits) for row in range(len(split))]
         self._texts = [captions or [] for split in splits for captions in split["captions"]]
+        self._subjects = [subject for split in splits for subject in _column(split, "subject")]
+        self._at_rest = [at_rest for split in splits for at_rest in rows_at_rest(split)]
         self._angles = [_angles(angles) for split in splits for angles in split["view_angles_deg"]]
         self._times = [times for split in splits for times in _column(split, "frame_times_s")]
         lengths = [len(times) if times else 1 for times in self._times]
@@ -130,6 +134,8 @@ class ViewDataset(Dataset):
                 chosen = [drop_phrases(text, rng, chance=self.augmentation.drop_phrases)]
             views, mask = augment_views(views, rng, self._strength(self.augmentation, epoch), channels=varied_channels)
         sample = {"view_mask": mask, "view_angles_deg": angles, "captions": chosen, "known_captions": known}
+        sample |= {"subject": self._subjects[row], "source": self.rows[row][0], "at_rest": self._at_rest[row]}
+        sample["draw"] = int(rng.integers(2**31))
         if self.has_sequences:
             return sample | {"views": views, "frame_times_s": times[frames]}
         return sample | {"views": views[0]}

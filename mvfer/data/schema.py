@@ -23,6 +23,7 @@ from processing.images_mvfer import upright_rgb
 from processing.prompts_mvfer import EXPRESSIONS
 
 SPLITS = ("train", "validation", "test")
+ACTIVE = 0.15  # FACS intensity A, a trace: weaker actions cannot be seen and are not mentioned
 CAPTION_SOURCES = ("captions", "label_prompts", "none")
 INFO_FILE = "dataset_info.json"
 REJECTED_FILE = "rejected.jsonl"
@@ -76,6 +77,15 @@ def as_dict(action_units: Iterable[Mapping]) -> dict[str, float]:
 def as_list(action_units: Mapping[str, float]) -> list[dict]:
     """The inverse of `as_dict`."""
     return [{"name": name, "intensity": float(intensity)} for name, intensity in action_units.items()]
+
+
+def is_at_rest(action_units: Iterable[Mapping]) -> bool:
+    """Whether a row's `action_units` say that the face does nothing that can be seen: all are below `ACTIVE`.
+
+    Ask only rows whose units are known: recorded sets without action units store an empty list as well. "Neutral" is a
+    wider word; of a synthetic set, a neutral face may have its eyes closed, or its lips parted.
+    """
+    return all(intensity < ACTIVE for intensity in as_dict(action_units).values())
 
 
 def frame_out_of_time(times_s: Sequence[float] | np.ndarray) -> int | None:

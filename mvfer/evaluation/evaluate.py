@@ -18,6 +18,7 @@ from mvfer.evaluation.classifiers import Predictions, SplitClassifier
 from mvfer.evaluation.embeddings import SplitFeatures, embed_split, match_statistics
 from mvfer.evaluation.metrics import score
 from mvfer.evaluation.probes import fit_knn, fit_linear_probe
+from mvfer.evaluation.relative import check_counts, score_relative
 from mvfer.evaluation.results import SCHEMA_VERSION, environment, summary
 
 TARGET_ACCURACY = 0.95  # of the answers, when the model may abstain
@@ -34,6 +35,7 @@ def evaluate(
     language: str = "en",
     also: Mapping[str, str | Path] | None = None,
     audits: Collection[str] = (),
+    baselines: Sequence[str] = (),
     meshes: str | Path | None = None,
     target_accuracy: float = TARGET_ACCURACY,
     seen: Mapping[str, Sequence[str]] | None = None,
@@ -52,6 +54,7 @@ def evaluate(
             default those that the model's configuration names. language (`str`, defaults to "en"): of the prompts.
         also (mapping of name to folder, *optional*): data sets of another origin; only their `split` is used.
         audits: names of those `AUDITS` that are made on request only.
+        baselines: also score scans relative to this many of the same person's others, as in `score_relative`.
         meshes (*optional*): a folder of mesh files named by tested rows' ids: also make the audits that need them.
         target_accuracy (`float`): of the answers, where the threshold of abstention is chosen. It and the temperature are
             fitted on scans of classes that the model knows.
@@ -69,6 +72,7 @@ def evaluate(
     classifier = build(splits.values())
     if why := classifier.cannot_score(splits[split]):
         raise ValueError(f"{dataset_dir}: split {split!r} shows {why}")
+    check_counts(baselines, model)
     check_audits(audits, has_prompts=classifier.kind == "zero_shot", has_meshes=meshes is not None)
     files = tested_meshes(meshes, splits[split], processor.image_processor)
     embedded = embed_splits(model, processor, splits, split, seed=seed, **options)
@@ -82,15 +86,23 @@ def evaluate(
         **score_fitted(fitted, features, classifier, seed=seed),
         "calibration": calibrate(*known, target_accuracy=target_accuracy, seed=seed),
         **run_audits(tested, audits),
+        "by_baseline": {},
         "leakage": find_leaks(dataset_info(dataset_dir), embedded, split, seen),
         "transfer": {},
     }
+    relative = partial(
+        score_relative, model, processor.image_processor, counts=baselines, seed=seed, batch_size=batch_size
+    )
+    if baselines:
+        results["by_baseline"][Path(dataset_dir).name] = relative(splits[split], classifier)
     for name, folder in (also or {}).items():
         other = open_splits(folder, split, processor)
         there = build(other.values())
         few = len(other[split]) <= MOST_ROWS
         scans = embed_split(model, processor.image_processor, other[split], thumbnails=few, **options)
         results["transfer"][name] = score_transfer(there, scans, classifier, train, fitted, seed=seed)
+        if baselines:
+            results["by_baseline"][name] = relative(other[split], there)
         results["leakage"]["found"] += transfer_leaks(name, folder, scans, seen)
     return results | {
         "chance": classifier.chance,

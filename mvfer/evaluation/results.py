@@ -73,6 +73,7 @@ class Results(TypedDict):
     confusion_matrix: ConfusionMatrix
     calibration: dict[str, Any]
     leakage: Leakage
+    by_baseline: NotRequired[dict[str, dict[str, Scores]]]  # data set, then how many of a person's own scans were given
     transfer: dict[str, dict[str, Scores | None]]  # data set, then a key of TRANSFER_TESTS
     chance: float
     supervision: list[str]
@@ -162,7 +163,14 @@ def scores_by_test(results: Mapping) -> dict[str, dict]:
     found |= {f"{words}, {view} view only": value for view, value in results["by_view"].items()}
     for data, tests in results["transfer"].items():
         found |= {f"{TRANSFER_TESTS[test]} on {data}": value for test, value in tests.items() if value}
+    for data, counts in results.get("by_baseline", {}).items():
+        found |= {f"{words} on {data}, {_baseline_words(count)}": scores for count, scores in counts.items()}
     return found
+
+
+def _baseline_words(count: str) -> str:
+    known = {"0": "no baseline", "all": "beside all own scans", "rest": "beside one at rest"}
+    return known.get(count, f"beside {count} own scans")
 
 
 def summary(scored: dict) -> dict:

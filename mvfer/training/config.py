@@ -136,6 +136,11 @@ class ModelSettings:
         None,
     )
     temporal_layers: int = _help("Transformer layers between the frames before they are fused.", 0)
+    baseline: float = _help(
+        "Chance that a person's scans are seen relative to some of their own, so that the model takes a person's baseline; 0: it "
+        "takes none.",
+        0.5,
+    )
     frozen_towers: bool = _help(
         "Train only what joins views and frames: for a model that already knows scans, and sequences to learn from, at a third "
         "of the time.",
@@ -224,7 +229,7 @@ class TrainConfig(
             self.learning_rate = {"lora": 3e-4, "full": 1e-5}.get(self.method, 1e-3) if warm else 1e-3
         if self.supervision == "pseudo":
             self._check_pseudo()
-        for name in ("view_dropout", "occlusion", "drop_phrases", "ramp", "warmup", "ema_decay"):
+        for name in ("baseline", "view_dropout", "occlusion", "drop_phrases", "ramp", "warmup", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         counts = ("steps", "batch_size", "scans_per_subject", "num_frames", "gradient_accumulation", "lora_rank")

@@ -97,6 +97,7 @@ class Learner:
         batches = batches_of(
             [subject for split in self.task.train_splits for subject in split["subject"]],
             self.task.batch_size(world),
+            sources=[source for source, split in enumerate(self.task.train_splits) for _ in range(len(split))],
             captioned=self.task.captioned,
             seed=config.seed,
             scans_per_subject=config.scans_per_subject,

@@ -81,6 +81,7 @@ def build_model(config: TrainConfig, processor: MVFERProcessor, infos: list[dict
         "fusion": config.fusion,
         "frame_fusion": config.frame_fusion,
         "temporal_layers": config.temporal_layers,
+        "baseline": config.baseline > 0,
         "objective": config.objective,
     }
     wordings = {info.get("build", {}).get("captions_per_row") for info in infos}

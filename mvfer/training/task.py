@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from modeling_mvfer import MVFERModel
+from mvfer.data.baselines import draw_baselines
 from mvfer.data.batching import Collator, ViewDataset
 from mvfer.data.fingerprint import fingerprint
 from mvfer.evaluation.audits.leakage import load_subjects_seen, scans_seen, subjects_seen
@@ -65,7 +66,10 @@ class Task(ABC):
 
     def collate(self, samples: list[dict]) -> dict[str, Tensor]:
         """From samples to a batch of `model.forward`."""
-        return self.collator(samples)
+        batch = self.collator(samples)
+        if self.model.config.baseline:
+            batch |= draw_baselines(samples, share=self.config.baseline)
+        return batch
 
     def score(self, model: torch.nn.Module) -> float:
         """Mean accuracy over the validation subjects of every data set."""

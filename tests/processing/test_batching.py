@@ -86,7 +86,8 @@ def test_rows_decoded_one_by_one_equal_rows_kept_in_memory(split):
 def test_several_splits_follow_one_another(split):
     both = ViewDataset([split, split])
     assert len(both) == 8 and both.num_views == 3
-    assert equal(both[5], ViewDataset(split)[1])
+    assert equal(both[5] | {"source": 0, "draw": 0}, ViewDataset(split)[1] | {"draw": 0})
+    assert both[5]["source"] == 1
 
 
 def test_a_sample_is_a_function_of_seed_epoch_and_row(split):
