@@ -16,7 +16,7 @@ from mvfer.data.fingerprint import fingerprint
 from mvfer.data.folder_lock import LOCK_FILE, folder_lock
 
 from .conftest import killed_in_the_third_shard
-from .layouts import rows_of, write_plain_obj, write_textured_obj
+from .layouts import rows_of, write_textured_obj
 
 PEOPLE = ("anna", "ben", "cleo", "dora")
 
@@ -99,7 +99,7 @@ def test_a_finished_build_of_the_same_files_is_kept_also_when_they_were_copied(b
 def test_a_file_that_could_not_be_read_is_tried_again_once_it_is_mended(build, source, capsys):
     (source / "anna_sad.obj").write_text("v 0 0 0\n")
     build("folder", source)
-    write_plain_obj(source / "anna_sad.obj")
+    write_textured_obj(source / "anna_sad.obj")
     build("folder", source, status=1)
     assert "have changed since" in capsys.readouterr().err
     assert len(rows_of(build("folder", source, "--overwrite"))) == 8
