@@ -97,6 +97,20 @@ def test_other_labels_are_other_data(half_way, tmp_path):
         train.main(arguments(str(data), folder, "--steps", 3, "--resume", "last"))
 
 
+def test_a_run_that_goes_back_leaves_no_later_checkpoint_that_could_be_taken_for_its_own(toy_data, half_way, tmp_path):
+    folder = shutil.copytree(half_way, tmp_path / "run")
+    argv = arguments(
+        toy_data, folder, "--steps", 2, "--checkpoint_every", 9, "--resume", "step-0000001", "--learning_rate", 1e-5
+    )
+    assert train.main(argv) == 0
+    assert json.loads((folder / "train_config.json").read_text())["learning_rate"] == 1e-5
+    assert [path.name for path in complete_checkpoints(folder / "checkpoints")] == ["step-0000001", "step-0000002"]
+    with pytest.raises(
+        ValueError, match="holds checkpoints"
+    ):  # another run's checkpoint, in a folder that is not its own
+        train.main(arguments(toy_data, folder, "--steps", 3, "--resume", half_way / "checkpoints" / "step-0000002"))
+
+
 def test_two_runs_in_one_folder_are_refused(toy_data, tmp_path):
     with folder_lock(tmp_path / "run", "a run"), pytest.raises(ValueError, match="a run is going on in it"):
         train.main(arguments(toy_data, tmp_path / "run", "--steps", 1))
