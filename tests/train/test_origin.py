@@ -11,9 +11,9 @@ import pytest
 
 import train
 from mvfer.data.folder_lock import folder_lock
-from mvfer.data.schema import dataset_info, load_splits, shard_path
+from mvfer.data.schema import dataset_info, load_splits, shard_path, write_shard
 from mvfer.evaluation.audits.leakage import seen_subjects
-from mvfer.training.checkpoints import complete_checkpoints
+from mvfer.training.checkpoints import complete_checkpoints, drop_later
 
 from .test_train import arguments, assert_same_state, launch, log_of
 from .toy import write_toy_data
@@ -99,16 +99,23 @@ def test_other_labels_are_other_data(half_way, tmp_path):
 
 def test_a_run_that_goes_back_leaves_no_later_checkpoint_that_could_be_taken_for_its_own(toy_data, half_way, tmp_path):
     folder = shutil.copytree(half_way, tmp_path / "run")
-    argv = arguments(
-        toy_data, folder, "--steps", 2, "--checkpoint_every", 9, "--resume", "step-0000001", "--learning_rate", 1e-5
-    )
-    assert train.main(argv) == 0
-    assert json.loads((folder / "train_config.json").read_text())["learning_rate"] == 1e-5
-    assert [path.name for path in complete_checkpoints(folder / "checkpoints")] == ["step-0000001", "step-0000002"]
-    with pytest.raises(
-        ValueError, match="holds checkpoints"
-    ):  # another run's checkpoint, in a folder that is not its own
-        train.main(arguments(toy_data, folder, "--steps", 3, "--resume", half_way / "checkpoints" / "step-0000002"))
+    data, saved = str(write_toy_data(tmp_path / "data")), folder / "checkpoints"
+    table = pq.read_table(shard_path(data, "train", 0, 1)).to_pylist()
+    table[0]["views"][0][0]["bytes"] = b"no picture"  # the run ends before it has made a checkpoint
+    write_shard(shard_path(data, "train", 0, 1), table)
+    argv = arguments(data, folder, "--steps", 2, "--resume", "step-0000001", "--resume_on_other_data")
+    with pytest.raises(ValueError, match="cannot be read"):
+        train.main(argv)
+    assert [path.name for path in complete_checkpoints(saved)] == ["step-0000001", "step-0000002"]  # nothing was begun
+    drop_later(saved, saved / "step-0000001")
+    assert [path.name for path in complete_checkpoints(saved)] == ["step-0000001"]
+
+
+def test_another_runs_checkpoint_needs_a_folder_of_its_own(toy_data, half_way, tmp_path):
+    folder, start = shutil.copytree(half_way, tmp_path / "run"), half_way / "checkpoints" / "step-0000002"
+    with pytest.raises(ValueError, match="holds checkpoints"):
+        train.main(arguments(toy_data, folder, "--steps", 3, "--resume", start))
+    assert train.main(arguments(toy_data, tmp_path / "new", "--steps", 3, "--resume", start)) == 0
 
 
 def test_two_runs_in_one_folder_are_refused(toy_data, tmp_path):
