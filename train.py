@@ -25,6 +25,7 @@ from mvfer.data.batching import ViewDataset
 from mvfer.data.folder_lock import folder_lock
 from mvfer.data.schema import dataset_info, load_splits
 from mvfer.evaluation.results import command_line
+from mvfer.hub.run_folder import remove_leftovers
 from mvfer.training.checkpoints import (
     TrainState,
     drop_later,
@@ -64,6 +65,7 @@ def run(task: Task, config: TrainConfig, accelerator: Accelerator, argv: list[st
     if start:
         origin = go_on(start, origin, with_other_data=config.resume_on_other_data)
     if accelerator.is_main_process:
+        remove_leftovers(folder)
         if start and start.resolve().parent == checkpoints.resolve():
             drop_later(checkpoints, start)
         else:

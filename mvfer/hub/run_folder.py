@@ -26,6 +26,7 @@ from mvfer.evaluation.audits.leakage import SEEN_FILE, load_subjects_seen
 from mvfer.hub.card import model_card
 from processing.processing_mvfer import MVFERProcessor
 
+STAGING = ".saving-"
 EXPORTS = {  # model class: its auto classes, the first of which `transformers` writes itself; its pipeline; further code
     MVFERModel: (
         ("AutoModel", "AutoModelForZeroShotImageClassification"),
@@ -74,7 +75,7 @@ def save_run(
     staging = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))  # the same file system as its parent
+        staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=folder))  # the same file system as its parent
         _write_model(staging, model, processor)
         (staging / "README.md").write_text(
             model_card(model, processor, results=results, datasets=datasets), encoding="utf-8"
@@ -98,6 +99,12 @@ def save_run(
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
     return folder
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Delete what a process that was killed in `save_run` left behind; nobody else may be saving there."""
+    for path in Path(folder).glob(f"{STAGING}*"):
+        shutil.rmtree(path)
 
 
 def set_calibration(config: MVFERConfig, calibration: Mapping) -> None:
