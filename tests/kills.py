@@ -25,7 +25,6 @@ from dataset_scripts import build_folder
 from dataset_scripts.recorded import scan_sets, scans
 from mvfer.data.folder_lock import LOCK_FILE
 from mvfer.training.checkpoints import complete_checkpoints
-from processing.framing_mvfer import frame_mesh
 from tests.data.layouts import write_plain_obj
 from tests.train.toy import write_toy_data
 
@@ -64,6 +63,7 @@ class Building:
     def __call__(self, out: Path) -> int:
         scan_sets.FRAMES_PER_SHARD = 1
         kept: list = []
+        frame_mesh = scans.frame_mesh
 
         def framed_once(mesh):
             kept.append(kept[0] if kept else frame_mesh(mesh))
