@@ -17,6 +17,7 @@ if __name__ == "__main__":
     explain_missing()
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from safetensors.torch import load_file
@@ -42,7 +43,9 @@ from mvfer.training.learner import Learner, fastest_precision, training_views
 from mvfer.training.log import MetricsLog
 from mvfer.training.pretraining import Pretraining
 from mvfer.training.task import Task
+from processing.names_mvfer import shown_lines
 
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 TASKS = {"pretrain": Pretraining, "finetune": FineTuning}
 
 
@@ -83,24 +86,28 @@ def run(task: Task, config: TrainConfig, accelerator: Accelerator, argv: list[st
             save_weights(weights, best)
 
     stopped = False
-    with MetricsLog(config, accelerator, step=state.step) as log, StopSignal(accelerator) as stop:
-        for is_last in learner.fit(views, state, keep=keep, log=log.write):
-            log.advance()
-            stopped = stop.agreed(state.step)
-            if is_last or stopped or state.step % config.checkpoint_every == 0:
-                save_checkpoint(accelerator, checkpoints, state, keep=config.keep_checkpoints, origin=origin)
-            if stopped:
-                break
-
-    accelerator.wait_for_everyone()
+    with StopSignal(accelerator) as stop:
+        with MetricsLog(config, accelerator, step=state.step) as log:
+            for is_last in learner.fit(views, state, keep=keep, log=log.write):
+                log.advance()
+                stopped = stop.agreed(state.step)
+                if is_last or stopped or state.step % config.checkpoint_every == 0:
+                    save_checkpoint(accelerator, checkpoints, state, keep=config.keep_checkpoints, origin=origin)
+                if stopped:
+                    break
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process and not stopped:
+            if accelerator.device.type == "cpu":
+                torch.set_num_threads(accelerator.num_processes)  # the others only wait from here on
+            command = command_line("accelerate launch train.py", sys.argv[1:] if argv is None else argv)
+            try:
+                stop.at_once()
+                task.export(learner.bare_model, load_file(best), state, origin, command)
+                print(f"\nmodel folder: {config.output_dir}")
+            except KeyboardInterrupt:
+                stopped = True
     if stopped:
         accelerator.print(f"stopped at step {state.step}; go on with --config {folder}/train_config.json --resume last")
-    elif accelerator.is_main_process:
-        if accelerator.device.type == "cpu":
-            torch.set_num_threads(accelerator.num_processes)  # the others only wait from here on
-        command = command_line("accelerate launch train.py", sys.argv[1:] if argv is None else argv)
-        task.export(learner.bare_model, load_file(best), state, origin, command)
-        print(f"\nmodel folder: {config.output_dir}")
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return 143 if stopped else 0
@@ -133,21 +140,43 @@ def build_task(config: TrainConfig) -> Task:
 
 
 class StopSignal:
-    """SIGTERM and SIGINT ask the run to save and exit; ranks agree on the step at which they do."""
+    """SIGTERM, SIGINT and SIGHUP ask the run to save and exit; ranks agree on the step at which they do.
+
+    After `at_once`, when there is nothing more to save, they raise a KeyboardInterrupt.
+    """
 
     def __init__(self, accelerator: Accelerator):
-        self.accelerator, self.asked = accelerator, False
+        self.accelerator, self.asked, self.waits = accelerator, False, True
 
     def __enter__(self):
-        self.previous = {number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        self.previous = {number: signal.signal(number, self._ask) for number in STOP_SIGNALS}
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind, error, trace) -> None:
+        is_lost = isinstance(error, RuntimeError) and (isinstance(error, dist.DistError) or "gloo" in str(error))
+        if is_lost:  # told before the launcher ends this process too
+            reason = str(error).strip().splitlines()[0]
+            print(
+                f"train.py: another process of this run has ended, so this one ends as well ({reason}); see why it did, then go "
+                "on with --resume last",
+                file=sys.stderr,
+                flush=True,
+            )
         for number, handler in self.previous.items():
             signal.signal(number, handler)
+        if is_lost:
+            raise SystemExit(1) from error
+
+    def at_once(self) -> None:
+        """From here on do not wait for a step's end."""
+        self.waits = False
+        if self.asked:
+            raise KeyboardInterrupt
 
     def _ask(self, *_) -> None:
         self.asked = True
+        if not self.waits:
+            raise KeyboardInterrupt
 
     def agreed(self, step: int) -> bool:
         """Whether to stop after this step. All ranks ask."""
@@ -170,4 +199,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except (ValueError, OSError) as error:
-        sys.exit(f"train.py: {error}")
+        sys.exit(shown_lines(f"train.py: {error}"))

@@ -1,4 +1,6 @@
-"""Are scans known again by the hashes that a model folder keeps? `python -m benchmarks.same_scans data/a --twin data/b`
+"""Are scans known again by the hashes that a model folder keeps, and no others?
+
+    python -m benchmarks.same_scans data/a --twin data/b
 
 In: a data set, and perhaps one of the same scans, drawn in another way, whose rows have the same ids. Out: how many scans of the
 twin are found, and how many pairs of different people, and of different scans of one person, are taken for the same scan.

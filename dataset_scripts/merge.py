@@ -14,6 +14,7 @@ from pathlib import Path
 from dataset_scripts.common.building import SAME_BUILD, finish, is_empty_split
 from mvfer.data import schema
 from mvfer.data.folder_lock import LOCK_FILE, folder_lock
+from processing.names_mvfer import shown
 
 
 def merge(parts: Sequence[str | Path], out: str | Path) -> dict:
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         info = merge(args.parts, args.out)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(str(error))}", file=sys.stderr)
         return 1
     print(f"{args.out}: {info['rows']}, {info['bytes'] / 1e6:.1f} MB")
     return 0

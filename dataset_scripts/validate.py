@@ -28,6 +28,7 @@ from mvfer.data.schema import (
     load_splits,
     view_arrays,
 )
+from processing.names_mvfer import shown, shown_lines
 from processing.prompts_mvfer import EXPRESSIONS, named_emotion
 
 LARGEST_IMBALANCE = 10.0  # most over least frequent class of a split, above which a warning is given
@@ -65,7 +66,7 @@ def validate(folder: str | Path, *, against: Sequence[str | Path] = ()) -> Repor
     report = Report()
     try:
         info = dataset_info(folder)
-        splits = load_splits(folder, decode=False)
+        splits = load_splits(folder)
     except ValueError as error:
         report.failures.append(str(error))
         return report
@@ -96,7 +97,7 @@ def validate(folder: str | Path, *, against: Sequence[str | Path] = ()) -> Repor
 def _check_against(thumbnails: dict[str, dict[str, np.ndarray]], info: dict, other: str | Path, report: Report) -> None:
     """Look for scans that another set has as well."""
     try:
-        known, splits = dataset_info(other), load_splits(other, decode=False)
+        known, splits = dataset_info(other), load_splits(other)
     except ValueError as error:
         report.failures.append(str(error))
         return
@@ -168,7 +169,7 @@ def _check_views(name: str, split: Dataset, info: dict, report: Report) -> dict[
         try:
             views = view_arrays(row)
         except ValueError as error:
-            unreadable.append(str(error))
+            unreadable.append(shown(str(error)))
             continue
         expected = (len(row["frame_times_s"]), len(row["view_angles_deg"]), size, size, 3)
         if views.shape != expected:
@@ -215,9 +216,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = flags.parse_args(argv)
     folder = Path(args.folder)
     report = validate(folder, against=args.against)
-    print(report.text())
+    print(shown_lines(report.text()))
     if report.counts:
-        splits = load_splits(folder, decode=False)
+        splits = load_splits(folder)
         contact_sheet(splits["test" if "test" in splits else next(iter(splits))]).save(folder / SHEET_FILE)
         print(f"wrote {folder / SHEET_FILE}")
     print("ok" if not report.failures else f"{len(report.failures)} reasons not to use {folder}")

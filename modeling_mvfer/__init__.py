@@ -3,6 +3,9 @@
 The models know nothing of `processing`, which registers its own classes when it is imported.
 """
 
+from contextlib import suppress
+from importlib import import_module
+
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -20,13 +23,15 @@ from .objective_config_mvfer import ObjectiveConfig
 from .pipeline_mvfer import ZeroShotMeshClassificationPipeline
 from .stream_mvfer import MVFERStream
 
-MVFERConfig.register_for_auto_class()
-MVFERModel.register_for_auto_class("AutoModel")
-MVFERForFaceClassification.register_for_auto_class("AutoModelForImageClassification")
 AutoConfig.register("mvfer", MVFERConfig, exist_ok=True)
 AutoModel.register(MVFERConfig, MVFERModel, exist_ok=True)
 AutoModelForZeroShotImageClassification.register(MVFERConfig, MVFERModel, exist_ok=True)
 AutoModelForImageClassification.register(MVFERConfig, MVFERForFaceClassification, exist_ok=True)
+
+with suppress(
+    ImportError
+):  # then `transformers` knows the processor too, and does not ask whether to run a folder's code
+    import_module("processing")
 
 __all__ = [
     "AuditLog",

@@ -32,6 +32,8 @@ class MeshClassificationPipeline(MeshPipeline):
                 show the face at rest; as in the zero-shot pipeline.
             batch_size (`int`, *optional*): inputs of equal shape that go through the model together.
             audit_log ([`AuditLog`], *optional*): gets a line per input, on the disk before this returns.
+            top_k (`int`, *optional*): only the best so many labels.
+            on_error (`str`, *optional*): "raise" or "skip", as in the zero-shot pipeline.
         Returns:
             `list[dict]` with "score", "label" and "abstain", best first; a list of these for a list. Scores sum to 1, except
             for multi-label models, where each is a probability of its own. "abstain", the same in all rows of an input, is true

@@ -29,6 +29,7 @@ from mvfer.data.pseudonyms import DEFAULT_KEY_FILE, Pseudonyms, forgotten, write
 from mvfer.data.splits import check_disjoint, split_subjects
 from processing.channels_mvfer import COLOR_CHANNELS
 from processing.meshes_mvfer import load_mesh
+from processing.names_mvfer import shown
 
 FRAMES_PER_SHARD = 2000
 REJECTIONS_SHOWN = 10
@@ -128,7 +129,7 @@ def main(scan_set: ScanSet, argv: Sequence[str] | None = None) -> int:
     try:
         info = run(scan_set, flags)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(str(error))}", file=sys.stderr)
         return 1
     if not info.get("complete"):
         print(
@@ -158,7 +159,7 @@ def run(scan_set: ScanSet, flags: argparse.Namespace) -> dict:
     kept, copies = one_copy((_own_name(scan), scan.files[0], len(scan.frames)) for scan in found.scans)
     scans = [scan for scan in found.scans if scan.files[0] in kept]
     notes = [*found.notes, *copies, *_packed(source)]
-    print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
+    print(*map(shown, notes), sep="\n", end="\n" if notes else "", file=sys.stderr)
     unallowed = unallowed_subjects(source, flags.unallowed, {scan.subject for scan in scans})
     scans = sorted((s for s in scans if s.subject not in unallowed), key=_own_name)
     if not scans:
@@ -222,7 +223,7 @@ def _packed(source: Path) -> list[str]:
 def _rejected(source: Path, found: Sequence[tuple[Path, str]], key: Pseudonyms) -> list[dict]:
     """What is written of files that are not used; the user is shown the first of them under their own names."""
     for path, reason in found[:REJECTIONS_SHOWN]:
-        print(f"{path if str(path).isprintable() else ascii(str(path))}: {reason}", file=sys.stderr)
+        print(shown(f"{path}: {reason}"), file=sys.stderr)
     if len(found) > REJECTIONS_SHOWN:
         print(f"... and {len(found) - REJECTIONS_SHOWN} more", file=sys.stderr)
     lines = []

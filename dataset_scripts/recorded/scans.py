@@ -4,7 +4,6 @@ In: `Scan`s, which say where a scan, a sequence or the photos of a moment lie an
 `schema`. A sequence is read, rendered and encoded frame by frame, so its length does not matter to memory.
 """
 
-import stat
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,15 +17,13 @@ from dataset_scripts.common.captions import captions_for
 from dataset_scripts.recorded.facs import describable
 from dataset_scripts.recorded.reasons import without_paths
 from mvfer.data import schema
-from processing.images_mvfer import upright_rgb
+from processing.images_mvfer import PictureError, read_picture
 from processing.meshes_mvfer import load_mesh
 from processing.prompts_mvfer import EXPRESSIONS, prompts_for
 from processing.rendering_mvfer import RenderSettings, frame_mesh, render_mesh
 from processing.view_batches_mvfer import sample_frames
 
 RGB = ("red", "green", "blue")
-PHOTO_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # by content: others may run programs, or need them
-MAX_PHOTO_PX = 2**26  # of what is decoded; JPEG is decoded at a fraction of its size
 DEMOGRAPHICS = ("sex", "age_group", "ancestry")
 
 
@@ -199,14 +196,7 @@ def read_photo(path: Path, size_px: int) -> np.ndarray:
         ValueError: `"<path>: <reason>; <remedy>"` if it cannot be read or is absurdly large.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise OSError(None, "not a regular file")
-        with Image.open(path, formats=PHOTO_FORMATS) as photo:
-            photo.draft("RGB", (2 * size_px, 2 * size_px))
-            if photo.width * photo.height > MAX_PHOTO_PX:
-                raise OSError(None, f"{photo.width} x {photo.height} pixels")
-            photo = upright_rgb(photo)
-    except Exception as error:  # Pillow's decoders raise all kinds
-        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".rstrip(": ")
-        raise ValueError(f"{path}: not readable as a photo ({reason}); export it as a smaller PNG or JPEG") from error
+        photo = read_picture(path, at_least_px=size_px)
+    except PictureError as error:
+        raise ValueError(f"{path}: not readable as a photo ({error}); export it as a smaller PNG or JPEG") from error
     return np.asarray(ImageOps.fit(photo, (size_px, size_px), Image.Resampling.BICUBIC))

@@ -28,6 +28,7 @@ from mvfer.reports.findings import findings
 from mvfer.reports.pictures import confusion_picture, predictions_picture
 from mvfer.reports.protocol_report import protocol_page, protocol_text
 from mvfer.reports.report import report_page
+from processing.names_mvfer import shown, shown_lines
 
 FINETUNE_STEPS = 200
 FACES = ("examples.png", "mistakes.png")  # pictures of people
@@ -46,8 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     page = _protocol_page(results, out) if args.protocol else _page(results, out)
     (out / "index.html").write_text(page, encoding="utf-8")
     for line in findings(results):
-        print(line)
-    print("\n" + (protocol_text(results) if args.protocol else table(results)))
+        print(shown(line))
+    print("\n" + shown_lines(protocol_text(results) if args.protocol else table(results)))
     for name, value in results.get("over_runs", {}).get("accuracy", {}).items():
         print(f"{name:<44} {value['mean']:6.3f}  [{value['low']:.3f}, {value['high']:.3f}] over {len(found)} runs")
     if args.calibrate:
@@ -91,9 +92,10 @@ def check(args: argparse.Namespace) -> None:
     local = [Path(folder).is_dir() for folder in args.model]
     if args.calibrate and (args.protocol or len(args.model) > 1 or not all(local)):
         raise ValueError("--calibrate stores into one model folder on this computer, without --protocol")
-    if args.calibrate and (args.prompts or args.language != "en"):
+    if args.calibrate and (args.prompts or args.language):
         raise ValueError("--calibrate is for the model's own prompts; leave out --prompts and --language")
-    if args.protocol and (given := asked(args, "also_test", "baseline", "robustness", "meshes", "prompt_audit")):
+    alone = ("also_test", "baseline", "robustness", "meshes", "prompt_audit", "wordings")
+    if args.protocol and (given := asked(args, *alone)):
         raise ValueError(f"--protocol tests folds alone; leave out {given}")
     if args.update_card and not all(local):
         raise ValueError("--update_card writes into model folders on this computer; download the repository first")
@@ -129,10 +131,9 @@ def evaluate_model(folder: str, args: argparse.Namespace, command: str) -> dict:
         "meshes": args.meshes,
     }
     if is_fine_tuned(model):
-        if (given := asked(args, "protocol", "prompts", "prompt_audit")) or args.language != "en":
+        if given := asked(args, "protocol", "prompts", "prompt_audit", "wordings", "language"):
             raise ValueError(
-                f"{folder}: a fine-tuned classifier, which reads no prompts and is not trained anew in folds; "
-                f"leave out {given or '--language'}"
+                f"{folder}: a fine-tuned classifier, which reads no prompts and is not trained anew in folds; leave out {given}"
             )
         results = evaluate(model, processor, args.dataset, **tests, **shared)
     elif args.protocol:
@@ -259,11 +260,16 @@ def parser(**options) -> argparse.ArgumentParser:
     add("--no_faces", action="store_true", help="write no picture that shows a person")
     add("--prompt_audit", action="store_true", help="also compare wordings, kinds and languages of the prompts")
     add(
+        "--wordings",
+        action="store_true",
+        help="also ask in wordings that no training sees, in every language that the model learnt",
+    )
+    add(
         "--prompts",
         nargs="+",
         choices=["actions", "names"],
         help="prompts that describe what the face does, that name the emotion, or both (default: the model's own)",
     )
-    add("--language", default="en", choices=["en", "ja"], help=LANGUAGE_HELP)
+    add("--language", choices=["en", "ja"], help=LANGUAGE_HELP)
     add("--batch_size", type=int, default=64, help="scans at once (default: 64)")
     return flags

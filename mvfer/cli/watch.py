@@ -5,7 +5,6 @@ after a frame that it cannot read; the exit status is then 1.
 """
 
 import argparse
-import sys
 
 from mvfer.cli.audit import recorder
 from mvfer.cli.predict import (
@@ -17,6 +16,7 @@ from mvfer.cli.predict import (
     open_model,
     print_row,
     scored_row,
+    tell,
 )
 from mvfer.data.orientation_flags import OrientationParser
 
@@ -44,11 +44,11 @@ def main(argv: list[str] | None = None) -> int:
     calibration_s = args.baseline_s
     frames = frame_times(args.frames, fps, as_given=args.order == "given")
     if len(args.frames) > 1:
-        print(f"mvfer: {len(args.frames)} frames {frames.said}", file=sys.stderr)
+        tell(f"{len(args.frames)} frames {frames.said}")
     for frame, time_s in zip(frames.paths, frames.times_s, strict=True):
         try:
             step = stream.push(frame, time_s)
-        except ValueError as error:  # a lost frame
+        except Exception as error:  # a lost frame, whatever is wrong with it
             failures += 1
             row = failed_row(frame, error)
         else:
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
         record(frame, row)
         print_row(row, as_json=args.json)
     if calibration_s is not None:
-        print(f"mvfer: the frames end before --baseline_s {calibration_s:g}; no baseline was used", file=sys.stderr)
+        tell(f"the frames end before --baseline_s {calibration_s:g}; no baseline was used")
     return 1 if failures else 0
 
 

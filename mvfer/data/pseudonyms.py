@@ -63,6 +63,11 @@ class Pseudonyms:
         return hmac.new(self._key, b"key id", hashlib.sha256).hexdigest()[:8]
 
 
+def _cell(value: str) -> str:
+    """A name that a spreadsheet would take for a formula, as text; all others as they are."""
+    return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
 def forgotten(key_file: str | os.PathLike | None = None) -> set[str]:
     """Digests of the pseudonyms that no build with this key may have again; the list lies beside the key."""
     path = _forgotten_file(key_file)
@@ -105,7 +110,7 @@ def write_mapping(path: str | os.PathLike, rows: Iterable[tuple[str, str, str]],
         with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
             writer = csv.writer(stream)
             writer.writerow(("id", "subject", "file"))
-            writer.writerows(rows)
+            writer.writerows([[_cell(value) for value in row] for row in rows])
         path.chmod(0o600)
     except OSError as error:
         raise ValueError(f"{path} cannot be written ({error.strerror}); choose another --mapping") from error

@@ -11,6 +11,11 @@ from mvfer.evaluation.results import without_folders
 RECIPE = "train_config.json"  # its paths are of this computer
 PUBLISHED = ["*.py", "*.json", "*.jsonl", "*.txt", "*.safetensors", "*.png", "README.md"]
 KEPT_AT_HOME = ["checkpoints/*", ".*"]
+REMEDIES = {
+    401: "log in with: hf auth login, or set HF_TOKEN",
+    403: "this token may not write there: take one that may, or another --repo_id",
+    409: "somebody else changed the repository meanwhile: push again",
+}
 
 
 def push_run(folder: str | Path, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
@@ -45,8 +50,8 @@ def push_run(folder: str | Path, repo_id: str, *, private: bool = True, token: s
             ignore_patterns=[*KEPT_AT_HOME, RECIPE],
             commit_message="Upload model",
         )
-    except HfHubHTTPError:
-        raise  # an answer of the Hub, which says what it wants
+    except HfHubHTTPError as error:
+        raise refused(repo_id, error) from error
     except HTTPError as error:  # of the transport
         raise OSError(
             f"{api.endpoint}: the Hub cannot be reached ({error}); check the network and push again"
@@ -61,3 +66,10 @@ def _without_folders(setting):
     if isinstance(setting, list):
         return [_without_folders(value) for value in setting]
     return without_folders(setting) if isinstance(setting, str) else setting
+
+
+def refused(repo_id: str, error: HfHubHTTPError) -> OSError:
+    """An answer of the Hub in one line: what it refused, why, and what helps."""
+    reason = error.server_message or str(error).partition("\n")[0]
+    remedy = REMEDIES.get(error.response.status_code, "see the Hub's message")
+    return OSError(f"{repo_id}: the Hub refuses with {error.response.status_code} ({reason.strip()}); {remedy}")

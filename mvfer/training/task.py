@@ -23,6 +23,7 @@ from mvfer.reports.findings import findings
 from mvfer.training.checkpoints import Origin, TrainState
 from mvfer.training.config import TrainConfig
 from processing import MVFERProcessor
+from processing.names_mvfer import shown_lines
 
 
 class Task(ABC):
@@ -106,4 +107,4 @@ class Task(ABC):
             **self.summary,
         }
         save_run(config.output_dir, model, self.processor, results=results, datasets=self.infos, subjects_seen=seen)
-        print("\n".join([*findings(results), "", table(results)]))
+        print(shown_lines("\n".join([*findings(results), "", table(results)])))
