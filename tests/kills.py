@@ -62,13 +62,12 @@ class Building:
 
     def __call__(self, out: Path) -> int:
         scan_sets.FRAMES_PER_SHARD = 1
-        kept: list = []
-        frame_mesh = scans.frame_mesh
+        first = min((self.folder / "source").rglob("*.obj"))
+        frame = scans.frame_mesh(scans.load_mesh(first))  # of all, whichever shard a process begins with
 
         def framed_once(mesh):
-            kept.append(kept[0] if kept else frame_mesh(mesh))
             time.sleep(0.05)
-            return kept[-1]
+            return frame
 
         scans.frame_mesh = framed_once
         argv = ["--source", str(self.folder / "source"), "--out", str(out), "--subject_pattern", "^(p[0-9]+)_"]
