@@ -116,6 +116,7 @@ class MeshPipeline(Pipeline):
             if "baseline" in options:
                 of_whom = options["baseline"]
                 settings["baseline"] = {"scans": int(of_whom.count), "at_rest": bool(of_whom.at_rest)}
+                settings["baseline"]["hash"] = audit_log.input_hash(scans)
             given = (inputs, answers) if isinstance(inputs, list) else ([inputs], [answers])
             for one, rows in zip(*given, strict=True):
                 self._record(audit_log, one, rows, settings)

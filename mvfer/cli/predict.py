@@ -47,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
             tell(asked.warning)
     baseline_of = baselines_of(args, args.meshes, processor, classifier)
     settings = {"labels": classifier.labels, "prompts": args.prompts, "language": args.language}
-    record = recorder(args, "predict", model, settings | {"orientation": args.orientation})
+    settings |= {"orientation": args.orientation, "by_person": bool(args.by_person)}
+    record = recorder(args, "predict", model, settings, scans={"baseline": args.baseline})
     drawn, failures = [], 0
     for mesh in args.meshes:
         try:
