@@ -43,10 +43,10 @@ def test_the_unit_and_the_place_of_a_scan_do_not_matter():
 def test_neck_shoulders_and_the_back_of_the_head_do_not_matter(whole_head):
     vertices, faces = head()
     if whole_head:
-        other = frame_face(*head(neck=True))
+        other = frame_upright(*head(neck=True))
     else:
-        other = frame_face(vertices, face_only(vertices, faces))
-    assert_same_frame(frame_face(vertices, faces), other)
+        other = frame_upright(vertices, face_only(vertices, faces))
+    assert_same_frame(frame_upright(vertices, faces), other)
 
 
 def test_a_face_that_is_small_in_its_scan_is_looked_at_closely():
@@ -63,7 +63,7 @@ def test_coarse_and_fine_meshes_are_framed_alike():
 
 @pytest.mark.parametrize("expression", [{"jaw": 0.35}, {"pucker": 0.1}, {"pucker": 0.25}])
 def test_expressions_do_not_move_the_frame(expression):
-    assert_same_frame(frame_face(*head()), frame_face(*head(**expression)))
+    assert_same_frame(frame_upright(*head()), frame_upright(*head(**expression)))
 
 
 def test_holes_and_spikes_do_not_matter():
