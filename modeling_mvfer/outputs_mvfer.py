@@ -36,6 +36,8 @@ class MVFEROutput(ModelOutput):
     loss (`()`) and losses (`dict` of the unweighted terms): with `return_loss=True`.
     logits_per_image (`(B, K)`), logits_per_text (`(K, B)`), image_embeds (`(B, D)`), text_embeds (`(K, D)`).
     view_embeds (`(B, T, V, D)`; zeros where absent), view_weights (`(B, T, V)`), frame_weights (`(B, T)`).
+    text_model_output, vision_model_output: what `get_text_features` and `get_image_features` returned, with hidden states and
+    attentions if asked for. Without texts there is nothing of texts, and no logits.
     """
 
     loss: Tensor | None = None
@@ -47,3 +49,8 @@ class MVFEROutput(ModelOutput):
     view_embeds: Tensor | None = None
     view_weights: Tensor | None = None
     frame_weights: Tensor | None = None
+    text_model_output: BaseModelOutputWithPooling | None = None
+    vision_model_output: MVFERImageOutput | None = None
+
+    def to_tuple(self) -> tuple:
+        return tuple(value.to_tuple() if isinstance(value, ModelOutput) else value for value in self.values())

@@ -1,15 +1,18 @@
 """Faces and words to model inputs: the image processor and a tokenizer behind one call."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
+import torch
 from transformers import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 
-from .image_processing_mvfer import MVFERImagesKwargs
-from .prompts_mvfer import prompts_for
+from .image_processing_mvfer import MVFERImageProcessor, MVFERImageProcessorKwargs
+from .prompts_mvfer import action_phrases, prompts_for
 
 
 class MVFERProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore[call-arg]  # a TypedDict
-    images_kwargs: MVFERImagesKwargs
+    images_kwargs: MVFERImageProcessorKwargs
     _defaults = {"text_kwargs": {"padding": True, "truncation": True}}
 
 
@@ -24,9 +27,16 @@ class MVFERProcessor(ProcessorMixin):
 
     Settings of the image processor and of the tokenizer may be given in the call. Text is padded and cut to the
     tokenizer's `model_max_length` unless told otherwise.
+
+    From the folder of a plain CLIP it takes the tokenizer, and size, mean and standard deviation of photos.
     """
 
+    _auto_class = "AutoProcessor"
+    valid_processor_kwargs = MVFERProcessorKwargs
+
     def __init__(self, image_processor=None, tokenizer=None, **kwargs):
+        if image_processor is not None and not hasattr(image_processor, "render_settings"):  # of a plain CLIP
+            image_processor = MVFERImageProcessor.from_clip(image_processor)
         super().__init__(image_processor, tokenizer, **kwargs)
 
     def __call__(
@@ -84,3 +94,34 @@ class MVFERProcessor(ProcessorMixin):
     def prompts_for(self, labels, **kwargs) -> dict[str, list[str]]:
         """Prompts for each label: `{label: [prompt, ...]}`, see `prompts_mvfer.prompts_for`."""
         return prompts_for(labels, **kwargs)
+
+    def action_phrases(self, **kwargs) -> dict[str, list[str]]:
+        """Wordings of each action unit and its sides: `{unit: [phrase, ...]}`, see `prompts_mvfer.action_phrases`."""
+        return action_phrases(**kwargs)
+
+    def post_process_zero_shot(
+        self, outputs, candidate_labels: Sequence[str] | Mapping[str, Sequence[str]], *, top_k: int | None = None
+    ) -> list[list[dict]]:
+        """Logits of the model to ranked labels, as the pipelines give them.
+
+        Args:
+            outputs (`MVFEROutput`): of a call whose texts were the labels, or all prompts of all labels, in this order.
+            candidate_labels (list of `str`, or mapping of label to its prompts, as `prompts_for` gives): a label scores by the
+                mean likelihood of its prompts.
+            top_k (`int`, *optional*): the best so many labels; default all.
+        Returns:
+            `list[list[dict]]`: of each sample, rows of "score" and "label", best first; the scores of all labels sum to 1.
+        Raises:
+            ValueError: if the labels or their prompts are not as many as the texts.
+        """
+        is_mapping = isinstance(candidate_labels, Mapping)
+        counts = [len(texts) for texts in candidate_labels.values()] if is_mapping else [1] * len(candidate_labels)
+        logits = outputs.logits_per_image.float()  # (B, all prompts)
+        if sum(counts) != logits.shape[-1] or not all(counts):
+            raise ValueError(
+                f"expected {logits.shape[-1]} texts, as the model was given, got {sum(counts)} of {counts}"
+            )
+        means = [part.logsumexp(-1) - torch.tensor(part.shape[-1]).log() for part in logits.split(counts, dim=-1)]
+        scores = torch.stack(means, dim=-1).softmax(-1).tolist()
+        rows = [[{"score": s, "label": k} for s, k in zip(row, candidate_labels, strict=True)] for row in scores]
+        return [sorted(row, key=lambda one: -one["score"])[:top_k] for row in rows]

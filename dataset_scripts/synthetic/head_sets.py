@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from dataset_scripts.common.flags import HelpFormatter, add_build_flags, parallel_options, render_settings, settings_of
 from dataset_scripts.synthetic.synthesis import KINDS, BuildSettings, HeadModel, HeadSet, Source, build_heads
+from processing.names_mvfer import shown
 from processing.prompts_mvfer import EXPRESSIONS
 
 FRAMES_AND_FPS = {"micro": (32, 60.0)}  # other kinds: those of `BuildSettings`
@@ -22,6 +23,8 @@ def arguments(description: str, subjects: Sequence[int]) -> argparse.ArgumentPar
     per_class, at_random = default.expressions_per_subject, default.random_per_subject
     add("--expressions_per_subject", type=int, default=per_class, help="rows per class and training subject")
     add("--random_per_subject", type=int, default=at_random, help="rows of random actions per training subject")
+    tested = default.random_per_tested
+    add("--random_per_tested", type=int, default=tested, help="the same per validation and test subject")
     at_rest = default.rest_per_subject
     add("--rest_per_subject", type=int, default=at_rest, help="rows at rest per subject, more than neutral's variants")
     add("--vary_geometry", action="store_true", help="vary resolution, smoothness, noise, holes, framing and light")
@@ -68,7 +71,7 @@ def main(flags: argparse.Namespace, load: Callable[[], HeadModel | HeadSet], sou
     try:
         run(flags, load, source())
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(str(error))}", file=sys.stderr)
         return 1
     return 0
 

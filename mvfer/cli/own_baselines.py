@@ -72,7 +72,7 @@ def _means(files: Sequence[str], processor, classifier) -> dict[str, "torch.Tens
     for file in tqdm(dict.fromkeys(files), desc="baselines", unit="scan", disable=None):
         try:
             means[file] = classifier.baseline_of(processor(meshes=[file], return_tensors="pt")).mean
-        except (ValueError, OSError):
+        except Exception:
             if classifier.model.relative_features is None:
                 raise
     return means

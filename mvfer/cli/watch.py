@@ -5,8 +5,8 @@ after a frame that it cannot read; the exit status is then 1.
 """
 
 import argparse
-import sys
 
+from mvfer.cli.audit import recorder
 from mvfer.cli.predict import (
     add_mesh_argument,
     add_model_flags,
@@ -16,6 +16,7 @@ from mvfer.cli.predict import (
     open_model,
     print_row,
     scored_row,
+    tell,
 )
 from mvfer.data.orientation_flags import OrientationParser
 
@@ -37,30 +38,34 @@ def main(argv: list[str] | None = None) -> int:
     options = {"window_s": args.window_s, "prompt_kinds": args.prompts, "language": args.language}
     options["baseline"] = "running" if args.running_baseline else None
     stream, failures = MVFERStream(model, processor, labels_of(args.model, args.labels), **options), 0
+    settings = {"labels": stream.classifier.labels, **options, "fps": str(args.fps), "baseline_s": args.baseline_s}
+    settings["orientation"] = args.orientation
+    record = recorder(args, "watch", model, settings)
     calibration_s = args.baseline_s
     frames = frame_times(args.frames, fps, as_given=args.order == "given")
     if len(args.frames) > 1:
-        print(f"mvfer: {len(args.frames)} frames {frames.said}", file=sys.stderr)
+        tell(f"{len(args.frames)} frames {frames.said}")
     for frame, time_s in zip(frames.paths, frames.times_s, strict=True):
         try:
             step = stream.push(frame, time_s)
-        except ValueError as error:  # a lost frame
+        except Exception as error:  # a lost frame, whatever is wrong with it
             failures += 1
             row = failed_row(frame, error)
         else:
             when = {"time_s": step.time_s, "apex_time_s": step.apex_time_s}
             row = (
                 scored_row(frame, step.probabilities)
-                | {"abstain": step.abstain}
+                | {"abstain": step.abstain, "reason": step.reason}
                 | when
                 | face_row(frame, stream.face_frames)
             )
             if calibration_s is not None and time_s - frames.times_s[0] >= calibration_s:
                 stream.calibrate()
                 calibration_s = None
+        record(frame, row)
         print_row(row, as_json=args.json)
     if calibration_s is not None:
-        print(f"mvfer: the frames end before --baseline_s {calibration_s:g}; no baseline was used", file=sys.stderr)
+        tell(f"the frames end before --baseline_s {calibration_s:g}; no baseline was used")
     return 1 if failures else 0
 
 
