@@ -21,7 +21,7 @@ from .classifier_mvfer import embeds_of, is_fine_tuned
 from .configuration_mvfer import ActionCalibration
 from .fusion_mvfer import pool_frames
 from .modeling_mvfer import MVFERImageOutput
-from .zeroshot_mvfer import class_embeddings, class_logits, prompts_key
+from .zeroshot_mvfer import class_embeddings, class_logits, prompt_language, prompts_key
 
 GRADES = "ABCDE"  # FACS writes intensity as a letter, a trace to a maximum; here each is a fifth
 SIDES = ("left", "right", "both")
@@ -93,18 +93,19 @@ class ActionReader:
     warning: str | None = None
 
     @classmethod
-    def build(cls, model, processor, *, language: str = "en") -> ActionReader:
+    def build(cls, model, processor, *, language: str | None = None) -> ActionReader:
         """Encode the phrases that the model knows, once.
 
         Args:
             model (`MVFERModel`), processor (`MVFERProcessor`).
-            language (`str`, defaults to "en"): of the phrases, "en" or "ja".
+            language (`str`, *optional*): of the phrases, "en" or "ja"; default one that the model learnt.
         Raises:
-            ValueError: if the model reads no texts, or the language is unknown.
+            ValueError: if the model reads no texts, or did not learn the language.
         """
         if is_fine_tuned(model):
             raise ValueError("a fine-tuned classifier compares no texts; read actions with the model it was made from")
-        phrases = processor.action_phrases(language=language, wordings=model.config.prompt_wordings)
+        spoken = prompt_language(model.config, language)
+        phrases = processor.action_phrases(language=spoken, wordings=model.config.prompt_wordings)
         was_training = model.training
         model.eval()
         try:

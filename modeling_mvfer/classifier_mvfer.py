@@ -89,7 +89,7 @@ class Classifier:
         *,
         prompts: Mapping[str, Sequence[str]] | None = None,
         kinds: Sequence[str] | None = None,
-        language: str = "en",
+        language: str | None = None,
         encode: Callable = class_embeddings,
     ) -> Classifier:
         """Zero-shot: a class scores by the mean likelihood of its prompts.
@@ -100,10 +100,10 @@ class Classifier:
             prompts (label to texts, *optional*): descriptions to use instead of the processor's, for some or all labels.
             kinds (`list[str]`, *optional*): the processor's prompts to use: "actions", "names" or both; default the model's
                 `config.prompt_kinds`.
-            language (`str`, defaults to "en"): of the processor's prompts, "en" or "ja".
+            language (`str`, *optional*): of the processor's prompts, "en" or "ja"; default English, or what the model learnt.
             encode (function, *optional*): in place of `class_embeddings`, for one that keeps what it encoded.
         Raises:
-            ValueError: if labels are missing or repeated, or there are prompts for others.
+            ValueError: if labels are missing or repeated, there are prompts for others, or the model did not learn the language.
         """
         texts = class_prompts(processor, model.config, labels, prompts=prompts, kinds=kinds, language=language)
         was_training = model.training

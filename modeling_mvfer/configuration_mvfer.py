@@ -170,7 +170,9 @@ class MVFERConfig(CLIPConfig):
         objective ([`ObjectiveConfig`] or `dict`, *optional*): weights and forms of the losses; default its own defaults.
         prompt_kinds (`list[str]`, defaults to both): prompts that describe a class: `"actions"` of the face, `"names"` of the
             emotion, or both. A model that never read a name knows actions only.
-        prompt_wordings (`int`, *optional*): how many wordings of the actions the model knows; default all of the bank.
+        prompt_wordings (`int`, *optional*): how many wordings of the actions the model knows; default the first three, which
+            were all that there were when models said no number.
+        prompt_languages (`list[str]`, *optional*): of the captions that the model learnt from, "en" or "ja"; `None` if unknown.
         rows_per_class (`list[int]`, *optional*): of a classifier, rows of its head per label; default one each.
         class_weights (`list[float]`, *optional*): of a classifier, weights of its labels in the loss.
         calibration ([`Calibration`] or `dict`, *optional*): how scores are made; `None` if the model is not calibrated.
@@ -203,6 +205,7 @@ class MVFERConfig(CLIPConfig):
     objective: ObjectiveConfig | dict | None = None
     prompt_kinds: list | tuple = ("actions", "names")
     prompt_wordings: int | None = None
+    prompt_languages: list | tuple | None = None
     rows_per_class: list | tuple | None = None
     class_weights: list | tuple | None = None
     calibration: Calibration | dict | None = None

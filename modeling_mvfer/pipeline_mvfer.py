@@ -249,7 +249,7 @@ class ZeroShotMeshClassificationPipeline(MeshPipeline):
                 some or all labels.
             prompt_kinds (`list[str]`, *optional*): the processor's prompts to use, "actions" or "names" or both;
                 default the model's `config.prompt_kinds`.
-            language (`str`, *optional*): of the processor's prompts, "en" or "ja".
+            language (`str`, *optional*): of the processor's prompts, "en" or "ja"; default English, or what the model learnt.
             num_frames (`int`, *optional*): frames taken of a sequence; default the processor's.
             adaptive_views (`float` in 0..1, *optional*): entropy below which no further view is read, see
                 `adaptive_views_mvfer`; default all views.
@@ -277,7 +277,7 @@ class ZeroShotMeshClassificationPipeline(MeshPipeline):
         prompts = _templated(hypothesis_template, candidate_labels, prompts)
         words = {
             "kinds": kwargs.pop("prompt_kinds", None),
-            "language": kwargs.pop("language", "en"),
+            "language": kwargs.pop("language", None),
             "prompts": prompts,
             "encode": self._class_embeddings,
         }

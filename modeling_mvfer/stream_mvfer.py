@@ -92,7 +92,7 @@ class MVFERStream:
         window_frames: int = 64,
         prompts: Mapping | None = None,
         prompt_kinds: Sequence[str] | None = None,
-        language: str = "en",
+        language: str | None = None,
         view_angles_deg=None,
         baseline: Baseline | str | None = None,
     ):

@@ -60,7 +60,8 @@ def walk(tmp_path_factory) -> Path:
     shutil.copytree(ROOT / "examples", folder / "examples")
     bundled, processor = mvfer.load_run(mvfer.model())
     model = takes_baselines(bundled)
-    for name in ("first", "demo", "mine"):
+    for name in ("first", "demo", "mine", "words"):
+        model.config.prompt_languages = ["en", "ja"] if name == "words" else bundled.config.prompt_languages
         save_run(folder / "runs" / name, model, processor)
         shutil.copy(Path(mvfer.model()) / "results.json", folder / "runs" / name)
         (folder / "runs" / name / "train_config.json").write_text('{"dataset": ["data/anny"]}')

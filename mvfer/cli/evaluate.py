@@ -92,9 +92,9 @@ def check(args: argparse.Namespace) -> None:
     local = [Path(folder).is_dir() for folder in args.model]
     if args.calibrate and (args.protocol or len(args.model) > 1 or not all(local)):
         raise ValueError("--calibrate stores into one model folder on this computer, without --protocol")
-    if args.calibrate and (args.prompts or args.language != "en"):
+    if args.calibrate and (args.prompts or args.language):
         raise ValueError("--calibrate is for the model's own prompts; leave out --prompts and --language")
-    alone = ("also_test", "baseline", "robustness", "meshes", "prompt_audit", "actions", "calibrate_on")
+    alone = ("also_test", "baseline", "robustness", "meshes", "prompt_audit", "wordings", "actions", "calibrate_on")
     if args.protocol and (given := asked(args, *alone)):
         raise ValueError(f"--protocol tests folds alone; leave out {given}")
     if args.update_card and not all(local):
@@ -132,10 +132,9 @@ def evaluate_model(folder: str, args: argparse.Namespace, command: str) -> dict:
         "meshes": args.meshes,
     }
     if is_fine_tuned(model):
-        if (given := asked(args, "protocol", "prompts", "prompt_audit", "actions")) or args.language != "en":
+        if given := asked(args, "protocol", "prompts", "prompt_audit", "wordings", "language", "actions"):
             raise ValueError(
-                f"{folder}: a fine-tuned classifier, which reads no prompts and is not trained anew in folds; "
-                f"leave out {given or '--language'}"
+                f"{folder}: a fine-tuned classifier, which reads no prompts and is not trained anew in folds; leave out {given}"
             )
         results = evaluate(model, processor, args.dataset, **tests, **shared)
     elif args.protocol:
@@ -268,11 +267,16 @@ def parser(**options) -> argparse.ArgumentParser:
     add("--no_faces", action="store_true", help="write no picture that shows a person")
     add("--prompt_audit", action="store_true", help="also compare wordings, kinds and languages of the prompts")
     add(
+        "--wordings",
+        action="store_true",
+        help="also ask in wordings that no training sees, in every language that the model learnt",
+    )
+    add(
         "--prompts",
         nargs="+",
         choices=["actions", "names"],
         help="prompts that describe what the face does, that name the emotion, or both (default: the model's own)",
     )
-    add("--language", default="en", choices=["en", "ja"], help=LANGUAGE_HELP)
+    add("--language", choices=["en", "ja"], help=LANGUAGE_HELP)
     add("--batch_size", type=int, default=64, help="scans at once (default: 64)")
     return flags

@@ -14,7 +14,7 @@ from mvfer.cli.own_baselines import add_baseline_flags, baselines_of
 from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
 from processing.names_mvfer import shown, shown_json
 
-LANGUAGE_HELP = "of the prompts; ja, Japanese, is for models that learnt from Japanese captions (default: en)"
+LANGUAGE_HELP = "of the prompts; a model that did not learn it refuses (default: en, or what the model learnt)"
 EPILOG = """examples:
   mvfer predict face.obj
   mvfer predict face.obj --model runs/first --labels happiness disgust --picture views.png
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     from modeling_mvfer.classifier_mvfer import Classifier, is_fine_tuned
 
     model, processor = open_model(args.model, orientation=args.orientation)
-    if is_fine_tuned(model) and (args.labels or args.prompts or args.language != "en"):
+    if is_fine_tuned(model) and (args.labels or args.prompts or args.language):
         known = ", ".join(model.config.id2label.values())
         raise ValueError(f"{args.model} was fine-tuned on {known}; leave out --labels, --prompts and --language")
     labels = labels_of(args.model, args.labels)
@@ -253,7 +253,7 @@ def add_model_flags(flags: argparse.ArgumentParser) -> None:
         choices=["actions", "names"],
         help="describe expressions by what the face does, by their names, or both (default: the model's own)",
     )
-    flags.add_argument("--language", default="en", choices=["en", "ja"], help=LANGUAGE_HELP)
+    flags.add_argument("--language", choices=["en", "ja"], help=LANGUAGE_HELP)
     add_orientation_flags(flags, None, "the model's setting, which is auto")
     flags.add_argument("--json", action="store_true", help="one JSON object per line, for machines")
     add_audit_flags(flags)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from modeling_mvfer.actions_mvfer import ActionReader
-from modeling_mvfer.zeroshot_mvfer import prompts_key
+from modeling_mvfer.zeroshot_mvfer import prompt_language, prompts_key
 from mvfer.data.schema import dataset_info, load_splits
 from mvfer.evaluation.action_calibration import calibrate_units
 from mvfer.evaluation.actions import score_units
@@ -35,7 +35,7 @@ def evaluate(
     split: str = "test",
     seed: int = 0,
     prompt_kinds: Sequence[str] | None = None,
-    language: str = "en",
+    language: str | None = None,
     also: Mapping[str, str | Path] | None = None,
     audits: Collection[str] = (),
     baselines: Sequence[str] = (),
@@ -56,7 +56,8 @@ def evaluate(
         split (`str`, defaults to "test"): the rows that are scored.
         seed (`int`): of the resamples, the covered halves and the corruptions.
         prompt_kinds (*optional*): which prompts describe a class, as in `prompts_for`; "actions" never names an emotion. By
-            default those that the model's configuration names. language (`str`, defaults to "en"): of the prompts.
+            default those that the model's configuration names. language (*optional*): of the prompts; by default
+            English, or what the model learnt.
         also (mapping of name to folder, *optional*): data sets of another origin; only their `split` is used.
         audits: names of those `AUDITS` that are made on request only.
         baselines: also score scans relative to this many of the same person's others, as in `score_relative`.
@@ -130,16 +131,17 @@ def evaluate(
     }
 
 
-def _texts(classifier: SplitClassifier, splits, calibration: dict, kinds, language: str) -> dict:
+def _texts(classifier: SplitClassifier, splits, calibration: dict, kinds, language: str | None) -> dict:
     """What the model learnt from, and the prompts that it read; the calibration, which holds for them alone, notes their key."""
     prompts = classifier.prompts
     if prompts is None:
         return {"supervision": ["labels"]}
     calibration["prompts_key"] = prompts_key(prompts)
+    config = classifier.classifier.model.config
     return {
         "supervision": sorted(set(splits["train"]["caption_source"])),
-        "prompt_kinds": list(kinds or classifier.classifier.model.config.prompt_kinds),
-        "language": language,
+        "prompt_kinds": list(kinds or config.prompt_kinds),
+        "language": prompt_language(config, language),
         "prompts": {label: list(texts) for label, texts in prompts.items()},
     }
 

@@ -327,6 +327,16 @@ def actions_figure(tested: Mapping[str, Mapping]) -> Figure:
     return figure
 
 
+def _wordings(audit: Mapping) -> list[str]:
+    rows = [
+        (language, *(interval(found[name]) for name in ("known", "held_out", "difference", "from_default")))
+        for language, found in audit.items()
+    ]
+    note = "Held-out wordings occur in no caption and in no default prompt: what is lost by them, the model had learnt by heart."
+    header = ("language", "known wordings", "held-out wordings", "difference", "known less the default prompts")
+    return [heading("Wordings"), table(header, rows), paragraph(note, muted=True)]
+
+
 SECTIONS = {
     "calibration": _calibration,
     "familiarity": _familiarity,
@@ -336,4 +346,5 @@ SECTIONS = {
     "robustness": _robustness,
     "mesh_robustness": _robustness,
     "prompt_audit": _prompts,
+    "wordings": _wordings,
 }

@@ -18,7 +18,7 @@ from transformers import HfArgumentParser
 
 from modeling_mvfer.objective_config_mvfer import ObjectiveConfig
 from mvfer.training.presets import PRESETS, PSEUDO
-from processing.prompts_mvfer import BASIC_EXPRESSIONS
+from processing.prompts_mvfer import BASIC_EXPRESSIONS, LANGUAGES
 
 _FLY = "on-the-fly rendering was removed in 0.2: take the key out, and training reads the stored views"
 # Settings that a recipe of an earlier version may still have: name -> the values that change nothing, what to say of others.
@@ -115,6 +115,12 @@ class SupervisionSettings:
         "Where texts come from: the data's captions, or prompts that a teacher assigns to scans (needs --model).",
         "captions",
     )
+    captions: Literal["stored", "fresh"] = _help(
+        "stored: captions as the data has them. fresh: said anew in every epoch from the rows' action units, in all wordings but "
+        "those held out, with degrees; rows whose captions tell anything else keep them.",
+        "stored",
+    )
+    languages: list[str] = _help("fresh: languages of the captions, en and ja.", ["en"], choices=LANGUAGES)
     prompt_bank: list[str] = _help(
         "pseudo: expressions whose prompts of facial actions are assigned; give those that the scans may show.",
         [*BASIC_EXPRESSIONS],
@@ -236,6 +242,8 @@ class TrainConfig(
         for name in (*counts, "eval_every", "checkpoint_every", "log_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.languages or set(self.languages) - set(LANGUAGES):
+            raise ValueError(f"languages must be some of {', '.join(LANGUAGES)}, got {self.languages}")
         if self.labels_per_class < 0:
             raise ValueError(f"labels_per_class must be zero (all) or more, got {self.labels_per_class}")
         if self.wise_ft and self.head != "prompts":

@@ -182,6 +182,8 @@ def training_views(task: Task, config: TrainConfig, *, world: int = 1) -> ViewDa
         channels=task.infos[0]["render_settings"]["channels"],
         num_frames=config.num_frames,
         frames=config.frames,
+        captions=config.captions,
+        languages=config.languages,
         ramp_epochs=config.ramp * config.steps * config.gradient_accumulation * task.batch_size(world) * world / rows,
     )
 
