@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from dataset_scripts.common import card as data_card
-from dataset_scripts.recorded.pseudonyms import write_mapping
 from mvfer.cli.main import main
 from mvfer.cli.predict import failed_row, print_row, scored_row
 from mvfer.data import schema
+from mvfer.data.pseudonyms import write_mapping
 from mvfer.hub.card import model_card
 from mvfer.reports import pages
 from mvfer.reports.pictures import (
