@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from .baseline_mvfer import NO_BASELINE, Baseline
 from .classification_mvfer import MULTI_LABEL
 from .configuration_mvfer import Calibration
 from .modeling_mvfer import MVFERImageOutput
@@ -80,7 +81,8 @@ class Classifier:
         *,
         prompts: Mapping[str, Sequence[str]] | None = None,
         kinds: Sequence[str] | None = None,
-        language: str = "en",
+        language: str | None = None,
+        encode: Callable = class_embeddings,
     ) -> Classifier:
         """Zero-shot: a class scores by the mean likelihood of its prompts.
 
@@ -90,15 +92,16 @@ class Classifier:
             prompts (label to texts, *optional*): descriptions to use instead of the processor's, for some or all labels.
             kinds (`list[str]`, *optional*): the processor's prompts to use: "actions", "names" or both; default the model's
                 `config.prompt_kinds`.
-            language (`str`, defaults to "en"): of the processor's prompts, "en" or "ja".
+            language (`str`, *optional*): of the processor's prompts, "en" or "ja"; default English, or what the model learnt.
+            encode (function, *optional*): in place of `class_embeddings`, for one that keeps what it encoded.
         Raises:
-            ValueError: if labels are missing or repeated, or there are prompts for others.
+            ValueError: if labels are missing or repeated, there are prompts for others, or the model did not learn the language.
         """
         texts = class_prompts(processor, model.config, labels, prompts=prompts, kinds=kinds, language=language)
         was_training = model.training
         model.eval()
         try:
-            embeds = class_embeddings(model, processor.tokenizer, texts)
+            embeds = encode(model, processor.tokenizer, texts)
         finally:
             model.train(was_training)
         logits = partial(class_logits, class_embeds=embeds, scale=float(model.logit_scale.detach().float().exp()))
@@ -111,6 +114,8 @@ class Classifier:
     def from_head(cls, model) -> Classifier:
         """By the head of a fine-tuned model (`MVFERForFaceClassification`), among the labels that it was trained on."""
         labels, calibration = list(model.config.id2label.values()), model.config.calibration
+        if calibration and calibration.prompts_key is not None:  # of the prompts that the model was fine-tuned from
+            calibration = None
         warning = None if calibration else NOT_CALIBRATED
         return cls(model, labels, model.head, calibration=calibration, warning=warning)
 
@@ -129,11 +134,20 @@ class Classifier:
         return self if temperature is None else replace(self, calibration=Calibration(temperature), warning=None)
 
     @torch.no_grad()
-    def __call__(self, inputs: Mapping[str, Tensor]) -> Classified:
-        """Classify scans: `inputs` are the processor's, of `B` scans of one shape."""
+    def __call__(self, inputs: Mapping[str, Tensor], *, baseline: Baseline | None = None) -> Classified:
+        """Classify scans: `inputs` are the processor's, of `B` scans of one shape; with a baseline, relative to it."""
         inputs = {name: value.to(self.model.device) for name, value in inputs.items()}
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        return self.read(self.model.get_image_features(**inputs))
+        return self.read(self.model.get_image_features(**inputs, baseline=baseline))
+
+    @torch.no_grad()
+    def baseline_of(self, inputs: Mapping[str, Tensor], *, at_rest: bool = False) -> Baseline:
+        """One person's baseline: `inputs` are the processor's, of scans of that person, at rest or not."""
+        if self.model.relative_features is None:
+            raise ValueError(NO_BASELINE)
+        inputs = {name: value.to(self.model.device) for name, value in inputs.items()}
+        inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
+        return Baseline.of(self.model.get_image_features(**inputs).scan_means, at_rest=at_rest)
 
     def read(self, features: MVFERImageOutput) -> Classified:
         """Classify scans of which the model has made features."""

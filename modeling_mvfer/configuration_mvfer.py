@@ -98,10 +98,13 @@ class MVFERConfig(CLIPConfig):
         temporal_heads (`int`, defaults to 4): attention heads of these; `projection_dim` must be a multiple.
         fusion_hidden_size (`int`, defaults to 128): width inside the fusion.
         fusion_frequencies (`int`, defaults to 4): Fourier frequencies per angle, and for time.
+        baseline (`bool`, defaults to `False`): whether the model has learnt to see scans relative to a person's baseline.
         objective ([`ObjectiveConfig`] or `dict`, *optional*): weights and forms of the losses; default its own defaults.
         prompt_kinds (`list[str]`, defaults to both): prompts that describe a class: `"actions"` of the face, `"names"` of the
             emotion, or both. A model that never read a name knows actions only.
-        prompt_wordings (`int`, *optional*): how many wordings of the actions the model knows; default all of the bank.
+        prompt_wordings (`int`, *optional*): how many wordings of the actions the model knows; default the first three, which
+            were all that there were when models said no number.
+        prompt_languages (`list[str]`, *optional*): of the captions that the model learnt from, "en" or "ja"; `None` if unknown.
         rows_per_class (`list[int]`, *optional*): of a classifier, rows of its head per label; default one each.
         class_weights (`list[float]`, *optional*): of a classifier, weights of its labels in the loss.
         calibration ([`Calibration`] or `dict`, *optional*): how scores are made; `None` if the model is not calibrated.
@@ -115,6 +118,7 @@ class MVFERConfig(CLIPConfig):
     """
 
     model_type = "mvfer"
+    _auto_class = "AutoConfig"
 
     initializer_range: float = 0.02
     vision_stem: str = "patch"
@@ -129,9 +133,11 @@ class MVFERConfig(CLIPConfig):
     temporal_heads: int = 4
     fusion_hidden_size: int = 128
     fusion_frequencies: int = 4
+    baseline: bool = False
     objective: ObjectiveConfig | dict | None = None
     prompt_kinds: list | tuple = ("actions", "names")
     prompt_wordings: int | None = None
+    prompt_languages: list | tuple | None = None
     rows_per_class: list | tuple | None = None
     class_weights: list | tuple | None = None
     calibration: Calibration | dict | None = None
@@ -208,9 +214,13 @@ class MVFERConfig(CLIPConfig):
 
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
-        """As the parent's; `kwargs` may hold the flat keys of earlier versions too."""
+        """As the parent's; `kwargs` may hold the flat keys of earlier versions too.
+
+        Other labels than the stored ones (`num_labels`, `id2label`) leave behind what was stored for those: class weights and
+        calibration, and the rows of the head if their number is another.
+        """
         flat = {key: kwargs.pop(key) for key in [*EARLIER_KEYS, *REMOVED_KEYS] if key in kwargs}
-        return super().from_dict(config_dict | flat, **kwargs)
+        return super().from_dict(_for_labels(config_dict, kwargs) | flat, **kwargs)
 
     def to_dict(self) -> dict:
         """Every field, as plain values that JSON knows."""
@@ -237,6 +247,25 @@ class MVFERConfig(CLIPConfig):
             known = asdict(self.calibration) if isinstance(self.calibration, Calibration) else {"temperature": None}
             self.calibration = known | moved["calibration"]
         return {key: value for key, value in given.items() if key not in EARLIER_KEYS and key not in REMOVED_KEYS}
+
+
+def _for_labels(stored: dict, asked: Mapping) -> dict:
+    """A stored configuration for the labels that a call asks for."""
+    labels = [str(label) for label in (stored.get("id2label") or {}).values()]
+    wanted = asked.get("id2label")
+    if not labels or (wanted is None and asked.get("num_labels", len(labels)) == len(labels)):
+        return stored
+    if wanted is not None and list(map(str, wanted.values())) == labels:
+        return stored
+    number = len(wanted) if wanted is not None else asked["num_labels"]
+    outdated = {"class_weights", "calibration"} | ({"rows_per_class"} if number != len(labels) else set())
+    if wanted is None:
+        outdated |= {"id2label", "label2id"}
+    return {
+        key: value
+        for key, value in stored.items()
+        if key not in outdated and EARLIER_KEYS.get(key, ("",))[0] not in outdated
+    }
 
 
 def _part(name: str, values: Mapping):

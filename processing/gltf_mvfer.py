@@ -17,10 +17,12 @@ import numpy as np
 
 from .gltf_file_mvfer import COPY_AGAIN, DAMAGED, DRACO, GltfFile, compressed
 from .gltf_paint_mvfer import Paint, Painter, Part, join_paint
+from .names_mvfer import printable
 from .obj_mvfer import FROM_POINTS, MeshFileError
 from .vertices_mvfer import merge_equal_vertices
 
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
+_MAX_SETS = 8  # of four joints each
 _ROWS = 2**16  # vertices that are skinned at a time, for memory
 
 
@@ -114,7 +116,7 @@ class Scene:
             is_cubic = sampler.get("interpolation") == "CUBICSPLINE"  # of tangent, value, tangent
             first = np.split(values[0], 3)[1] if is_cubic else values[0]
             self.nodes[target["node"]][target["path"]] = first.reshape(-1).tolist()
-        warnings.warn(f"{self.file.path}: animated; its first frame is read", UserWarning, stacklevel=7)
+        warnings.warn(f"{printable(str(self.file.path))}: animated; its first frame is read", UserWarning, stacklevel=7)
 
     def _to_world(self) -> dict[int, np.ndarray]:
         parent = {child: n for n, node in enumerate(self.nodes) for child in node.get("children", [])}
@@ -191,6 +193,7 @@ class Scene:
             inverse = self.file.array(skin["inverseBindMatrices"]).astype(np.float64)
             moves = moves @ inverse[: len(moves)].reshape(-1, 4, 4).transpose(0, 2, 1)  # stored by columns
         sets = range(len([name for name in attributes if name.startswith("JOINTS_")]))
+        _check(len(sets) <= _MAX_SETS, f"{len(sets)} sets of joints")
         joints = np.concatenate([self.file.array(attributes[f"JOINTS_{k}"]) for k in sets], axis=1)  # (N, 4 sets)
         weights = np.concatenate([self.file.array(attributes[f"WEIGHTS_{k}"]) for k in sets], axis=1).astype(np.float64)
         _check(joints.dtype.kind == "u" and joints.shape == weights.shape, "joints and weights that differ in form")

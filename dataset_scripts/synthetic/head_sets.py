@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from dataset_scripts.common.flags import HelpFormatter, add_build_flags, parallel_options, render_settings, settings_of
 from dataset_scripts.synthetic.synthesis import KINDS, BuildSettings, HeadModel, HeadSet, Source, build_heads
+from processing.names_mvfer import shown
 from processing.prompts_mvfer import EXPRESSIONS
 
 FRAMES_AND_FPS = {"micro": (32, 60.0)}  # other kinds: those of `BuildSettings`
@@ -68,7 +69,7 @@ def main(flags: argparse.Namespace, load: Callable[[], HeadModel | HeadSet], sou
     try:
         run(flags, load, source())
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(str(error))}", file=sys.stderr)
         return 1
     return 0
 

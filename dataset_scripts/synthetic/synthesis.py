@@ -29,7 +29,7 @@ from dataset_scripts.synthetic.recipes import (
     shown_by,
 )
 from dataset_scripts.synthetic.unit_tables import UnitTable
-from dataset_scripts.synthetic.variation import GeometryVariation, reframe
+from dataset_scripts.synthetic.variation import GeometryVariation, draw_proportions, reframe
 from mvfer.data import schema
 from mvfer.data.geometry import rotation
 from processing.framing_mvfer import FRAMED, FaceFrame, frame_upright
@@ -101,7 +101,7 @@ class Synthesizer:
         self.model, self.source, self.settings = model, source, settings
         self._varied: tuple[np.ndarray, GeometryVariation] | None = None
         if settings.vary_geometry and isinstance(model, HeadModel):
-            self._vary(model.heads([-1], [self._rng(-1)])[0])
+            self._vary(model.heads([-1], [self._rng(-1)])[0]())
 
     def _rng(self, subject: int) -> np.random.Generator:
         return np.random.default_rng([self.settings.seed, zlib.crc32(self.source.name.encode()), subject + 1])
@@ -119,17 +119,27 @@ class Synthesizer:
         streams = [self._rng(number) for number in shard.subjects]
         heads = self.model.heads(shard.subjects, streams)
         rejected += self.model.rejected
-        for number, rng, head in zip(shard.subjects, streams, heads, strict=True):
+        for number, rng, give in zip(shard.subjects, streams, heads, strict=True):
             subject = f"{self.source.name}-{number:05d}"
-            rough = frame_upright(head.vertices.numpy(), head.faces) if self.settings.vary_geometry else None
+            try:
+                head = give()
+            except HeadRejected as error:
+                rejected.append({"id": subject, "reason": str(error)})
+                continue
+            person = self._another_person(head, rng.spawn(1)[0]) if self.settings.vary_geometry else None
             for item in self._items(subject, shard.split, rng, head.table):
                 try:
-                    vertices, faces, light_deg = self._framed(item, head, rough)
+                    vertices, faces, light_deg = self._framed(item, head, person)
                     views = render_scan(vertices, faces, self.settings.render, frame=FRAMED, light_deg=light_deg)
                 except ValueError as error:
                     rejected.append({"id": item["id"], "reason": str(error)})
                     continue
                 yield self._row(item, views) | {"subject": subject, "split": shard.split} | head.columns
+
+    def _another_person(self, head: Head, rng: np.random.Generator) -> tuple[FaceFrame, Tensor]:
+        """The frame of a head, in whose units geometry varies, and what other proportions add to it, `(N, 3)`."""
+        rough = frame_upright(head.vertices.numpy(), head.faces)
+        return rough, draw_proportions(rough.apply(head.vertices), rng)
 
     def _items(self, subject: str, split: str, rng: np.random.Generator, table: UnitTable):
         """What a subject does: dicts with id, expression (or None), units, intensity, and a seed for the rendering."""
@@ -185,20 +195,22 @@ class Synthesizer:
                     "seed": [int(rng.integers(2**63)), 0],
                 }
 
-    def _framed(self, item: dict, head: Head, rough: FaceFrame | None) -> tuple[Tensor, Tensor, tuple | None]:
+    def _framed(
+        self, item: dict, head: Head, person: tuple[FaceFrame, Tensor] | None
+    ) -> tuple[Tensor, Tensor, tuple | None]:
         """Framed vertices `(T, N', 3)`, faces `(M', 3)`, light (yaw, pitch) if it is not the usual one.
 
-        `rough`: the person's own frame, in whose units geometry varies; None if it does not.
+        `person`: from `_another_person`; None if geometry does not vary.
         """
         vertices, turn = _moved(head, item), rotation(*item["pose"]).T
         if self.settings.magnification != 1:
             moved = magnify(vertices.numpy(), vertices[0].numpy(), magnification=self.settings.magnification)
             vertices = torch.from_numpy(moved)
-        if rough is None:
+        if person is None:
             vertices, faces = vertices @ turn, torch.from_numpy(head.faces)
             return frame_upright(vertices[0].numpy(), head.faces).apply(vertices), faces, None
-        rng = np.random.default_rng(item["seed"])
-        vertices, faces = self._vary(head)(rough.apply(vertices) @ turn, rng)
+        rng, (rough, proportions) = np.random.default_rng(item["seed"]), person
+        vertices, faces = self._vary(head)((rough.apply(vertices) + proportions) @ turn, rng)
         frame = frame_upright(vertices[0].numpy(), faces.numpy())
         vertices = reframe(frame.apply(vertices), rng)
         light_deg = (float(rng.uniform(-60, 60)), float(rng.uniform(10, 65))) if rng.random() < 0.7 else None
@@ -207,7 +219,7 @@ class Synthesizer:
     def example_scans(self, number: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """First scans of expressions of a test subject: a row's id, vertices `(N, 3)` at the apex, faces `(M, 3)`."""
         stream = self._rng(number)
-        head = self.model.heads([number], [stream])[0]
+        head = self.model.heads([number], [stream])[0]()
         for item in self._items(f"{self.source.name}-{number:05d}", "test", stream, head.table):
             if "-0-" in item["id"] + "-":  # the first repeat; builds with variants add "-v0"
                 apex = _moved(head, item)[int(np.argmax(item["curve"]))]

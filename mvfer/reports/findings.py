@@ -14,6 +14,8 @@ def findings(results: Mapping) -> list[str]:
         lines.append("fairness: " + _fairness(fairness))
     if audit := results.get("prompt_audit"):
         lines.append("prompts: " + _prompts(audit))
+    if wordings := results.get("wordings"):
+        lines.append("held-out wordings: " + _wordings(wordings))
     for name, words in (("robustness", "stored views"), ("mesh_robustness", "scans")):
         if found := results.get(name):
             lines.append(f"robustness, {words}: " + _robustness(found))
@@ -78,6 +80,15 @@ def _prompts(audit: Mapping) -> str:
             f"{change['mean']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"
         )
     return text
+
+
+def _wordings(audit: Mapping) -> str:
+    return "; ".join(
+        f"{language}: accuracy {found['held_out']['mean']:.3f}, {found['known']['mean']:.3f} by known ones, a difference of "
+        f"{100 * found['difference']['mean']:+.1f} points [{100 * found['difference']['low']:+.1f}, "
+        f"{100 * found['difference']['high']:+.1f}]"
+        for language, found in audit.items()
+    )
 
 
 def _robustness(found: Mapping) -> str:

@@ -242,6 +242,16 @@ def _prompts(audit: Mapping) -> list[str]:
     return parts
 
 
+def _wordings(audit: Mapping) -> list[str]:
+    rows = [
+        (language, *(interval(found[name]) for name in ("known", "held_out", "difference", "from_default")))
+        for language, found in audit.items()
+    ]
+    note = "Held-out wordings occur in no caption and in no default prompt: what is lost by them, the model had learnt by heart."
+    header = ("language", "known wordings", "held-out wordings", "difference", "known less the default prompts")
+    return [heading("Wordings"), table(header, rows), paragraph(note, muted=True)]
+
+
 SECTIONS = {
     "calibration": _calibration,
     "fairness": _fairness,
@@ -249,4 +259,5 @@ SECTIONS = {
     "robustness": _robustness,
     "mesh_robustness": _robustness,
     "prompt_audit": _prompts,
+    "wordings": _wordings,
 }

@@ -304,7 +304,7 @@ def test_example_meshes_are_the_test_subjects_scans(face_folder, tmp_path):
     settings = synthesis.BuildSettings(subjects=(1, 1, 3), random_per_subject=0, render=RenderSettings(size_px=24))
     source = build_ict_facekit.source(face_folder)
     synthesis.build_heads(lambda: build_ict_facekit.load_head(str(face_folder)), source, settings, tmp_path, meshes=2)
-    rows = {row["id"]: row for row in schema.load_splits(tmp_path, decode=False)["test"]}
+    rows = {row["id"]: row for row in schema.load_splits(tmp_path)["test"]}
     written = sorted((tmp_path / "meshes").glob("*.obj"))
     assert [path.stem for path in written] == sorted(
         name for name, row in rows.items() if name.endswith("-0") and not row["subject"].endswith("4")
