@@ -423,4 +423,5 @@ def _fusion(config: MVFERConfig, kind: str, *, position_size: int) -> torch.nn.M
 
 def _full_precision(device: torch.device):
     """Switch autocast off: it would bring the matrix products of similarities back to 16 bits."""
-    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
+    is_on = device.type != "meta" and torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if is_on else nullcontext()

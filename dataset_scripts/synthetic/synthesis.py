@@ -52,6 +52,7 @@ class BuildSettings:
     expressions: tuple[str, ...] = BASIC_EXPRESSIONS
     expressions_per_subject: int = 1
     random_per_subject: int = 7
+    random_per_tested: int = 0
     rest_per_subject: int = 0
     intensity: tuple[float, float] = (0.5, 1.0)
     vary_geometry: bool = False
@@ -74,11 +75,11 @@ class BuildSettings:
         if not 0 < self.intensity[0] <= self.intensity[1] <= 1:
             raise ValueError(f"expected an intensity range 0 < low <= high <= 1, got {self.intensity}")
         counts = (self.expressions_per_subject, self.captions_per_row, self.num_frames, self.variants)
-        at_random, at_rest = self.random_per_subject, self.rest_per_subject
-        if min(counts) < 1 or min(at_random, at_rest) < 0 or self.fps <= 0:
+        at_random, at_rest = (self.random_per_subject, self.random_per_tested), self.rest_per_subject
+        if min(counts) < 1 or min(*at_random, at_rest) < 0 or self.fps <= 0:
             raise ValueError(
-                "expected expressions_per_subject, captions_per_row, num_frames, variants >= 1, "
-                f"random_per_subject, rest_per_subject >= 0 and fps > 0, got {counts}, {at_random}, {at_rest}, {self.fps}"
+                "expected expressions_per_subject, captions_per_row, num_frames, variants >= 1, random_per_subject, "
+                f"random_per_tested, rest_per_subject >= 0 and fps > 0, got {counts}, {at_random}, {at_rest}, {self.fps}"
             )
         if at_rest and self.kind == "micro":
             raise ValueError(
@@ -153,7 +154,7 @@ class Synthesizer:
             for name in shown:
                 units, intensity = sample_expression(rng, name, strengths=settings.intensity, table=table)
                 yield from self._variants(f"{subject}-{name}-{repeat}", name, units, intensity, train, rng)
-        for i in range(settings.random_per_subject if train else 0):
+        for i in range(settings.random_per_subject if train else settings.random_per_tested):
             units = sample_combination(rng, table)
             yield from self._variants(f"{subject}-random-{i}", None, units, max(units.values()), train, rng)
         for i in range(settings.rest_per_subject):

@@ -123,6 +123,13 @@ def start_anew(folder: Path, *, overwrite: bool) -> None:
         path.unlink(missing_ok=True)
 
 
+def drop_later(folder: Path, start: Path) -> None:
+    """Delete the checkpoints after the one that a run goes back to, so that none is taken for a later one of its own."""
+    for path in complete_checkpoints(folder):
+        if path.name > start.name:
+            shutil.rmtree(path)
+
+
 def go_on(checkpoint: Path, origin: Origin, *, with_other_data: bool) -> Origin:
     """What a run has learnt from when it goes on from a checkpoint.
 

@@ -23,7 +23,13 @@ def online(monkeypatch, tmp_path):
     def open_hub(**faults) -> LoopbackHub:
         hub = LoopbackHub(**faults).__enter__()
         opened.append(hub)
-        for name, value in {"ENDPOINT": hub.url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
+        settings = {
+            "ENDPOINT": hub.url,
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_XET": True,
+            "DOWNLOAD_CHUNK_SIZE": 100_000,
+        }
+        for name, value in settings.items():
             monkeypatch.setattr(constants, name, value)
         monkeypatch.setattr(
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"

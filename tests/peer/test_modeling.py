@@ -24,15 +24,17 @@ class Sizes:
     __test__ = False
     batch_size, num_hidden_layers, hidden_size, num_attention_heads, is_training = 4, 2, 16, 2, True
     image_size, patch_size, seq_length = 16, 8, 5  # patches and the class token
-    vision_config, text_config = VISION, TEXT
+    vision_config, text_config = (
+        VISION,
+        TEXT | {"eos_token_id": 2},
+    )  # the oldest rule of CLIP: the tests' texts have no end token
 
     def __init__(self, parent, **fields):
         self.parent, self.fields = parent, fields
-        self.text_model_tester = self.vision_model_tester = self
 
     def get_config(self) -> MVFERConfig:
         sizes = {"projection_dim": 8, "projector_size": 12, "fusion_hidden_size": 6, "num_labels": 3}
-        return MVFERConfig(text_config=dict(TEXT), vision_config=dict(VISION), **sizes | self.fields)
+        return MVFERConfig(text_config=dict(self.text_config), vision_config=dict(VISION), **sizes | self.fields)
 
     def prepare_config_and_inputs_for_common(self):
         ids = torch.randint(5, 40, (self.batch_size, 6), generator=torch.Generator().manual_seed(0))
@@ -73,6 +75,11 @@ class MVFERModelTest(common.ModelTesterMixin, unittest.TestCase):
 
     @unittest.skip(NO_EMBEDDINGS)
     def test_model_get_set_embeddings(self): ...
+
+    @unittest.skip(
+        "it subtracts outputs from each other, and view_mask in vision_model_output is no number; see test_graphs.py"
+    )
+    def test_model_outputs_equivalence(self): ...
 
 
 class MVFERForFaceClassificationTest(common.ModelTesterMixin, unittest.TestCase):
