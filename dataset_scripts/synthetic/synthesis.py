@@ -18,7 +18,7 @@ from torch import Tensor
 from dataset_scripts.common import card
 from dataset_scripts.common.building import build, cut
 from dataset_scripts.common.captions import ACTIVE, captions_for
-from dataset_scripts.synthetic.heads import Head, HeadModel, HeadSet, Source
+from dataset_scripts.synthetic.heads import Head, HeadModel, HeadRejected, HeadSet, Source
 from dataset_scripts.synthetic.recipes import (
     MICRO,
     micro_curve,
