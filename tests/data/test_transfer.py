@@ -97,7 +97,7 @@ def test_a_folder_of_scans_is_built_and_stays_private(family, scan, tmp_path, mo
     assert info["rows"]["train"] == 2 * 8 and not info["may_share"]
     left_out = (tmp_path / "out" / "rejected.jsonl").read_text()
     assert "transfer-anny-00002" in left_out and str(tmp_path) not in left_out
-    rows = schema.load_splits(tmp_path / "out", decode=False)["train"]
+    rows = schema.load_splits(tmp_path / "out")["train"]
     assert sum(schema.is_at_rest(row["action_units"]) for row in rows) >= 2
     card = (tmp_path / "out" / "README.md").read_text()
     assert "people who were scanned" in card and "do not exist" not in card
