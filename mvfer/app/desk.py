@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from modeling_mvfer.actions_mvfer import ActionReader
 from modeling_mvfer.baseline_mvfer import NO_BASELINE, Baseline
 from modeling_mvfer.classifier_mvfer import Classifier
 from mvfer.app import page
@@ -39,6 +40,7 @@ class Desk:
                 "the app needs a model that reads frames; this one reads dynamic images of whole sequences"
             )
         self.model, self.processor, self.labels, self.is_bundled = model, processor, list(labels), is_bundled
+        self.actions = ActionReader.build(model, processor)
 
     @property
     def takes_baselines(self) -> bool:
@@ -87,11 +89,15 @@ class Desk:
         if seen is None:
             return page.waiting()
         try:
-            told = tell(seen, self._classifier(labels), self.processor, baseline=baseline)
+            told = tell(seen, self._classifier(labels), self.processor, baseline=baseline, reader=self.actions)
         except ValueError as error:
             return page.failure(str(error))
         count = 0 if baseline is None else int(baseline.count)
-        return page.told_page(told, relative_to=f", relative to {count} scans of the same person" if count else "")
+        return page.told_page(
+            told,
+            unsure_of_actions=self.actions.warning is not None,
+            relative_to=f", relative to {count} scans of the same person" if count else "",
+        )
 
     def where(self, seen: Seen | None, labels: str, baseline: Baseline | None) -> str:
         """Where on the views the best label was read."""

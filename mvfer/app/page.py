@@ -5,7 +5,7 @@ Colours are those of the page around it, so that it is readable in light and in 
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -30,6 +30,7 @@ PRIVACY = (
 )
 WAITING = "Drop a mesh, a zip or the frames of a sequence, or photos of one moment. Or try an example."
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b")  # Okabe & Ito's, told apart by the colour-blind
+ACTIONS = 8  # shown at once
 SHOWN_PX = 192  # a view is drawn no smaller
 STYLE = """
 .mv { font-size: 1rem; line-height: 1.5; color: var(--body-text-color); }
@@ -49,6 +50,11 @@ STYLE = """
 .mv .track i { display: block; height: 100%; background: var(--neutral-400); }
 .mv .bar.first .track i { background: var(--mv-accent); }
 .mv .bar.first span:first-child { font-weight: 600; } .mv .weight { height: 4px; margin: 0.35rem 0 0.2rem; }
+.mv .action { display: grid; grid-template-columns: minmax(7rem, 45%) 1fr 1fr; gap: 0.3rem 0.4rem; align-items: center;
+  margin: 0.3rem 0; line-height: 1.25; }
+.mv .action > span:nth-child(2) { text-align: right; } .mv .track.both { grid-column: 2 / 4; }
+.mv .action .track i { background: var(--mv-accent); } .mv .track.right i { margin-left: auto; }
+.mv summary { cursor: pointer; font-size: 0.88rem; color: var(--mv-soft); }
 .mv svg { width: 100%; height: 9rem; display: block; border-left: 1px solid var(--border-color-primary);
   border-bottom: 1px solid var(--border-color-primary); }
 .mv .ends { display: flex; justify-content: space-between; } .mv .key { display: flex; flex-wrap: wrap; gap: 0.2rem 1rem; }
@@ -82,8 +88,11 @@ def remark(text: str) -> str:
     return _part(f'<p class="soft">{escape(text)}</p>')
 
 
-def told_page(told: Told, *, relative_to: str = "") -> str:
-    """Everything that is said of one input; `relative_to` names the baseline, if there is one."""
+def told_page(told: Told, *, relative_to: str = "", unsure_of_actions: bool = False) -> str:
+    """Everything that is said of one input; `relative_to` names the baseline, if there is one.
+
+    `unsure_of_actions`: the model's actions are not calibrated.
+    """
     ranked = list(told.probabilities.items())
     bars = "".join(
         _bar(label, value, is_first=not k and told.abstain is not True) for k, (label, value) in enumerate(ranked)
@@ -94,6 +103,7 @@ def told_page(told: Told, *, relative_to: str = "") -> str:
     parts += [f"<h2>Probabilities</h2>{bars}"]
     parts += [f"<h2>Over time</h2>{_timeline(told)}"] if told.timeline else []
     parts += [f"<h2>Views</h2>{_views(told.views, told)}", f'<p class="soft">{escape(caption)}</p>']
+    parts += [_actions(told.actions, unsure=unsure_of_actions)] if told.actions else []
     parts += [f'<p class="soft">{escape(note)}</p>' for note in told.notes]
     return _part("".join(parts))
 
@@ -121,6 +131,33 @@ def _bar(label: str, value: float, *, is_first: bool) -> str:
         f'<div class="bar{" first" * is_first}"><span>{escape(label)}</span>'
         f'<div class="track"><i style="width:{100 * value:.1f}%"></i></div><span>{_percent(value)}</span></div>'
     )
+
+
+def _actions(actions: Sequence[Mapping], *, unsure: bool) -> str:
+    """Facial actions as pairs of bars, the likeliest first: the person's right side on the left, as one sees them."""
+    ranked = sorted(actions, key=lambda row: -row["score"])
+    first, rest = ranked[:ACTIONS], ranked[ACTIONS:]
+    more = (
+        f"<details><summary>The other {len(rest)} actions</summary>{''.join(map(_action, rest))}</details>" if rest else ""
+    )
+    said = "The person's right side is on the left, as you see them. Single bars: actions that have no sides. "
+    said += "Not calibrated: these are no probabilities." if unsure else ""
+    heading = '<div class="action soft"><span></span><span>right</span><span>left</span></div>'
+    return f'<h2>Facial actions</h2>{heading}{"".join(map(_action, first))}{more}<p class="soft">{said}</p>'
+
+
+def _action(row: Mapping) -> str:
+    """How likely it is seen on either side: there alone, or on both."""
+    name = f'<span>{escape(row["phrase"])} <span class="soft">AU{escape(row["unit"])}</span></span>'
+    if "left" not in row:
+        return f'<div class="action">{name}<div class="track both">{_fill(row["score"])}</div></div>'
+    right, left = row["score"] - row["left"], row["score"] - row["right"]
+    tracks = f'<div class="track right">{_fill(right)}</div><div class="track">{_fill(left)}</div>'
+    return f'<div class="action">{name}{tracks}</div>'
+
+
+def _fill(share: float) -> str:
+    return f'<i style="width:{100 * share:.1f}%" title="{share:.2f}"></i>'
 
 
 def _views(views: np.ndarray, told: Told | None) -> str:

@@ -5,13 +5,15 @@ view that shows it most with the weight of each camera, and for sequences a prob
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
+from modeling_mvfer.actions_mvfer import ActionReader
 from modeling_mvfer.baseline_mvfer import Baseline
-from modeling_mvfer.classifier_mvfer import Classified, Classifier
+from modeling_mvfer.classifier_mvfer import UNLIKE, Classified, Classifier
 from mvfer.app.seeing import Seen
 from mvfer.reports.pictures import displayable
 from mvfer.studies.explain import attribute_views, heat_of, heat_over_views
@@ -34,6 +36,7 @@ class Told:
         doubts, notes (`list[str]`): why it abstains; what else there is to know.
         views (`(V, H, W, 3)`, uint8), view_names, view_weights (`V` each): of the frame that shows the best label most.
         frame (`int`), frame_time_s (`float`): which frame that is.
+        actions (`list[dict]`): facial actions of that frame, rows of `ActionReader`; empty where they were not asked for.
         times_s (`T` numbers), timeline (label to `T` numbers): over the last seconds before each time; of one frame, empty.
     """
 
@@ -49,6 +52,7 @@ class Told:
     frame_time_s: float
     times_s: list[float]
     timeline: dict[str, list[float]]
+    actions: list[dict[str, Any]]
 
     @property
     def best(self) -> str:
@@ -80,7 +84,14 @@ def parse_labels(text: str) -> tuple[list[str], dict[str, list[str]]]:
 
 
 @torch.no_grad()
-def tell(seen: Seen, classifier: Classifier, processor, *, baseline: Baseline | None = None) -> Told:
+def tell(
+    seen: Seen,
+    classifier: Classifier,
+    processor,
+    *,
+    baseline: Baseline | None = None,
+    reader: ActionReader | None = None,
+) -> Told:
     """Answer for the whole input as the pipeline does, and for every time of a sequence as a stream does.
 
     Raises:
@@ -95,7 +106,7 @@ def tell(seen: Seen, classifier: Classifier, processor, *, baseline: Baseline | 
     frame = max(range(len(times)), key=lambda t: float(alone[t].probabilities[0, best]))
     windows = [_window(times, t) for t in range(len(times))] if len(times) > 1 else []
     rows = [_read(seen, classifier, window, baseline).probabilities[0].tolist() for window in windows]
-    doubts = seen.doubts + _below(whole, classifier)
+    doubts = seen.doubts + _why(whole, classifier)
     notes = list(seen.notes)
     if classifier.warning:
         notes.append(f"{classifier.warning[0].upper()}{classifier.warning[1:].partition('; calibrate it')[0]}.")
@@ -111,6 +122,7 @@ def tell(seen: Seen, classifier: Classifier, processor, *, baseline: Baseline | 
         frame=frame,
         frame_time_s=times[frame],
         times_s=times if windows else [],
+        actions=_actions(seen, alone[frame], reader),
         timeline={label: [row[k] for row in rows] for k, label in enumerate(classifier.labels)} if rows else {},
     )
 
@@ -128,6 +140,8 @@ def where(seen: Seen, told: Told, classifier: Classifier, processor, *, baseline
 def _read(seen: Seen, classifier: Classifier, frames: Sequence[int], baseline: Baseline | None) -> Classified:
     """What some of the frames show together."""
     chosen = list(frames)
+    if baseline is not None:
+        classifier = replace(classifier, familiarity=None)  # what is alike was found without a baseline
     times = seen.times_s[:, chosen] - seen.times_s[:, chosen[:1]]
     device = seen.features.device
     angles = seen.angles_deg.to(device)
@@ -143,9 +157,19 @@ def _window(times: Sequence[float], last: int) -> list[int]:
     return recent[-WINDOW_FRAMES:]
 
 
-def _below(found: Classified, classifier: Classifier) -> list[str]:
+def _actions(seen: Seen, found: Classified, reader: ActionReader | None) -> list[dict[str, Any]]:
+    """None of what should not be believed."""
+    if reader is None or seen.doubts or found.features is None:
+        return []
+    return reader.rows(reader.read(found.features, seen.angles_deg))[0]
+
+
+def _why(found: Classified, classifier: Classifier) -> list[str]:
+    """Why the model itself abstains."""
     if not found.abstain[0]:
         return []
-    least = classifier.calibration.abstain_below  # type: ignore[union-attr]  # else it does not abstain
-    score = float(found.probabilities[0].max())
-    return [f"The best score is {score:.2f}. Below {least:.2f}, this model leaves a scan to people."]
+    said = f"The scan is {found.reasons[0]}." if found.reasons[0] == UNLIKE else f"It is {found.reasons[0]}."
+    score, least = float(found.probabilities[0].max()), classifier.calibration and classifier.calibration.abstain_below
+    if least is not None and score < least:
+        said += f" The best score is {score:.2f}. Below {least:.2f}, this model leaves a scan to people."
+    return [said]
