@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from functools import partial
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is imported
@@ -44,7 +45,7 @@ def build(desk: Desk) -> gr.Blocks:
             with gr.Column(scale=2, min_width=320):
                 files = gr.File(label="Mesh, zip, frames or photos", file_count="multiple", height=150, elem_id="files")
                 with gr.Row():
-                    buttons = [gr.Button(name, size="sm", min_width=100) for name in desk.examples]
+                    buttons = [gr.Button(name, size="sm", min_width=80) for name in desk.examples]
                 labels = gr.Textbox(
                     "\n".join(desk.labels),
                     label="Labels, one a line",
@@ -91,7 +92,11 @@ def build(desk: Desk) -> gr.Blocks:
             forget.click(lambda: (None, ""), None, [baseline, told_own], api_visibility="private").then(
                 retell, asked, told[1:], **latest
             )
-        blocks.unload(partial(_forget, blocks))
+
+        def forget_visitor(request: gr.Request) -> None:  # gradio alone would remember for an hour
+            blocks.app.state_holder.delete_state(request.session_hash)
+
+        blocks.unload(forget_visitor)
     return blocks
 
 
@@ -99,6 +104,7 @@ def serve(desk: Desk, *, host: str, port: int) -> None:
     """Show the page until it is interrupted; what gradio wrote of uploads is then deleted.
 
     Raises:
+        KeyboardInterrupt: in the end, also when asked to terminate.
         OSError: if the port is taken.
     """
     with tempfile.TemporaryDirectory(prefix="mvfer_app_") as folder:  # readable by this user alone
@@ -124,10 +130,11 @@ def serve(desk: Desk, *, host: str, port: int) -> None:
             css=STYLE,
             **launched,
         )
-        print(f"mvfer: http://{host}:{port} (Ctrl+C ends it)", file=sys.stderr, flush=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        print(f"mvfer: http://{host}:{port} (Ctrl+C ends it)", file=sys.stderr, flush=True)
         try:
-            blocks.block_thread()
+            while True:
+                time.sleep(1)
         finally:
             blocks.close(verbose=False)
 
@@ -144,11 +151,6 @@ def _read_example(desk: Desk, name: str, labels, baseline, progress=gr.Progress(
 
 def _retell(desk: Desk, seen, labels, baseline):
     return _shown(seen, desk.retell(seen, labels, baseline))[1:]
-
-
-def _forget(blocks: gr.Blocks, request: gr.Request) -> None:
-    """A visitor closed the page; gradio alone would remember for an hour."""
-    blocks.app.state_holder.delete_state(request.session_hash)
 
 
 def _shown(seen, html: str):

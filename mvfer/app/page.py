@@ -138,7 +138,9 @@ def _actions(actions: Sequence[Mapping], *, unsure: bool) -> str:
     ranked = sorted(actions, key=lambda row: -row["score"])
     first, rest = ranked[:ACTIONS], ranked[ACTIONS:]
     more = (
-        f"<details><summary>The other {len(rest)} actions</summary>{''.join(map(_action, rest))}</details>" if rest else ""
+        f"<details><summary>The other {len(rest)} actions</summary>{''.join(map(_action, rest))}</details>"
+        if rest
+        else ""
     )
     said = "The person's right side is on the left, as you see them. Single bars: actions that have no sides. "
     said += "Not calibrated: these are no probabilities." if unsure else ""
@@ -166,7 +168,7 @@ def _views(views: np.ndarray, told: Told | None) -> str:
         caption, image = "", f'<img src="{_data_url(view)}" alt="view {v + 1}">'
         if told is not None:
             name, weight = told.view_names[v].replace("_", " "), told.view_weights[v]
-            name = name if name == "front" else f"{name}°"
+            name = f"{name}°" if name.startswith(("left", "right", "up", "down")) else name
             image = f'<img src="{_data_url(view)}" alt="{escape(name)}">'
             caption = (
                 f'<div class="track weight"><i style="width:{100 * weight:.0f}%"></i></div>'

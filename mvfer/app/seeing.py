@@ -13,6 +13,7 @@ from torch import Tensor
 from modeling_mvfer.baseline_mvfer import Baseline, scan_means
 from mvfer.app.uploads import Upload
 from mvfer.data.frame_times import frame_times
+from processing.cameras_mvfer import view_name
 from processing.channels_mvfer import COLOR_CHANNELS
 from processing.face_frame_mvfer import FACE_LIKE, FaceFrame
 from processing.sequences_mvfer import DEFAULT_FPS
@@ -30,7 +31,7 @@ class Seen:
 
     Attributes:
         name (`str`): of the upload.
-        views (`(T, V, H, W, 3)`, uint8): as the model sees them.
+        views (`(T, V, H, W, 3)`, uint8), view_names (`V`): as the model sees them.
         features (`(1, T, V, D)`), angles_deg (`(1, V, 2)`), times_s (`(1, T)`): for the fusion.
         doubts (`list[str]`): why it should not be believed, whatever it says.
         notes (`list[str]`): what else there is to know.
@@ -38,6 +39,7 @@ class Seen:
 
     name: str
     views: np.ndarray
+    view_names: list[str]
     features: Tensor
     angles_deg: Tensor
     times_s: Tensor
@@ -89,7 +91,8 @@ def _see_photos(upload: Upload, model, processor) -> Seen:
     angles = model.default_angles_deg(len(upload.paths))[None]
     is_for_photos = set(image_processor.channels) <= set(COLOR_CHANNELS)
     doubts = [] if is_for_photos else [NOT_FOR_PHOTOS]
-    return Seen(upload.name, views, features, angles, torch.zeros(1, 1), doubts)
+    names = [f"photo {number}" for number in range(1, len(upload.paths) + 1)]  # where the cameras stood is not known
+    return Seen(upload.name, views, names, features, angles, torch.zeros(1, 1), doubts)
 
 
 def _see_meshes(
@@ -120,6 +123,7 @@ def _see_meshes(
     return Seen(
         name=name,
         views=np.stack(views),
+        view_names=[view_name(angle) for angle in inputs["view_angles_deg"][0].tolist()],
         features=torch.stack(features)[None],
         angles_deg=inputs["view_angles_deg"],
         times_s=torch.tensor([times]) - times[0],

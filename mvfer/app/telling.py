@@ -17,7 +17,6 @@ from modeling_mvfer.classifier_mvfer import UNLIKE, Classified, Classifier
 from mvfer.app.seeing import Seen
 from mvfer.reports.pictures import displayable
 from mvfer.studies.explain import attribute_views, heat_of, heat_over_views
-from processing.cameras_mvfer import view_name
 from processing.view_batches_mvfer import sample_frames
 
 WINDOW_S = 2.0  # as far back as a stream looks
@@ -106,7 +105,7 @@ def tell(
     frame = max(range(len(times)), key=lambda t: float(alone[t].probabilities[0, best]))
     windows = [_window(times, t) for t in range(len(times))] if len(times) > 1 else []
     rows = [_read(seen, classifier, window, baseline).probabilities[0].tolist() for window in windows]
-    doubts = seen.doubts + _why(whole, classifier)
+    doubts = seen.doubts or _why(whole, classifier)
     notes = list(seen.notes)
     if classifier.warning:
         notes.append(f"{classifier.warning[0].upper()}{classifier.warning[1:].partition('; calibrate it')[0]}.")
@@ -117,7 +116,7 @@ def tell(
         doubts=doubts,
         notes=notes,
         views=displayable(seen.views[frame], processor.image_processor.channels),
-        view_names=[view_name(angle) for angle in seen.angles_deg[0].tolist()],
+        view_names=seen.view_names,
         view_weights=alone[frame].features.view_weights[0, 0].tolist(),  # type: ignore[union-attr, index]
         frame=frame,
         frame_time_s=times[frame],

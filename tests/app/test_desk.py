@@ -108,7 +108,7 @@ def test_photos_of_one_moment_are_views_and_a_model_of_shape_does_not_know_them(
     for camera in range(3):
         Image.linear_gradient("L").rotate(20 * camera).convert("RGB").save(tmp_path / f"cam{camera}.png")
     seen, shown = desk.read(sorted(tmp_path.glob("*.png")), TYPED)
-    assert seen.views.shape == (1, 3, 64, 64, 3) and shown.count("<figure>") == 3
+    assert seen.views.shape == (1, 3, 64, 64, 3) and shown.count("<figure>") == 3 and "photo 3<br>weight" in shown
     assert "learnt from drawings of shape, not from photos" in shown and "The model abstains." in shown
 
 
