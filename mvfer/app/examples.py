@@ -24,7 +24,7 @@ def write_smile(folder: str | Path) -> list[str]:
     there = heads()
     if not {"neutral", "happiness"} <= set(there):
         raise ValueError("the example heads are not here; take a checkout of the repository")
-    rest, smile = (trimesh.load(there[name], process=False) for name in ("neutral", "happiness"))
+    rest, smile = (trimesh.load_mesh(there[name], process=False) for name in ("neutral", "happiness"))
     written = []
     for frame, share in enumerate(np.sin(np.linspace(0, np.pi, SMILE_FRAMES)) ** 2):
         vertices = rest.vertices + share * (smile.vertices - rest.vertices)

@@ -3,14 +3,17 @@
 One column on a phone, two on a desktop. What is remembered of a visitor lies in `gr.State`, which gradio keeps apart.
 """
 
+import atexit
 import os
+import shutil
 import signal
 import sys
 import tempfile
 import time
 from functools import partial
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is imported
+os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="mvfer_app_")  # gradio reads these when it is imported
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import gradio as gr
@@ -21,6 +24,7 @@ from mvfer.app.desk import Desk
 from mvfer.app.uploads import MAX_BYTES
 from processing.sequences_mvfer import DEFAULT_FPS
 
+atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 SWEEP_S, KEEP_S = 20, 280  # gradio's copies of uploads are gone within five minutes
 REMEMBER_S = 3600  # what was seen of a scan, while the page stays open
 AT_ONCE = 2  # visitors whose scans are read at the same time; the others wait
@@ -107,36 +111,32 @@ def serve(desk: Desk, *, host: str, port: int) -> None:
         KeyboardInterrupt: in the end, also when asked to terminate.
         OSError: if the port is taken.
     """
-    with tempfile.TemporaryDirectory(prefix="mvfer_app_") as folder:  # readable by this user alone
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        blocks = build(desk).queue(max_size=WAITING)
-        theme = gr.themes.Base(
-            primary_hue="sky", neutral_hue="slate", font=SANS, font_mono=["ui-monospace", "monospace"]
-        )
-        launched = {
-            "share": False,
-            "inbrowser": False,
-            "enable_monitoring": False,
-            "mcp_server": False,
-            "ssr_mode": False,
-        }
-        launched |= {"run_history": False, "footer_links": [], "show_error": False, "quiet": True}
-        blocks.launch(
-            server_name=host,
-            server_port=port,
-            max_file_size=MAX_BYTES,
-            prevent_thread_lock=True,
-            theme=theme,
-            css=STYLE,
-            **launched,
-        )
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        print(f"mvfer: http://{host}:{port} (Ctrl+C ends it)", file=sys.stderr, flush=True)
-        try:
-            while True:
-                time.sleep(1)
-        finally:
-            blocks.close(verbose=False)
+    blocks = build(desk).queue(max_size=WAITING)
+    theme = gr.themes.Base(primary_hue="sky", neutral_hue="slate", font=SANS, font_mono=["ui-monospace", "monospace"])
+    launched: dict = {
+        "share": False,
+        "inbrowser": False,
+        "enable_monitoring": False,
+        "mcp_server": False,
+        "ssr_mode": False,
+    }
+    launched |= {"run_history": False, "footer_links": [], "show_error": False, "quiet": True}
+    blocks.launch(
+        server_name=host,
+        server_port=port,
+        max_file_size=MAX_BYTES,
+        prevent_thread_lock=True,
+        theme=theme,
+        css=STYLE,
+        **launched,
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    print(f"mvfer: http://{host}:{port} (Ctrl+C ends it)", file=sys.stderr, flush=True)
+    try:
+        while True:
+            time.sleep(1)
+    finally:
+        blocks.close(verbose=False)
 
 
 def _read(desk: Desk, files, labels, fps, baseline, progress=gr.Progress()):  # noqa: B008  (how gradio finds it)

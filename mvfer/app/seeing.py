@@ -100,7 +100,8 @@ def _see_meshes(
 ) -> Seen:
     """Frame by frame, as a stream sees them: framed as the first one is; a frame that cannot be read leaves a gap."""
     image_processor = processor.image_processor
-    onset, face, views, features, times, lost = None, None, [], [], [], []
+    onset, views, features, times, lost = None, [], [], [], []
+    face: FaceFrame | None = None
     for done, (path, time_s) in enumerate(zip(paths, times_s, strict=True)):
         try:
             mesh = image_processor.load_frame(path)
@@ -116,7 +117,7 @@ def _see_meshes(
         times.append(time_s)
         if progress is not None:
             progress(done + 1, len(paths))
-    if not features:
+    if face is None:
         raise ValueError(lost[0])
     notes = [f"Left out, as unreadable: {reason}." for reason in lost[:3]]
     notes += [f"And {len(lost) - 3} more."] if len(lost) > 3 else []

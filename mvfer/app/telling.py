@@ -168,7 +168,8 @@ def _why(found: Classified, classifier: Classifier) -> list[str]:
     if not found.abstain[0]:
         return []
     said = f"The scan is {found.reasons[0]}." if found.reasons[0] == UNLIKE else f"It is {found.reasons[0]}."
-    score, least = float(found.probabilities[0].max()), classifier.calibration and classifier.calibration.abstain_below
+    score = float(found.probabilities[0].max())
+    least = classifier.calibration.abstain_below if classifier.calibration else None
     if least is not None and score < least:
         said += f" The best score is {score:.2f}. Below {least:.2f}, this model leaves a scan to people."
     return [said]

@@ -47,22 +47,22 @@ def gather(files: Sequence[str | Path], folder: str | Path) -> Upload:
     Raises:
         ValueError: `"name: reason; remedy"`, for a damaged or hostile zip, too much of anything, and nothing to read.
     """
-    folder, files = Path(folder), [Path(file) for file in files]
-    if not files:
+    folder, given = Path(folder), [Path(file) for file in files]
+    if not given:
         raise ValueError(f"no file; drop {_KINDS}")
-    gone = [file.name for file in files if not file.is_file()]
+    gone = [file.name for file in given if not file.is_file()]
     if gone:
         raise ValueError(f"{gone[0]}: no longer there, as it waited too long; drop it again")
-    loose = [file for file in files if file.suffix.lower() != ".zip"]
+    loose = [file for file in given if file.suffix.lower() != ".zip"]
     _check_size(sum(file.stat().st_size for file in loose), "these files")
     for file in loose:
         shutil.copyfile(file, _free(folder / file.name))
-    for number, file in enumerate(file for file in files if file.suffix.lower() == ".zip"):
+    for number, file in enumerate(file for file in given if file.suffix.lower() == ".zip"):
         unpack(file, folder / f"zip_{number}")
     found = sorted(str(path) for path in folder.rglob("*") if path.is_file())
     meshes = [path for path in found if path.lower().endswith(MESH_SUFFIXES)]
     photos = [path for path in found if path.lower().endswith(PHOTO_SUFFIXES)]
-    name = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
+    name = given[0].name if len(given) == 1 else f"{given[0].name} and {len(given) - 1} more"
     if meshes:  # photos beside them are textures
         _check_count(len(meshes), MAX_FRAMES, "meshes", "leave frames out")
         return Upload("meshes", meshes, name)
