@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset_scripts.synthetic import head_sets
-from dataset_scripts.synthetic.heads import Head, HeadModel, HeadSet, Source
+from dataset_scripts.synthetic.heads import Head, HeadModel, HeadRejected, HeadSet, Source
 from processing.meshes_mvfer import MESH_SUFFIXES, load_mesh
 
 FAMILIES = ("anny", "ict")
@@ -46,17 +46,18 @@ def load_family(shapes: str, family: str | None) -> HeadModel:
 
 
 def load_heads(folder: str, shapes: str, family: str | None) -> HeadSet:
-    """All scans; one is fitted when its person is asked for."""
+    """All scans; one is fitted when its person is asked for. What is no face is left out."""
     from dataset_scripts.synthetic.transfer import Transfer  # needs scipy
 
     scans, transfer = find_scans(folder), Transfer(load_family(shapes, family))
 
     def head(number: int) -> Head:
-        mesh = load_mesh(scans[number], geometry_only=True)
+        path = scans[number]
         try:
+            mesh = load_mesh(path, geometry_only=True)
             return transfer(np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64))
-        except ValueError as error:
-            raise ValueError(f"{scans[number]}: {error}") from error
+        except ValueError as error:  # which is listed in the folder: no path of this computer
+            raise HeadRejected(f"scan {number + 1} in order: {str(error).replace(str(path), 'it')}") from error
 
     return HeadSet(head)
 

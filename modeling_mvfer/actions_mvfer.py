@@ -100,7 +100,7 @@ class ActionReader:
             model (`MVFERModel`), processor (`MVFERProcessor`).
             language (`str`, *optional*): of the phrases, "en" or "ja"; default what the model learnt, English first.
         Raises:
-            ValueError: if the model reads no texts, or the language is unknown.
+            ValueError: if the model reads no texts, or did not learn the language.
         """
         if is_fine_tuned(model):
             raise ValueError("a fine-tuned classifier compares no texts; read actions with the model it was made from")

@@ -33,7 +33,7 @@ class MeshActionUnitsPipeline(MeshPipeline):
 
         Args:
             inputs: as in the other pipelines: a mesh, a sequence, views, or a PIL image. A list is a batch.
-            language (`str`, *optional*): of the phrases, "en" or "ja".
+            language (`str`, *optional*): of the phrases, "en" or "ja"; default one that the model learnt.
             num_frames (`int`, *optional*): frames taken of a sequence; default the processor's.
             batch_size (`int`, *optional*): inputs of equal shape that go through the model together.
             on_error (`str`, *optional*): "raise" (the default), or "skip": the result of an input that cannot be read

@@ -280,10 +280,10 @@ class ZeroShotMeshClassificationPipeline(MeshPipeline):
             "kinds": kwargs.pop("prompt_kinds", None),
             "language": kwargs.pop("language", None),
             "prompts": prompts,
-            "encode": self._class_embeddings,
         }
         with self.device_placement():
-            classifier = Classifier.from_prompts(self.model, self.processor, candidate_labels, **words)
+            options = words | {"encode": self._class_embeddings}
+            classifier = Classifier.from_prompts(self.model, self.processor, candidate_labels or [], **options)
         words["prompts"] = {label: list(texts) for label, texts in prompts.items()} if prompts else None
         return self._classify(inputs, classifier, settings=words, **kwargs)
 

@@ -114,8 +114,9 @@ class MVFERProcessor(ProcessorMixin):
         Raises:
             ValueError: if the labels or their prompts are not as many as the texts.
         """
-        is_mapping = isinstance(candidate_labels, Mapping)
-        counts = [len(texts) for texts in candidate_labels.values()] if is_mapping else [1] * len(candidate_labels)
+        counts = [1] * len(candidate_labels)
+        if isinstance(candidate_labels, Mapping):
+            counts = [len(texts) for texts in candidate_labels.values()]
         logits = outputs.logits_per_image.float()  # (B, all prompts)
         if sum(counts) != logits.shape[-1] or not all(counts):
             raise ValueError(

@@ -18,7 +18,7 @@ from torch import Tensor
 from dataset_scripts.common import card
 from dataset_scripts.common.building import build, cut
 from dataset_scripts.common.captions import ACTIVE, captions_for
-from dataset_scripts.synthetic.heads import Head, HeadModel, HeadSet, Source
+from dataset_scripts.synthetic.heads import Head, HeadModel, HeadRejected, HeadSet, Source
 from dataset_scripts.synthetic.recipes import (
     MICRO,
     micro_curve,
@@ -102,7 +102,7 @@ class Synthesizer:
         self.model, self.source, self.settings = model, source, settings
         self._varied: tuple[np.ndarray, GeometryVariation] | None = None
         if settings.vary_geometry and isinstance(model, HeadModel):
-            self._vary(model.heads([-1], [self._rng(-1)])[0])
+            self._vary(model.heads([-1], [self._rng(-1)])[0]())
 
     def _rng(self, subject: int) -> np.random.Generator:
         return np.random.default_rng([self.settings.seed, zlib.crc32(self.source.name.encode()), subject + 1])
@@ -120,8 +120,13 @@ class Synthesizer:
         streams = [self._rng(number) for number in shard.subjects]
         heads = self.model.heads(shard.subjects, streams)
         rejected += self.model.rejected
-        for number, rng, head in zip(shard.subjects, streams, heads, strict=True):
+        for number, rng, give in zip(shard.subjects, streams, heads, strict=True):
             subject = f"{self.source.name}-{number:05d}"
+            try:
+                head = give()
+            except HeadRejected as error:
+                rejected.append({"id": subject, "reason": str(error)})
+                continue
             person = self._another_person(head, rng.spawn(1)[0]) if self.settings.vary_geometry else None
             for item in self._items(subject, shard.split, rng, head.table):
                 try:
@@ -215,7 +220,7 @@ class Synthesizer:
     def example_scans(self, number: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """First scans of expressions of a test subject: a row's id, vertices `(N, 3)` at the apex, faces `(M, 3)`."""
         stream = self._rng(number)
-        head = self.model.heads([number], [stream])[0]
+        head = self.model.heads([number], [stream])[0]()
         for item in self._items(f"{self.source.name}-{number:05d}", "test", stream, head.table):
             if "-0-" in item["id"] + "-":  # the first repeat; builds with variants add "-v0"
                 apex = _moved(head, item)[int(np.argmax(item["curve"]))]

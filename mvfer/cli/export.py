@@ -9,7 +9,8 @@ def main(argv: list[str] | None = None) -> int:
     from mvfer.cli.predict import open_model
     from mvfer.hub.onnx_export import export_onnx
 
-    for name, difference in export_onnx(*open_model(args.model), args.out).items():
+    model, processor = open_model(args.model)
+    for name, difference in export_onnx(model, processor, args.out).items():
         print(f"{args.out}/{name}.onnx\tlargest difference from torch {difference:.1e}")
     return 0
 

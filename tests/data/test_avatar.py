@@ -82,7 +82,7 @@ def test_missing_shapes_are_told_and_what_needs_them_is_not_shown(tmp_path, caps
     some = {name: place for name, place in ARKIT_TARGETS.items() if not name.startswith(("browDown", "cheekPuff"))}
     assert build(avatar(tmp_path / "some.glb", some), tmp_path / "out", "--random_per_subject", 20) == 0
     assert "some.glb: no shapes for action units 4, 33; left out" in capsys.readouterr().err
-    rows = list(schema.load_splits(tmp_path / "out", decode=False)["train"])
+    rows = list(schema.load_splits(tmp_path / "out")["train"])
     shown = {unit["name"].rstrip("LR") for row in rows for unit in row["action_units"]}
     assert not shown & {"4", "33"} and "12" in shown
     assert not any("brows lowered" in caption for row in rows for caption in row["captions"])
@@ -97,7 +97,7 @@ def test_a_mapping_says_which_targets_make_a_unit(tmp_path):
     }
     path = avatar(tmp_path / "odd.glb", ODD)
     assert build(path, tmp_path / "out", "--mapping", mapping) == 0
-    rows = list(schema.load_splits(tmp_path / "out", decode=False)["train"])
+    rows = list(schema.load_splits(tmp_path / "out")["train"])
     assert {"neutral", "happiness", "random"} <= {row["task"] for row in rows} and "anger" not in {
         row["task"] for row in rows
     }

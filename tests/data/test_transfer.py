@@ -89,12 +89,15 @@ def test_a_folder_of_scans_is_built_and_stays_private(family, scan, tmp_path, mo
     (tmp_path / "scans").mkdir()
     for number in range(2):
         write_obj(tmp_path / "scans" / f"{number}.obj", scan[0] * (1 + 0.1 * number), scan[1])
+    (tmp_path / "scans" / "2.obj").write_text("v 0 0 0\n")
     options = ["--neutrals", tmp_path / "scans", "--out", tmp_path / "out", "--size_px", 24, "--num_proc", 1]
     options += ["--expressions_per_subject", 1, "--random_per_subject", 0, "--rest_per_subject", 1]
     assert build_transfer.main([str(option) for option in options]) == 0
     info = schema.dataset_info(tmp_path / "out")
     assert info["rows"]["train"] == 2 * 8 and not info["may_share"]
-    rows = schema.load_splits(tmp_path / "out", decode=False)["train"]
+    left_out = (tmp_path / "out" / "rejected.jsonl").read_text()
+    assert "transfer-anny-00002" in left_out and str(tmp_path) not in left_out
+    rows = schema.load_splits(tmp_path / "out")["train"]
     assert sum(schema.is_at_rest(row["action_units"]) for row in rows) >= 2
     card = (tmp_path / "out" / "README.md").read_text()
     assert "people who were scanned" in card and "do not exist" not in card
