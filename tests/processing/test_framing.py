@@ -133,7 +133,9 @@ def test_hair_beside_and_above_the_face_does_not_matter(scan):
     face = (np.hypot(x / 0.8, (y - 0.1) / 0.8) < 1) | ((np.abs(x) < 0.75) & (y < 0.1))
     hair = ~(face & (z > -0.3)) & (y > -0.8)
     joined = np.concatenate([vertices, strands / plain.scale + plain.center])
-    assert_framed_alike(scan, joined, np.concatenate([faces, corners[hair[corners].all(1)] + len(vertices)]), within=0.15)
+    assert_framed_alike(
+        scan, joined, np.concatenate([faces, corners[hair[corners].all(1)] + len(vertices)]), within=0.15
+    )
 
 
 def test_a_floater_before_the_face_does_not_matter(scan):
