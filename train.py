@@ -6,7 +6,7 @@ remote code, card, `train_config.json`, `metrics.jsonl`, `results.json`, and che
 `mvfer.training.finetuning`, the loop over steps is `mvfer.training.learner`.
 """
 
-import shlex
+import contextlib
 import signal
 import sys
 from pathlib import Path
@@ -17,13 +17,25 @@ if __name__ == "__main__":
     explain_missing()
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from safetensors.torch import load_file
 
 from mvfer.data.batching import ViewDataset
+from mvfer.data.folder_lock import folder_lock
 from mvfer.data.schema import dataset_info, load_splits
-from mvfer.training.checkpoints import TrainState, find_checkpoint, save_checkpoint, save_weights
+from mvfer.evaluation.results import command_line
+from mvfer.hub.run_folder import remove_leftovers
+from mvfer.training.checkpoints import (
+    TrainState,
+    drop_later,
+    find_checkpoint,
+    go_on,
+    save_checkpoint,
+    save_weights,
+    start_anew,
+)
 from mvfer.training.checks import check_data, check_start, check_transfer
 from mvfer.training.config import TrainConfig, parse_config
 from mvfer.training.finetuning import FineTuning
@@ -31,7 +43,10 @@ from mvfer.training.learner import Learner, fastest_precision, training_views
 from mvfer.training.log import MetricsLog
 from mvfer.training.pretraining import Pretraining
 from mvfer.training.task import Task
+from processing.names_mvfer import shown_lines
 
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
+HANGUP = getattr(signal, "SIGHUP", None)
 TASKS = {"pretrain": Pretraining, "finetune": FineTuning}
 
 
@@ -40,42 +55,60 @@ def main(argv: list[str] | None = None) -> int:
     config = parse_config(argv)
     accelerator = build_accelerator(config)
     task = build_task(config)
+    with folder_lock(config.output_dir, "a run") if accelerator.is_main_process else contextlib.nullcontext():
+        return run(task, config, accelerator, argv)
+
+
+def run(task: Task, config: TrainConfig, accelerator: Accelerator, argv: list[str] | None) -> int:
+    """Train a task in its folder, which no other run holds."""
     views = training_views(task, config, world=accelerator.num_processes)
     folder = Path(config.output_dir)
     checkpoints, best = folder / "checkpoints", folder / "checkpoints" / "best.safetensors"
+    start = find_checkpoint(checkpoints, config.resume) if config.resume else None
+    origin = task.origin()
+    if start:
+        origin = go_on(start, origin, with_other_data=config.resume_on_other_data)
     if accelerator.is_main_process:
-        folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
+        if start and start.resolve().parent == checkpoints.resolve():
+            drop_later(checkpoints, start)
+        else:
+            start_anew(folder, overwrite=config.overwrite)
         config.save(folder / "train_config.json")
         _report_size(task.model, views)
 
     learner, state = Learner(task, config, accelerator), TrainState()
     accelerator.register_for_checkpointing(state, *learner.stateful)
-    if config.resume:
-        accelerator.load_state(str(find_checkpoint(checkpoints, config.resume)))
+    if start:
+        accelerator.load_state(str(start))
 
     def keep(weights: dict) -> None:
         if accelerator.is_main_process:
             save_weights(weights, best)
 
     stopped = False
-    with MetricsLog(config, accelerator, step=state.step) as log, StopSignal(accelerator) as stop:
-        for is_last in learner.fit(views, state, keep=keep, log=log.write):
-            log.advance()
-            stopped = stop.agreed(state.step)
-            if is_last or stopped or state.step % config.checkpoint_every == 0:
-                save_checkpoint(accelerator, checkpoints, state, keep=config.keep_checkpoints)
-            if stopped:
-                break
-
-    accelerator.wait_for_everyone()
+    with StopSignal(accelerator) as stop:
+        with MetricsLog(config, accelerator, step=state.step) as log:
+            for is_last in learner.fit(views, state, keep=keep, log=log.write):
+                log.advance()
+                stopped = stop.agreed(state.step)
+                if is_last or stopped or state.step % config.checkpoint_every == 0:
+                    save_checkpoint(accelerator, checkpoints, state, keep=config.keep_checkpoints, origin=origin)
+                if stopped:
+                    break
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process and not stopped:
+            if accelerator.device.type == "cpu":
+                torch.set_num_threads(accelerator.num_processes)  # the others only wait from here on
+            command = command_line("accelerate launch train.py", sys.argv[1:] if argv is None else argv)
+            try:
+                stop.at_once()
+                task.export(learner.bare_model, load_file(best), state, origin, command)
+                print(f"\nmodel folder: {config.output_dir}")
+            except KeyboardInterrupt:
+                stopped = True
     if stopped:
         accelerator.print(f"stopped at step {state.step}; go on with --config {folder}/train_config.json --resume last")
-    elif accelerator.is_main_process:
-        if accelerator.device.type == "cpu":
-            torch.set_num_threads(accelerator.num_processes)  # the others only wait from here on
-        command = "accelerate launch train.py " + shlex.join(sys.argv[1:] if argv is None else argv)
-        task.export(learner.bare_model, load_file(best), state, command)
-        print(f"\nmodel folder: {config.output_dir}")
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return 143 if stopped else 0
@@ -108,21 +141,46 @@ def build_task(config: TrainConfig) -> Task:
 
 
 class StopSignal:
-    """SIGTERM and SIGINT ask the run to save and exit; ranks agree on the step at which they do."""
+    """SIGTERM, SIGINT and SIGHUP ask the run to save and exit; ranks agree on the step at which they do.
+
+    After `at_once`, when there is nothing more to save, they raise a KeyboardInterrupt.
+    """
 
     def __init__(self, accelerator: Accelerator):
-        self.accelerator, self.asked = accelerator, False
+        self.accelerator, self.asked, self.waits = accelerator, False, True
 
     def __enter__(self):
-        self.previous = {number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        numbers = [
+            n for n in STOP_SIGNALS if signal.getsignal(n) is not signal.SIG_IGN or n != HANGUP
+        ]  # `nohup` ignores it
+        self.previous = {number: signal.signal(number, self._ask) for number in numbers}
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind, error, trace) -> None:
+        is_lost = isinstance(error, RuntimeError) and (isinstance(error, dist.DistError) or "gloo" in str(error))
+        if is_lost:  # told before the launcher ends this process too
+            reason = str(error).strip().splitlines()[0]
+            print(
+                f"train.py: another process of this run has ended, so this one ends as well ({reason}); see why it did, then go "
+                "on with --resume last",
+                file=sys.stderr,
+                flush=True,
+            )
         for number, handler in self.previous.items():
             signal.signal(number, handler)
+        if is_lost:
+            raise SystemExit(1) from error
+
+    def at_once(self) -> None:
+        """From here on do not wait for a step's end."""
+        self.waits = False
+        if self.asked:
+            raise KeyboardInterrupt
 
     def _ask(self, *_) -> None:
         self.asked = True
+        if not self.waits:
+            raise KeyboardInterrupt
 
     def agreed(self, step: int) -> bool:
         """Whether to stop after this step. All ranks ask."""
@@ -145,4 +203,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except (ValueError, OSError) as error:
-        sys.exit(f"train.py: {error}")
+        sys.exit(shown_lines(f"train.py: {error}"))

@@ -44,7 +44,7 @@ class Studio:
             )
         settings = {name: tuple(value) if isinstance(value, list) else value for name, value in build.items()}
         self.settings = BuildSettings(**settings | {"render": RenderSettings.from_dict(build["render"])})
-        self.tested = list(load_splits(folder, decode=False)["test"])
+        self.tested = list(load_splits(folder)["test"])
         self._check_same_head()
 
     def _check_same_head(self) -> None:

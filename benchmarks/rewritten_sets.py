@@ -18,7 +18,7 @@ def rewrite_set(source: Path, folder: Path, change: Callable[[Dataset], Iterable
     if (folder / INFO_FILE).exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    for name, split in load_splits(source, decode=False).items():
+    for name, split in load_splits(source).items():
         write_shard(shard_path(folder, name, 0, 1), change(split))
     write_json(folder / INFO_FILE, dataset_info(source) | info)  # last: it says that the set is whole
     return folder

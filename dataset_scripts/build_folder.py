@@ -10,6 +10,9 @@ In, one of
   before the "d" are the person (as public readers of these sets have it);
 - photos of one moment, `<subject>/<moment>/cam0.jpg`, `cam1.jpg` and so on; the moment's name may be a label ("happy_1").
 
+Nothing that folders and files are called is written, but for expressions that are known, and for the labels that `--task_labels`
+lists: who sorts files by people would else publish their names. Labels in a table are written as they are.
+
 Photos of one moment are the views of one row, so no mesh is needed. Where the cameras stand is told by yaw_deg and pitch_deg in
 the table, or by `--cameras cam0=-30 cam1=0 cam2=30`.
 """
@@ -18,13 +21,13 @@ import argparse
 import math
 import re
 import sys
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 
 from dataset_scripts.recorded.facs import parse_units
 from dataset_scripts.recorded.scan_sets import Found, ScanSet, main
-from dataset_scripts.recorded.scans import PHOTO_SUFFIXES, Scan
-from dataset_scripts.recorded.source_tree import files, folders
+from dataset_scripts.recorded.scans import Scan
+from dataset_scripts.recorded.source_tree import PHOTO_SUFFIXES, files, folders
 from dataset_scripts.recorded.tables import need_columns, read_table
 from mvfer.data.schema import SPLITS
 from processing.meshes_mvfer import MESH_SUFFIXES
@@ -49,29 +52,19 @@ def find(source: Path, flags: argparse.Namespace) -> Found:
     if len(tables) > 1:
         raise ValueError(f"{source}: both {' and '.join(TABLES)}; keep one")
     found = Found()
-    rows = _from_table(source, tables[0], found) if tables else _from_folders(source, pattern, found)
-    unknown = sorted({row["label"] for row in rows if row.get("label") and find_expression(row["label"]) is None})
-    if unknown:
-        print(f"labels that are none of the expressions, kept as `task`: {', '.join(unknown[:10])}", file=sys.stderr)
+    if tables:
+        rows = _from_table(source, tables[0], found)
+    else:
+        rows = _from_folders(source, pattern, found, task_labels={label.casefold() for label in flags.task_labels})
     groups: dict[tuple, list[dict]] = defaultdict(list)
     for row in rows:
         groups[row["subject"], row["moment"]].append(row)
-    names: Counter = Counter()
     for (subject, moment), members in groups.items():
-        name = _safe_name(subject, moment)
-        names[subject, name] += 1
-        if names[subject, name] > 1:
-            name = f"{name}-{names[subject, name]}"
         try:
-            found.scans.append(_scan(subject, name, members, cameras))
+            found.scans.append(_scan(subject, moment, members, cameras))
         except ValueError as error:
             found.rejected += [(row["path"], str(error)) for row in members]
     return found
-
-
-def _safe_name(subject: str, moment: str) -> str:
-    """The moment's name without the person's."""
-    return re.sub(r"[^\w.-]+", "-", moment.replace(subject, "")).strip("-_.") or "scan"
 
 
 def _from_table(source: Path, table: Path, found: Found) -> list[dict]:
@@ -89,7 +82,7 @@ def _from_table(source: Path, table: Path, found: Found) -> list[dict]:
     return kept
 
 
-def _from_folders(source: Path, pattern: re.Pattern | None, found: Found) -> list[dict]:
+def _from_folders(source: Path, pattern: re.Pattern | None, found: Found, *, task_labels: set[str]) -> list[dict]:
     """One dict per file: subject, moment and path, and label, split and camera where the folders tell them."""
     listed = _listed(source, found)
     with_meshes = {path.parent for path in listed if not _is_photo(path)}
@@ -111,7 +104,27 @@ def _from_folders(source: Path, pattern: re.Pattern | None, found: Found) -> lis
     for path in taken:
         with found.rejecting(path):
             rows.append(_row(path, path.relative_to(source).parts, pattern, is_flat=is_flat))
+    _check_labels(source, rows, task_labels)
     return rows
+
+
+def _check_labels(source: Path, rows: list[dict], task_labels: set[str]) -> None:
+    """Refuse folders of files whose names may be people instead of labels; such names of moments are dropped."""
+    unknown = set()
+    for row in rows:
+        label = row.get("label")
+        if label and find_expression(label) is None and label.casefold() not in task_labels:
+            row["label"] = ""
+            unknown |= {label} if "camera" not in row else set()
+    if unknown:
+        some = sorted(unknown)
+        names = ", ".join(some[:5]) + (", ..." if len(some) > 5 else "")
+        listed = " ".join(name if re.fullmatch(r"[\w.-]+", name) else repr(name) for name in some[:5])
+        raise ValueError(
+            f"{source}: {len(some)} folders of files have names that are none of the expressions: {names}. If these are people, "
+            f"write {TABLES[0]} with file_name, subject and label, or sort the files by what they show and say "
+            f"--subject_pattern; if they are what the faces do, say --task_labels {listed}"
+        )
 
 
 def _row(path: Path, parts: tuple[str, ...], pattern: re.Pattern | None, *, is_flat: bool) -> dict:
@@ -132,7 +145,7 @@ def _row(path: Path, parts: tuple[str, ...], pattern: re.Pattern | None, *, is_f
     if pattern:
         match = pattern.search(path.stem)
         if match is None:
-            raise ValueError(f"no person's name in it, looked for with {pattern.pattern!r}")
+            raise ValueError("its name holds no person's, as --subject_pattern looks for it")
         row |= dict(subject=match[match.lastindex or 0], moment=f"{row.get('label', 'scan')}-{path.stem}")
     return row
 
@@ -149,10 +162,14 @@ def _listed(source: Path, found: Found) -> list[Path]:
     return [path for path in listed if path not in unwritable]
 
 
-def _scan(subject: str, name: str, rows: list[dict], cameras: dict[str, tuple[float, float]]) -> Scan:
+def _scan(subject: str, moment: str, rows: list[dict], cameras: dict[str, tuple[float, float]]) -> Scan:
     """The row of one moment (or of one sequence of moments, if there are frames)."""
     first = rows[0]
     label, split = first.get("label", ""), first.get("split") or None
+    expression = find_expression(label) if label else None
+    for column in ("caption",) if expression else ("caption", "label"):
+        if _names(subject, first.get(column) or ""):
+            raise ValueError(f"its {column} holds the person's name, and would be written; leave it out")
     if split and _split(split) is None:
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
     by_frame: dict[float, list[dict]] = defaultdict(list)
@@ -172,10 +189,10 @@ def _scan(subject: str, name: str, rows: list[dict], cameras: dict[str, tuple[fl
             angles = these
         frames.append(paths if all(photos) else paths[0])
         times.append(_number(members[0], "time_s", number / 25))
-    expression = find_expression(label) if label else None
     return Scan(
         subject=subject,
-        name=name,
+        name=expression or "scan",
+        moment=moment,
         frames=tuple(frames),
         times_s=tuple(times),
         view_angles_deg=angles,
@@ -223,6 +240,12 @@ def _is_photo(path: Path) -> bool:
     return path.suffix.lower() in PHOTO_SUFFIXES
 
 
+def _names(person: str, text: str) -> bool:
+    """Whether a text holds a person's name, in whatever case; a number alone is nobody's name."""
+    is_name = len(person) > 2 and re.search(r"[^\W\d_]", person)
+    return bool(is_name and re.search(rf"(?<!\w){re.escape(person)}(?!\w)", text, re.IGNORECASE))
+
+
 def _is_inside(path: Path, folder: Path) -> bool:
     """Whether a path of a table, links followed, stays in the folder."""
     try:
@@ -248,6 +271,13 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
         "--subject_pattern",
         help="regular expression that finds the person in a file's name, its last group if it has groups, such as "
         "'^([a-z]+)_'; without it, every file is a person of its own",
+    )
+    flags.add_argument(
+        "--task_labels",
+        nargs="+",
+        default=[],
+        metavar="LABEL",
+        help="names of folders that are no expressions but what faces do, such as wink; they are written, as `task`",
     )
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from dataset_scripts.common.building import SAME_BUILD, finish, is_empty_split
 from mvfer.data import schema
+from mvfer.data.folder_lock import LOCK_FILE, folder_lock
+from processing.names_mvfer import shown
 
 
 def merge(parts: Sequence[str | Path], out: str | Path) -> dict:
@@ -42,15 +44,15 @@ def merge(parts: Sequence[str | Path], out: str | Path) -> dict:
     for places in where.values():
         if any(place.read_bytes() != places[0].read_bytes() for place in places[1:]):
             raise ValueError(f"{places[0]} and {places[1]} differ; one of them is damaged")
-    out.mkdir(parents=True, exist_ok=True)
-    if any(out.iterdir()):
-        raise ValueError(f"{out} is not empty; choose another --out")
-    for places in where.values():
-        shutil.copyfile(places[0], out / places[0].name)
-    rejected = {line["id"]: line for part in folders for line in schema.read_rejected_file(part)}
-    schema.write_rejected(out, list(rejected.values()))
-    schema.write_json(out / schema.INFO_FILE, base)
-    return finish(out)
+    with folder_lock(out, "a build"):
+        if any(path.name != LOCK_FILE for path in out.iterdir()):
+            raise ValueError(f"{out} is not empty; choose another --out")
+        for places in where.values():
+            shutil.copyfile(places[0], out / places[0].name)
+        rejected = {line["id"]: line for part in folders for line in schema.read_rejected_file(part)}
+        schema.write_rejected(out, list(rejected.values()))
+        schema.write_json(out / schema.INFO_FILE, base)
+        return finish(out)
 
 
 def _info(part: Path) -> dict:
@@ -68,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         info = merge(args.parts, args.out)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(str(error))}", file=sys.stderr)
         return 1
     print(f"{args.out}: {info['rows']}, {info['bytes'] / 1e6:.1f} MB")
     return 0

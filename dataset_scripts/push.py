@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HTTPError
+from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
 from mvfer.data.schema import INFO_FILE, REJECTED_FILE, dataset_info, find_shards
+from mvfer.hub.push import refused
+from processing.names_mvfer import shown
 
 
 def push(folder: str | Path, repo_id: str, *, private: bool = False, licence_allows: bool = False, api=None) -> str:
@@ -55,8 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = flags.parse_args(argv)
     try:
         print(push(args.folder, args.repo_id, private=args.private, licence_allows=args.my_licence_allows_this))
+    except HfHubHTTPError as error:
+        print(f"error: {refused(args.repo_id, error)}", file=sys.stderr)
+        return 1
     except (ValueError, OSError, HTTPError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(str(error))}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,7 +1,8 @@
 """Check a data set before anybody trains on it: `python -m dataset_scripts.validate DIR`.
 
 Prints the counts, writes `contact_sheet.png` into the folder, and lists every reason why the data must not be used; the
-exit status is 1 if there is one. It reads every picture.
+exit status is 1 if there is one. It reads every picture. With `--against OTHER` it also looks for scans that another set has
+as well, under whatever names: people of two sets that two keys gave pseudonyms cannot be compared by these.
 """
 
 import argparse
@@ -21,14 +22,15 @@ from mvfer.data.duplicates import same_scans, thumbnail
 from mvfer.data.schema import (
     CAPTION_SOURCES,
     REJECTED_FILE,
+    SHEET_FILE,
     dataset_info,
     frame_out_of_time,
     load_splits,
     view_arrays,
 )
+from processing.names_mvfer import shown, shown_lines
 from processing.prompts_mvfer import EXPRESSIONS, named_emotion
 
-SHEET_FILE = "contact_sheet.png"
 LARGEST_IMBALANCE = 10.0  # most over least frequent class of a split, above which a warning is given
 EXAMPLES = 3  # of each kind of failure
 
@@ -55,12 +57,16 @@ class Report:
             self.failures.append(f"{what}: {len(examples)} ({', '.join(map(str, examples[:EXAMPLES]))}{more})")
 
 
-def validate(folder: str | Path) -> Report:
-    """Check everything in a data set; never raises for what is wrong with the data."""
+def validate(folder: str | Path, *, against: Sequence[str | Path] = ()) -> Report:
+    """Check everything in a data set; never raises for what is wrong with the data.
+
+    Args:
+        against: further data sets; a scan that is in one of these as well is a failure.
+    """
     report = Report()
     try:
         info = dataset_info(folder)
-        splits = load_splits(folder, decode=False)
+        splits = load_splits(folder)
     except ValueError as error:
         report.failures.append(str(error))
         return report
@@ -79,11 +85,37 @@ def validate(folder: str | Path) -> Report:
     for one, other in itertools.combinations(thumbnails, 2):
         same = [f"{a} and {b}" for a, b, _ in same_scans(thumbnails[one], thumbnails[other])]
         report.fail(f"scans that are in {one} and in {other}, if under other names", same)
+    for other in against:
+        _check_against(thumbnails, info, other, report)
     report.fail("ids used twice", [name for name, count in ids.items() if count > 1])
     report.fail("rows without a subject", ["empty name"] if not all(subjects) else [])
     if info.get("rejected"):
         report.warnings.append(f"{info['rejected']} items were rejected when the set was built, see {REJECTED_FILE}")
     return report
+
+
+def _check_against(thumbnails: dict[str, dict[str, np.ndarray]], info: dict, other: str | Path, report: Report) -> None:
+    """Look for scans that another set has as well."""
+    try:
+        known, splits = dataset_info(other), load_splits(other)
+    except ValueError as error:
+        report.failures.append(str(error))
+        return
+    keys = [(one.get("build") or {}).get("options", {}).get("key_id") for one in (info, known)]
+    if keys[0] != keys[1]:
+        report.warnings.append(
+            f"{other}: its pseudonyms were made with another key, so people were compared by their looks alone"
+        )
+    if info["render_settings"].get("channels") != known["render_settings"].get("channels"):
+        report.failures.append(
+            f"{other}: its views show other channels, so its scans cannot be compared; build it with the same"
+        )
+        return
+    for split, rows in splits.items():
+        there = {row["id"]: thumbnail(view_arrays(row)) for row in rows.select_columns(["id", "views"])}
+        for name, here in thumbnails.items():
+            same = [f"{a} and {b}" for a, b, _ in same_scans(here, there)]
+            report.fail(f"scans that are in {name} and in {split} of {other}, if under other names", same)
 
 
 def _check_columns(name: str, columns: dict, report: Report) -> None:
@@ -137,7 +169,7 @@ def _check_views(name: str, split: Dataset, info: dict, report: Report) -> dict[
         try:
             views = view_arrays(row)
         except ValueError as error:
-            unreadable.append(str(error))
+            unreadable.append(shown(str(error)))
             continue
         expected = (len(row["frame_times_s"]), len(row["view_angles_deg"]), size, size, 3)
         if views.shape != expected:
@@ -178,11 +210,15 @@ def contact_sheet(split: Dataset, *, people: int = 8, columns: int = 8) -> Image
 def main(argv: Sequence[str] | None = None) -> int:
     flags = argparse.ArgumentParser(description="Check a data set; exit status 1 if it must not be used.")
     flags.add_argument("folder", help="what a build script wrote")
-    folder = Path(flags.parse_args(argv).folder)
-    report = validate(folder)
-    print(report.text())
+    flags.add_argument(
+        "--against", nargs="+", default=[], metavar="DIR", help="data sets that must not have any of the same scans"
+    )
+    args = flags.parse_args(argv)
+    folder = Path(args.folder)
+    report = validate(folder, against=args.against)
+    print(shown_lines(report.text()))
     if report.counts:
-        splits = load_splits(folder, decode=False)
+        splits = load_splits(folder)
         contact_sheet(splits["test" if "test" in splits else next(iter(splits))]).save(folder / SHEET_FILE)
         print(f"wrote {folder / SHEET_FILE}")
     print("ok" if not report.failures else f"{len(report.failures)} reasons not to use {folder}")

@@ -3,6 +3,9 @@
 The models know nothing of `processing`, which registers its own classes when it is imported.
 """
 
+from contextlib import suppress
+from importlib import import_module
+
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -10,6 +13,9 @@ from transformers import (
     AutoModelForZeroShotImageClassification,
 )
 
+from .actions_mvfer import ActionReader, ActionScores
+from .actions_pipeline_mvfer import MeshActionUnitsPipeline
+from .audit_log_mvfer import AuditLog
 from .classification_mvfer import MVFERClassifierOutput, MVFERForFaceClassification
 from .classification_pipeline_mvfer import MeshClassificationPipeline
 from .classifier_mvfer import Classified, Classifier
@@ -19,15 +25,20 @@ from .objective_config_mvfer import ObjectiveConfig
 from .pipeline_mvfer import ZeroShotMeshClassificationPipeline
 from .stream_mvfer import MVFERStream
 
-MVFERConfig.register_for_auto_class()
-MVFERModel.register_for_auto_class("AutoModel")
-MVFERForFaceClassification.register_for_auto_class("AutoModelForImageClassification")
 AutoConfig.register("mvfer", MVFERConfig, exist_ok=True)
 AutoModel.register(MVFERConfig, MVFERModel, exist_ok=True)
 AutoModelForZeroShotImageClassification.register(MVFERConfig, MVFERModel, exist_ok=True)
 AutoModelForImageClassification.register(MVFERConfig, MVFERForFaceClassification, exist_ok=True)
 
+with suppress(
+    ImportError
+):  # then `transformers` knows the processor too, and does not ask whether to run a folder's code
+    import_module("processing")
+
 __all__ = [
+    "ActionReader",
+    "ActionScores",
+    "AuditLog",
     "Classified",
     "Classifier",
     "Calibration",
@@ -38,6 +49,7 @@ __all__ = [
     "MVFERModel",
     "MVFEROutput",
     "MVFERStream",
+    "MeshActionUnitsPipeline",
     "MeshClassificationPipeline",
     "ObjectiveConfig",
     "ZeroShotMeshClassificationPipeline",

@@ -17,11 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import initialization as init
-from transformers.utils import ModelOutput
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_mvfer import MVFERConfig
-from .modeling_mvfer import MVFERModel, _full_precision, _precise
+from .inputs_mvfer import has_values, precise
+from .modeling_mvfer import MVFERModel, _full_precision
 
 MULTI_LABEL = "multi_label_classification"
 
@@ -32,6 +34,7 @@ class MVFERClassifierOutput(ModelOutput):
 
     loss (`()`): with labels. logits (`(B, K)`): before softmax (or, multi-label, before the sigmoid).
     image_embeds (`(B, D)`): unit length. view_weights (`(B, T, V)`), frame_weights (`(B, T)`): the fusion's, 0 where absent.
+    hidden_states, attentions: the vision tower's, with one row per present view, if asked for.
     """
 
     loss: Tensor | None = None
@@ -39,6 +42,8 @@ class MVFERClassifierOutput(ModelOutput):
     image_embeds: Tensor | None = None
     view_weights: Tensor | None = None
     frame_weights: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 class EnsembleHead(nn.Module):
@@ -75,12 +80,14 @@ class MVFERForFaceClassification(MVFERModel):
     default) or "multi_label_classification".
     """
 
+    _auto_class = "AutoModelForImageClassification"
     main_input_name = "pixel_values"
     input_modalities = ("image",)
     _keys_to_ignore_on_load_unexpected = [r"^text_model\.", r"^text_projection\.", r"^objective\.", r"^logit_scale$"]
 
     def __init__(self, config: MVFERConfig):
         super().__init__(config)
+        self.num_labels = config.num_labels
         if config.problem_type == "regression":
             raise ValueError(f"problem_type must be single_label_classification or {MULTI_LABEL}, got 'regression'")
         for name, values in (("class_weights", config.class_weights), ("rows_per_class", config.rows_per_class)):
@@ -164,7 +171,7 @@ class MVFERForFaceClassification(MVFERModel):
         frame_times_s: Tensor | None = None,
         labels: Tensor | None = None,
         interpolate_pos_encoding: bool = False,
-        **kwargs,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> MVFERClassifierOutput:
         """Classify samples.
 
@@ -187,7 +194,7 @@ class MVFERForFaceClassification(MVFERModel):
             **kwargs,
         )
         with _full_precision(pixel_values.device):
-            image_embeds = F.normalize(_precise(vision.pooler_output), dim=-1)
+            image_embeds = F.normalize(precise(vision.pooler_output), dim=-1)
             logits = self.head(image_embeds)
             loss = None if labels is None else self.loss(logits, labels)
         return MVFERClassifierOutput(
@@ -196,6 +203,8 @@ class MVFERForFaceClassification(MVFERModel):
             image_embeds=image_embeds,
             view_weights=vision.view_weights,
             frame_weights=vision.frame_weights,
+            hidden_states=vision.hidden_states,
+            attentions=vision.attentions,
         )
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -217,6 +226,6 @@ class MVFERForFaceClassification(MVFERModel):
         if labels.shape != logits.shape[:1] or labels.is_floating_point():
             raise ValueError(f"expected one whole label for each of {len(logits)} samples, got {tuple(labels.shape)}")
         out_of_range = (labels < 0) | (labels >= logits.shape[1])
-        if not torch.compiler.is_compiling() and bool(out_of_range.any()):
+        if has_values(labels) and bool(out_of_range.any()):
             raise ValueError(f"expected labels in 0..{logits.shape[1] - 1}, got {labels.unique().tolist()}")
         return F.cross_entropy(logits, labels, weight=weights, reduction="none").mean()

@@ -14,7 +14,7 @@ class MeshClassificationPipeline(MeshPipeline):
 
     ```python
     classify = pipeline("mesh-classification", model=folder, trust_remote_code=True)
-    classify("face.obj")  # [{"score": 0.93, "label": "happiness", "abstain": False}, ...]
+    classify("face.obj")  # [{"score": 0.93, "label": "happiness", "abstain": False, "reason": None}, ...]
     ```
     """
 
@@ -28,11 +28,17 @@ class MeshClassificationPipeline(MeshPipeline):
                 `adaptive_views_mvfer`; default all views. Not for multi-label models.
             temperature (`float`, *optional*): what the logits are divided by; default that of the model's `config.calibration`
                 if it has one, else 1. Nothing is said of abstaining at another.
+            baseline, baseline_at_rest (*optional*): further scans of the one person whom all inputs show, and whether they
+                show the face at rest; as in the zero-shot pipeline.
             batch_size (`int`, *optional*): inputs of equal shape that go through the model together.
+            audit_log ([`AuditLog`], *optional*): gets a line per input, on the disk before this returns.
+            top_k (`int`, *optional*): only the best so many labels.
+            on_error (`str`, *optional*): "raise" or "skip", as in the zero-shot pipeline.
         Returns:
-            `list[dict]` with "score", "label" and "abstain", best first; a list of these for a list. Scores sum to 1, except
-            for multi-label models, where each is a probability of its own. "abstain", the same in all rows of an input, is true
-            where the scan is better left to people, `None` if the model was not calibrated.
+            `list[dict]` with "score", "label", "abstain" and "reason", best first; a list of these for a list. Scores sum to
+            1, except for multi-label models, where each is a probability of its own. "abstain", the same in all rows of an
+            input, is true where the scan is better left to people, and "reason" then says why; `None` if the model was not
+            calibrated.
         Raises:
             ValueError: if an input cannot be understood; the message names it.
         """

@@ -32,6 +32,64 @@ POSITIVE = (
 
 
 @dataclass
+class ActionCalibration:
+    """How the logits of action phrases become probabilities and intensities; `actions_mvfer` reads them.
+
+    Args:
+        phrases_key (`str`): `zeroshot_mvfer.prompts_key` of the phrases that it was found for.
+        units (unit to 5 or 8 numbers): slope and offset of the probability, slope and offset of the intensity, both before a
+            sigmoid; the probability from which on it counts as seen; of units with sides also the weights of what phrases
+            and views say of the side, and the logit of "both".
+    Raises:
+        ValueError: if a unit has other numbers, or a slope falls.
+    """
+
+    phrases_key: str
+    units: dict[str, list[float]]
+
+    def __post_init__(self):
+        self.check()
+
+    def check(self) -> None:
+        """Raise a ValueError that names the first unit whose numbers are out of range."""
+        for unit, numbers in self.units.items():
+            fits = len(numbers) in (5, 8) and all(isinstance(n, int | float) and math.isfinite(n) for n in numbers)
+            if not fits or min(numbers[0], numbers[2], *numbers[4:7]) < 0:
+                raise ValueError(f"action unit {unit}: expected 5 or 8 numbers, slopes of 0 or more, got {numbers!r}")
+
+
+@dataclass
+class Familiarity:
+    """What the features of the scans that a model was calibrated on have in common; `familiarity_mvfer` compares with it.
+
+    Args:
+        directions (`str`): `(R, D)` numbers of 16 bits, in base64: directions in which these features hardly differ, scaled
+            so that their variance there is 1.
+        centre (`R` numbers): where along these they lie.
+        spread (2 numbers): what their mean square distance from there is: the first, and the second times the square of a
+            feature's length, as strong expressions lie farther out.
+        unlike_above (`float`, *optional*): a scan whose distance is larger is unlike them; `None` if no threshold is known.
+    Raises:
+        ValueError: if spread or threshold are out of range.
+    """
+
+    directions: str
+    centre: list[float]
+    spread: list[float]
+    unlike_above: float | None = None
+
+    def __post_init__(self):
+        self.check()
+
+    def check(self) -> None:
+        """Raise a ValueError if spread or threshold are out of range."""
+        if len(self.spread) != 2 or not min(self.spread) >= 0 < sum(self.spread) < math.inf:
+            raise ValueError(f"spread must be two numbers of 0 or more, not both 0, got {self.spread!r}")
+        if self.unlike_above is not None and not self.unlike_above >= 0:
+            raise ValueError(f"unlike_above must be a number of 0 or more, or None, got {self.unlike_above!r}")
+
+
+@dataclass
 class Calibration:
     """How the logits of classes become scores that mean what they say.
 
@@ -40,19 +98,29 @@ class Calibration:
         abstain_below (`float`, *optional*): a best score below it is better left to people; `None` if no threshold is known.
         prompts_key (`str`, *optional*): `zeroshot_mvfer.prompts_key` of the classes that both were found for; a classifier,
             whose classes are its own, has none.
+        actions ([`ActionCalibration`] or `dict`, *optional*): the same for action units.
+        familiarity ([`Familiarity`] or `dict`, *optional*): what tells scans unlike those that all this was found on.
     Raises:
-        ValueError: if temperature or threshold are out of range.
+        ValueError: if temperature or threshold are out of range, or a part has unknown fields.
     """
 
     temperature: float
     abstain_below: float | None = None
     prompts_key: str | None = None
+    actions: ActionCalibration | dict | None = None
+    familiarity: Familiarity | dict | None = None
 
     def __post_init__(self):
+        for name, kind in (("actions", ActionCalibration), ("familiarity", Familiarity)):
+            if isinstance(values := getattr(self, name), Mapping):
+                setattr(self, name, _known_fields(f"calibration.{name}", kind, values))
         self.check()
 
     def check(self) -> None:
-        """Raise a ValueError if temperature or threshold are out of range."""
+        """Raise a ValueError if temperature or threshold are out of range, or a part is."""
+        for part in (self.actions, self.familiarity):
+            if part is not None:
+                part.check()  # type: ignore[union-attr]  # by now a part
         if self.temperature is None or not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature must be a positive number, got {self.temperature!r}")
         if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
@@ -98,10 +166,13 @@ class MVFERConfig(CLIPConfig):
         temporal_heads (`int`, defaults to 4): attention heads of these; `projection_dim` must be a multiple.
         fusion_hidden_size (`int`, defaults to 128): width inside the fusion.
         fusion_frequencies (`int`, defaults to 4): Fourier frequencies per angle, and for time.
+        baseline (`bool`, defaults to `False`): whether the model has learnt to see scans relative to a person's baseline.
         objective ([`ObjectiveConfig`] or `dict`, *optional*): weights and forms of the losses; default its own defaults.
         prompt_kinds (`list[str]`, defaults to both): prompts that describe a class: `"actions"` of the face, `"names"` of the
             emotion, or both. A model that never read a name knows actions only.
-        prompt_wordings (`int`, *optional*): how many wordings of the actions the model knows; default all of the bank.
+        prompt_wordings (`int`, *optional*): how many wordings of the actions the model knows; default the first three, which
+            were all that there were when models said no number.
+        prompt_languages (`list[str]`, *optional*): of the captions that the model learnt from, "en" or "ja"; `None` if unknown.
         rows_per_class (`list[int]`, *optional*): of a classifier, rows of its head per label; default one each.
         class_weights (`list[float]`, *optional*): of a classifier, weights of its labels in the loss.
         calibration ([`Calibration`] or `dict`, *optional*): how scores are made; `None` if the model is not calibrated.
@@ -115,6 +186,7 @@ class MVFERConfig(CLIPConfig):
     """
 
     model_type = "mvfer"
+    _auto_class = "AutoConfig"
 
     initializer_range: float = 0.02
     vision_stem: str = "patch"
@@ -129,9 +201,11 @@ class MVFERConfig(CLIPConfig):
     temporal_heads: int = 4
     fusion_hidden_size: int = 128
     fusion_frequencies: int = 4
+    baseline: bool = False
     objective: ObjectiveConfig | dict | None = None
     prompt_kinds: list | tuple = ("actions", "names")
     prompt_wordings: int | None = None
+    prompt_languages: list | tuple | None = None
     rows_per_class: list | tuple | None = None
     class_weights: list | tuple | None = None
     calibration: Calibration | dict | None = None
@@ -208,9 +282,13 @@ class MVFERConfig(CLIPConfig):
 
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
-        """As the parent's; `kwargs` may hold the flat keys of earlier versions too."""
+        """As the parent's; `kwargs` may hold the flat keys of earlier versions too.
+
+        Other labels than the stored ones (`num_labels`, `id2label`) leave behind what was stored for those: class weights and
+        calibration, and the rows of the head if their number is another.
+        """
         flat = {key: kwargs.pop(key) for key in [*EARLIER_KEYS, *REMOVED_KEYS] if key in kwargs}
-        return super().from_dict(config_dict | flat, **kwargs)
+        return super().from_dict(_for_labels(config_dict, kwargs) | flat, **kwargs)
 
     def to_dict(self) -> dict:
         """Every field, as plain values that JSON knows."""
@@ -239,11 +317,34 @@ class MVFERConfig(CLIPConfig):
         return {key: value for key, value in given.items() if key not in EARLIER_KEYS and key not in REMOVED_KEYS}
 
 
+def _for_labels(stored: dict, asked: Mapping) -> dict:
+    """A stored configuration for the labels that a call asks for."""
+    labels = [str(label) for label in (stored.get("id2label") or {}).values()]
+    wanted = asked.get("id2label")
+    if not labels or (wanted is None and asked.get("num_labels", len(labels)) == len(labels)):
+        return stored
+    if wanted is not None and list(map(str, wanted.values())) == labels:
+        return stored
+    number = len(wanted) if wanted is not None else asked["num_labels"]
+    outdated = {"class_weights", "calibration"} | ({"rows_per_class"} if number != len(labels) else set())
+    if wanted is None:
+        outdated |= {"id2label", "label2id"}
+    return {
+        key: value
+        for key, value in stored.items()
+        if key not in outdated and EARLIER_KEYS.get(key, ("",))[0] not in outdated
+    }
+
+
 def _part(name: str, values: Mapping):
-    known = {f.name for f in fields(PARTS[name])}
+    return _known_fields(name, PARTS[name], values)
+
+
+def _known_fields(name: str, kind, values: Mapping):
+    known = {f.name for f in fields(kind)}
     if unknown := sorted(values.keys() - known):
         raise ValueError(f"{name}: unknown {unknown}; known are {sorted(known)}. Was it saved by a newer version?")
-    return PARTS[name](**values)
+    return kind(**values)
 
 
 def _angle_pairs(angles) -> list[list[float]]:

@@ -8,17 +8,17 @@ tower is CLIP's; the vision tower sees each present view once; `fusion_mvfer` jo
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPModel
 from transformers import initialization as init
-from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.utils import ModelOutput
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs, logging
 from transformers.utils.generic import can_return_tuple
 
+from .baseline_mvfer import LOG_PRIOR_COUNT, NO_BASELINE, Baseline, RelativeFeatures, scan_means
 from .configuration_mvfer import MVFERConfig
 from .decorrelation_mvfer import Projector
 from .fusion_mvfer import (
@@ -31,46 +31,30 @@ from .fusion_mvfer import (
     pool_frames,
     times_to_phase,
 )
+from .inputs_mvfer import captions, check_shape, check_views, has_values, precise, text_keys, text_targets
 from .objectives_mvfer import MVFERObjective, TextFeatures, ViewFeatures
+from .outputs_mvfer import MVFERImageOutput, MVFEROutput
 from .stem_mvfer import StemVisionModel
 from .temporal_mvfer import TemporalTransformer
 
+logger = logging.get_logger(__name__)
 
-@dataclass
-class MVFERImageOutput(BaseModelOutputWithPooling):
-    """What [`MVFERModel.get_image_features`] returns: `pooler_output` `(B, D)` as in CLIP, not unit length, and
-
-    view_features (`(B, T, V, D)`): the projected views; zeros where absent. view_mask (`(B, T, V)`): which are present.
-    frame_features (`(B, T, D)`): each frame's views fused, before frames meet; zeros where absent.
-    view_weights (`(B, T, V)`), frame_weights (`(B, T)`): the fusion's, 0 where absent.
-    `last_hidden_state` and the like are the tower's, with one row per present view.
-    """
-
-    view_features: Tensor | None = None
-    view_mask: Tensor | None = None
-    frame_features: Tensor | None = None
-    view_weights: Tensor | None = None
-    frame_weights: Tensor | None = None
-
-
-@dataclass
-class MVFEROutput(ModelOutput):
-    """CLIP's outputs and those of the views; embeddings are unit length and in 32 bits at least.
-
-    loss (`()`) and losses (`dict` of the unweighted terms): with `return_loss=True`.
-    logits_per_image (`(B, K)`), logits_per_text (`(K, B)`), image_embeds (`(B, D)`), text_embeds (`(K, D)`).
-    view_embeds (`(B, T, V, D)`; zeros where absent), view_weights (`(B, T, V)`), frame_weights (`(B, T)`).
-    """
-
-    loss: Tensor | None = None
-    losses: dict[str, Tensor] | None = None
-    logits_per_image: Tensor | None = None
-    logits_per_text: Tensor | None = None
-    text_embeds: Tensor | None = None
-    image_embeds: Tensor | None = None
-    view_embeds: Tensor | None = None
-    view_weights: Tensor | None = None
-    frame_weights: Tensor | None = None
+ACTIONS_ONLY = (
+    'this model compares faces with descriptions of facial actions ("lip corners pulled up"); names of emotions mean nothing to '
+    "it. Leave these to pipeline('zero-shot-mesh-classification'), or to processor.prompts_for(labels, kinds=['actions'])"
+)
+NO_TEXT_TOWER = (
+    "this folder holds a fine-tuned classifier, which has no text tower: here it is new and random, so texts mean nothing to it; "
+    "load it with AutoModelForImageClassification"
+)
+BASELINE_INPUTS = (
+    "baseline",
+    "baseline_pixel_values",
+    "baseline_mask",
+    "baseline_weights",
+    "baseline_at_rest",
+    "is_at_rest",
+)
 
 
 class MVFERModel(CLIPModel):
@@ -78,13 +62,17 @@ class MVFERModel(CLIPModel):
 
     config_class = MVFERConfig
     config: MVFERConfig
+    _auto_class = "AutoModel"
 
     def __init__(self, config: MVFERConfig):
         super().__init__(config)
+        if type(self) is MVFERModel and "MVFERForFaceClassification" in (config.architectures or ()):
+            logger.warning(NO_TEXT_TOWER)
         if config.vision_stem == "convolution":
             self.vision_model = StemVisionModel._from_config(
                 config.vision_config, channels=config.stem_channels, blocks=config.stem_blocks
             )
+        self.relative_features = RelativeFeatures(config.projection_dim) if config.baseline else None
         self.view_fusion = _fusion(config, config.fusion, position_size=2)
         self.temporal_transformer = None
         if config.temporal_layers:
@@ -102,13 +90,19 @@ class MVFERModel(CLIPModel):
     @torch.no_grad()
     def _init_weights(self, module):
         super()._init_weights(module)
-        if isinstance(module, ZeroInitLinear):
+        if module is self:
+            init.constant_(module.logit_scale, self.config.logit_scale_init_value)
+        elif isinstance(module, ZeroInitLinear):
             init.zeros_(module.weight)
         elif isinstance(module, Projector):
             for linear in (module.first, module.second):
                 init.normal_(linear.weight, std=linear.in_features**-0.5)
             init.ones_(module.gain)
             init.zeros_(module.bias)
+        elif isinstance(module, RelativeFeatures):
+            init.constant_(module.log_prior_count, LOG_PRIOR_COUNT)
+            for buffer in (module.training_means, module.batches_seen):
+                init.zeros_(buffer)
         elif isinstance(module, MVFERObjective):
             for name, value in module.starting_values().items():
                 init.constant_(getattr(module, name), value)
@@ -122,7 +116,13 @@ class MVFERModel(CLIPModel):
         frame_mask: Tensor | None = None,
         frame_times_s: Tensor | None = None,
         interpolate_pos_encoding: bool = False,
-        **kwargs,
+        baseline: Baseline | None = None,
+        baseline_pixel_values: Tensor | None = None,
+        baseline_mask: Tensor | None = None,
+        baseline_weights: Tensor | None = None,
+        baseline_at_rest: Tensor | None = None,
+        is_at_rest: Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> MVFERImageOutput:
         """One feature per sample, from the views and frames that are present; absent ones are not computed.
 
@@ -134,16 +134,26 @@ class MVFERModel(CLIPModel):
                 `config.view_angles_deg` where V is their number, else (0, 0), the front.
             frame_mask (`(B, T)`, bool, *optional*): true where present; default all.
             frame_times_s (`(B, T)`, *optional*): seconds; default T frames at `config.frames_per_second`.
+            baseline ([`Baseline`], *optional*): what is usual for these people, for features relative to it. Or, instead,
+            baseline_pixel_values, baseline_mask, baseline_at_rest: scans that it is made of, see `encode_baseline`. Or, in
+                training,
+            baseline_weights (`(B, B)`), baseline_at_rest, is_at_rest (`(B,)`, bool): which samples of the batch are the baseline
+                of which, whether those are all at rest, and which samples are.
         Returns:
             [`MVFERImageOutput`]
         Raises:
-            ValueError: if shapes do not fit, or a sample has no view at all.
+            ValueError: if shapes do not fit, a sample has no view at all, or the model knows no baselines.
         """
         pixels, mask, angles, times = self._check_views(
             pixel_values, view_mask, view_angles_deg, frame_mask, frame_times_s
         )
         flat, present = pixels.flatten(0, 2), mask.flatten()
-        all_present = torch.compiler.is_compiling() or bool(present.all())  # an exported graph computes every view
+        # A graph has one shape whatever the mask, so it computes every view; absent ones are black, and their features zero.
+        # Compiled training with a stem, whose batch statistics are those of present views, leaves the graph here instead.
+        every_view = not has_values(mask) and not (self.training and self.config.vision_stem == "convolution")
+        if every_view:
+            flat = flat.where(present[:, None, None, None], 0)
+        all_present = every_view or bool(present.all())
         tower = super().get_image_features(
             flat if all_present else flat[present],
             interpolate_pos_encoding=interpolate_pos_encoding,
@@ -153,24 +163,47 @@ class MVFERModel(CLIPModel):
         features = tower.pooler_output
         if not all_present:
             features = features.new_zeros(len(flat), features.shape[-1]).index_put((present,), features)
+        elif every_view:
+            features = features.where(present.unsqueeze(-1), 0)
+        features = features.unflatten(0, mask.shape)
+        if baseline_pixel_values is not None:
+            baseline = self.encode_baseline(baseline_pixel_values, baseline_mask, baseline_at_rest)
+        elif baseline_weights is not None:
+            baseline = self._baseline_within(features, mask, baseline_weights, baseline_at_rest, is_at_rest)
         return MVFERImageOutput(
             last_hidden_state=tower.last_hidden_state,
             hidden_states=tower.hidden_states,
             attentions=tower.attentions,
-            **self.fuse_views(features.unflatten(0, mask.shape), mask, angles, times),
+            **self.fuse_views(features, mask, angles, times, baseline),
         )
 
+    def get_mesh_features(self, **inputs) -> MVFERImageOutput:
+        """`get_image_features` of what a processor made of meshes, sequences or photos; a text beside them is passed over."""
+        texts = {"input_ids", "attention_mask", "position_ids"}
+        return self.get_image_features(**{name: value for name, value in inputs.items() if name not in texts})
+
     def fuse_views(
-        self, view_features: Tensor, view_mask: Tensor, view_angles_deg: Tensor, frame_times_s: Tensor
+        self,
+        view_features: Tensor,
+        view_mask: Tensor,
+        view_angles_deg: Tensor,
+        frame_times_s: Tensor,
+        baseline: Baseline | None = None,
     ) -> MVFERImageOutput:
         """One feature per sample from its views' features: all of `get_image_features` but the tower.
 
         Args:
             view_features (`torch.Tensor` of shape `(B, T, V, D)`): zeros where absent. view_mask (`(B, T, V)`, bool).
             view_angles_deg (`(B, V, 2)`), frame_times_s (`(B, T)`).
+            baseline ([`Baseline`], *optional*): what is usual for these people.
         Returns:
             [`MVFERImageOutput`] without the tower's own outputs.
+        Raises:
+            ValueError: if there is a baseline and the model knows none.
         """
+        own = scan_means(view_features, view_mask)
+        if baseline is not None:
+            view_features = self._known_baselines()(view_features, view_mask, baseline)
         present = view_mask.any(dim=2)
         times = times_to_phase(frame_times_s, present)
         guide = self._fusion_prompts() if self.config.fusion == "text" else ()
@@ -185,7 +218,55 @@ class MVFERModel(CLIPModel):
             frame_features=frames,
             view_weights=view_weights,
             frame_weights=frame_weights,
+            scan_means=own,
         )
+
+    def encode_baseline(
+        self, pixel_values: Tensor, mask: Tensor | None = None, at_rest: Tensor | None = None
+    ) -> Baseline:
+        """What is usual for `B` people, from some scans of each; one person's serve any number of samples.
+
+        Args:
+            pixel_values (`torch.Tensor` of shape `(B, K, V, C, H, W)`): up to K scans of each, with all of their views.
+            mask (`(B, K)`, bool, *optional*): true where there is a scan; default all.
+            at_rest (`(B,)`, bool, *optional*): whether all of a person's scans show the face at rest; default they may not.
+        Returns:
+            [`Baseline`]
+        Raises:
+            ValueError: if shapes do not fit, or the model knows no baselines.
+        """
+        self._known_baselines()
+        if pixel_values.ndim != 6 or not pixel_values.shape[1]:
+            raise ValueError(
+                f"expected scans (B, K, V, C, H, W) of a baseline, K >= 1, got {tuple(pixel_values.shape)}"
+            )
+        people, scans = pixel_values.shape[:2]
+        device = pixel_values.device
+        mask = torch.ones(people, scans, dtype=torch.bool, device=device) if mask is None else mask.bool()
+        check_shape("baseline_mask", mask, (people, scans))
+        at_rest = torch.zeros(people, dtype=torch.bool, device=device) if at_rest is None else at_rest.bool()
+        check_shape("baseline_at_rest", at_rest, (people,))
+        means = self.get_image_features(pixel_values.flatten(0, 1), return_dict=True).scan_means.unflatten(
+            0, mask.shape
+        )
+        count = mask.sum(dim=1)
+        mean = (means * mask.unsqueeze(-1)).sum(dim=1) / count.clamp_min(1).unsqueeze(1)
+        return Baseline(mean, count, at_rest)
+
+    def _known_baselines(self) -> RelativeFeatures:
+        if self.relative_features is None:
+            raise ValueError(NO_BASELINE)
+        return self.relative_features
+
+    def _baseline_within(self, features: Tensor, mask: Tensor, weights: Tensor, at_rest, is_at_rest) -> Baseline:
+        """The baseline of every sample of a batch from other samples of it; in training these are learnt from."""
+        samples, relative = len(features), self._known_baselines()
+        check_shape("baseline_weights", weights, (samples, samples))
+        none = torch.zeros(samples, dtype=torch.bool, device=features.device)
+        own = scan_means(features, mask)
+        if self.training:
+            relative.observe(own, none if is_at_rest is None else is_at_rest)
+        return Baseline.within(own, weights, none if at_rest is None else at_rest)
 
     def default_angles_deg(self, views: int) -> Tensor:
         """Angles `(V, 2)` of inputs that come without: the configuration's where V is their number, else the front."""
@@ -210,13 +291,15 @@ class MVFERModel(CLIPModel):
         phrase_input_ids: Tensor | None = None,
         phrase_attention_mask: Tensor | None = None,
         phrase_targets: Tensor | None = None,
-        **kwargs,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> MVFEROutput:
         """Embed samples and texts and compare them.
 
         Args:
-            input_ids, attention_mask (`torch.Tensor` of shape `(K, L)`): the texts; in training, the distinct captions.
-            pixel_values, view_mask, view_angles_deg, frame_mask, frame_times_s: see `get_image_features`.
+            input_ids, attention_mask (`torch.Tensor` of shape `(K, L)`): the texts; in training, the distinct captions. Without
+                them there are embeddings of the samples, and no logits.
+            pixel_values, view_mask, view_angles_deg, frame_mask, frame_times_s, and the names of `BASELINE_INPUTS`: see
+                `get_image_features`.
             return_loss (`bool`, *optional*): also compute the objective.
             text_targets (`(B, K)`, bool, *optional*): which caption describes which sample; default the identity, K = B.
             text_assignments (`(B, K)`, *optional*): instead of `text_targets`, soft ones without captions: each row sums to
@@ -229,8 +312,10 @@ class MVFERModel(CLIPModel):
         Raises:
             ValueError: if shapes do not fit, a sample has no view, or a text has no end token.
         """
-        if input_ids is None or pixel_values is None:
-            raise ValueError("forward compares views with texts: it needs both pixel_values and input_ids")
+        if pixel_values is None or (input_ids is None and return_loss):
+            raise ValueError(
+                "forward needs pixel_values, and for a loss both these and input_ids; for texts alone there is get_text_features"
+            )
         vision = self.get_image_features(
             pixel_values,
             view_mask=view_mask,
@@ -239,21 +324,33 @@ class MVFERModel(CLIPModel):
             frame_times_s=frame_times_s,
             interpolate_pos_encoding=interpolate_pos_encoding,
             return_dict=True,
+            **{name: kwargs.pop(name) for name in BASELINE_INPUTS if name in kwargs},
             **kwargs,
         )
-        text_keys = self._text_keys(input_ids)
-        text_features = self.get_text_features(
-            input_ids, attention_mask=attention_mask, position_ids=position_ids, return_dict=True, **kwargs
-        ).pooler_output
-
         with _full_precision(pixel_values.device):
-            scale = _precise(self.logit_scale).exp()
-            image_embeds = F.normalize(_precise(vision.pooler_output), dim=-1)
-            text_embeds = F.normalize(_precise(text_features), dim=-1)
+            image_embeds = F.normalize(precise(vision.pooler_output), dim=-1)
+        embeds = {
+            "image_embeds": image_embeds,
+            "view_embeds": F.normalize(precise(vision.view_features), dim=-1),
+            "view_weights": vision.view_weights,
+            "frame_weights": vision.frame_weights,
+            "vision_model_output": vision,
+        }
+        if input_ids is None:
+            return MVFEROutput(**embeds)
+        if not return_loss and "names" not in self.config.prompt_kinds:
+            logger.warning_once(ACTIONS_ONLY)
+        keys = self._text_keys(input_ids)
+        text = self.get_text_features(
+            input_ids, attention_mask=attention_mask, position_ids=position_ids, return_dict=True, **kwargs
+        )
+        with _full_precision(pixel_values.device):
+            scale = precise(self.logit_scale).exp()
+            text_embeds = F.normalize(precise(text.pooler_output), dim=-1)
             logits_per_text = scale * text_embeds @ image_embeds.T
         losses = None
         if return_loss:
-            texts = _captions(text_features, text_keys, text_targets, text_assignments, len(image_embeds))
+            texts = captions(text.pooler_output, keys, text_targets, text_assignments, len(image_embeds))
             phrases = self._phrases(phrase_input_ids, phrase_attention_mask, phrase_targets, len(image_embeds))
             losses = self._loss(vision, texts, phrases, scale)
         return MVFEROutput(
@@ -262,11 +359,16 @@ class MVFERModel(CLIPModel):
             logits_per_image=logits_per_text.T,
             logits_per_text=logits_per_text,
             text_embeds=text_embeds,
-            image_embeds=image_embeds,
-            view_embeds=F.normalize(_precise(vision.view_features), dim=-1),
-            view_weights=vision.view_weights,
-            frame_weights=vision.frame_weights,
+            text_model_output=text,
+            **embeds,
         )
+
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """As the parent's; the folder also names every auto class and pipeline that its code serves."""
+        from .export_mvfer import served_by  # it knows all classes, this one too
+
+        with served_by(self):
+            super().save_pretrained(save_directory, *args, **kwargs)
 
     @torch.no_grad()
     def _fusion_prompts(self) -> tuple[Tensor, Tensor]:
@@ -276,16 +378,16 @@ class MVFERModel(CLIPModel):
         ids = torch.tensor([[*row, *row[-1:] * (length - len(row))] for row in prompts], device=self.device)
         present = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in prompts], device=self.device)
         features = self.get_text_features(ids, attention_mask=present, return_dict=True).pooler_output
-        return F.normalize(_precise(features), dim=-1), _precise(self.logit_scale).exp()
+        return F.normalize(precise(features), dim=-1), precise(self.logit_scale).exp()
 
     def _loss(
         self, vision: MVFERImageOutput, texts: TextFeatures, phrases: TextFeatures | None, scale: Tensor
     ) -> dict[str, Tensor]:
         with _full_precision(scale.device):
-            every_view = _precise(vision.view_features)
+            every_view = precise(vision.view_features)
             per_view_features, per_view_mask = pool_frames(every_view, vision.view_mask, vision.frame_weights)
             views = ViewFeatures(
-                _precise(vision.pooler_output), every_view, vision.view_mask, per_view_features, per_view_mask
+                precise(vision.pooler_output), every_view, vision.view_mask, per_view_features, per_view_mask
             )
             return self.objective(views, texts, phrases, scale=scale)
 
@@ -295,55 +397,14 @@ class MVFERModel(CLIPModel):
         if targets is None:
             raise ValueError("phrase_input_ids came without phrase_targets (B, P)")
         features = self.get_text_features(input_ids, attention_mask=attention_mask, return_dict=True).pooler_output
-        targets = _targets(targets, samples, len(input_ids), "phrase_targets", input_ids.device)
-        return TextFeatures(_precise(features), self._text_keys(input_ids), targets)
+        targets = text_targets(targets, samples, len(input_ids), "phrase_targets", input_ids.device)
+        return TextFeatures(precise(features), self._text_keys(input_ids), targets)
 
     def _text_keys(self, input_ids: Tensor) -> Tensor:
-        """Token ids up to the one where CLIP pools, -1 behind it: equal keys are equal texts, however padded."""
-        if input_ids.ndim != 2 or not len(input_ids):
-            raise ValueError(f"expected token ids (K, L) of at least one text, got {tuple(input_ids.shape)}")
-        eos = self.config.text_config.eos_token_id
-        if eos == 2:  # CLIP checkpoints of before 2023: the end token is the one with the highest id
-            end = input_ids == input_ids.amax(dim=1, keepdim=True)
-        else:
-            end = input_ids == eos
-            if not torch.compiler.is_compiling() and not bool(end.any(dim=1).all()):
-                raise ValueError(f"a text has no end token {eos}, at which CLIP reads it; was it cut off?")
-        behind = end.cumsum(dim=1) - end.long() > 0
-        return input_ids.masked_fill(behind, -1)
+        return text_keys(input_ids, self.config.text_config.eos_token_id)
 
     def _check_views(self, pixels, mask, angles, frame_mask, times):
-        """Bring all forms of input to (B, T, V, C, H, W), (B, T, V), (B, V, 2) and (B, T)."""
-        if pixels.ndim not in (4, 5, 6):
-            raise ValueError(
-                f"expected pixel_values with 4, 5 or 6 axes, (B, T, V, C, H, W), got {tuple(pixels.shape)}"
-            )
-        if pixels.ndim == 4:
-            pixels = pixels.unsqueeze(1)
-        if pixels.ndim == 5:
-            pixels = pixels.unsqueeze(1)
-        batch, frames, views = pixels.shape[:3]
-        device = pixels.device
-        mask = torch.ones(batch, frames, views, device=device) if mask is None else mask
-        mask = mask.unsqueeze(1) if mask.ndim == 2 and frames == 1 else mask
-        _check_shape("view_mask", mask, (batch, frames, views))
-        mask = mask.bool()
-        if frame_mask is not None:
-            _check_shape("frame_mask", frame_mask, (batch, frames))
-            mask = mask & frame_mask.bool().unsqueeze(-1)
-        if not torch.compiler.is_compiling() and not bool(mask.flatten(1).any(dim=1).all()):
-            empty = (~mask.flatten(1).any(dim=1)).nonzero().flatten().tolist()
-            raise ValueError(f"expected at least one present view per sample, got none in samples {empty}")
-
-        floating = torch.promote_types(self.dtype, torch.float32)
-        if angles is None:
-            angles = self.default_angles_deg(views).to(device)
-        angles = angles.expand(batch, -1, -1) if angles.ndim == 2 else angles
-        _check_shape("view_angles_deg", angles, (batch, views, 2))
-        if times is None:
-            times = torch.arange(frames, device=device).expand(batch, -1) / self.config.frames_per_second
-        _check_shape("frame_times_s", times, (batch, frames))
-        return pixels, mask, angles.to(floating), times.to(floating)
+        return check_views(self, pixels, mask, angles, frame_mask, times)
 
 
 def _fusion(config: MVFERConfig, kind: str, *, position_size: int) -> torch.nn.Module:
@@ -360,35 +421,7 @@ def _fusion(config: MVFERConfig, kind: str, *, position_size: int) -> torch.nn.M
     )
 
 
-def _captions(features: Tensor, keys: Tensor, targets, assignments, samples: int) -> TextFeatures:
-    if assignments is not None:
-        _check_shape("text_assignments", assignments, (samples, len(features)))
-        return TextFeatures(_precise(features), keys, assignments.to(_precise(features)))
-    targets = _targets(targets, samples, len(features), "text_targets", features.device)
-    if not targets.any():
-        # nothing is described here, so these texts are excluded from the contrast
-        features, keys, targets = features[:0], keys[:0], targets[:, :0]
-    return TextFeatures(_precise(features), keys, targets)
-
-
-def _targets(targets: Tensor | None, samples: int, texts: int, name: str, device) -> Tensor:
-    if targets is None and samples != texts:
-        raise ValueError(f"{samples} samples and {texts} texts: name the pairs with {name} of shape {(samples, texts)}")
-    if targets is None:
-        return torch.eye(samples, dtype=torch.bool, device=device)
-    _check_shape(name, targets, (samples, texts))
-    return targets.bool()
-
-
-def _check_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
-    if tuple(tensor.shape) != shape:
-        raise ValueError(f"expected {name} of shape {shape}, got {tuple(tensor.shape)}")
-
-
-def _precise(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
 def _full_precision(device: torch.device):
     """Switch autocast off: it would bring the matrix products of similarities back to 16 bits."""
-    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
+    is_on = device.type != "meta" and torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if is_on else nullcontext()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPVisionModel
 from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .normalization_mvfer import GlobalBatchNorm
 
@@ -76,6 +77,13 @@ class ResidualBlock(nn.Module):
         return images + self.convolution(torch.relu(self.norm(images)))
 
 
+class Stage(GradientCheckpointingLayer, nn.Sequential):
+    """One halving of the image with its residual blocks; with gradient checkpointing they are computed again for the backward."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return nn.Sequential.forward(self, images)
+
+
 class ConvolutionStem(nn.Conv2d):
     """Stride-2 convolutions with residual blocks, then the 1x1 convolution that this module itself is.
 
@@ -91,11 +99,15 @@ class ConvolutionStem(nn.Conv2d):
         stages, previous = [], in_channels
         for current, count in zip(channels, blocks, strict=True):
             halve = MatrixConvolution(previous, current, stride=2)
-            stages.append(nn.Sequential(halve, *[ResidualBlock(current) for _ in range(count)]))
+            stages.append(Stage(halve, *[ResidualBlock(current) for _ in range(count)]))
             stages.append(nn.Sequential(nn.GroupNorm(1, current), nn.ReLU()))
             previous = current
         self.stages = nn.Sequential(*stages)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
+        if self.stages[0].gradient_checkpointing and self.training and not pixel_values.requires_grad:
+            pixel_values = (
+                pixel_values.detach().requires_grad_()
+            )  # else reentrant checkpoints give the weights no gradient
         # channels last: the faster layout on CPUs, and the tokens then lie in memory as the transformer wants them
         return super().forward(self.stages(pixel_values.contiguous(memory_format=torch.channels_last)))

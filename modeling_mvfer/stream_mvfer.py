@@ -15,7 +15,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .baseline_mvfer import NO_BASELINE, Baseline, RunningBaseline, scan_means
 from .classifier_mvfer import Classifier
+
+RUNNING = "running"
 
 _SAME_WEIGHT = 1e-6  # weights sum to 1 and are of single precision
 
@@ -24,6 +27,7 @@ class StreamStep(NamedTuple):
     """What is known after a frame, and the window's frames with their weights, oldest first.
 
     abstain (`bool`, *optional*): whether this is better left to people; `None` if the model is not calibrated for these labels.
+    reason (`str`, *optional*): why it abstains.
     """
 
     time_s: float
@@ -31,6 +35,7 @@ class StreamStep(NamedTuple):
     abstain: bool | None
     frame_times_s: list[float]
     frame_weights: list[float]
+    reason: str | None = None
 
     @property
     def apex_time_s(self) -> float | None:
@@ -45,6 +50,10 @@ class _Frame(NamedTuple):
     time_s: float
     features: Tensor  # (V, D)
     present: Tensor  # (V,)
+
+    def mean(self) -> Tensor:
+        """Of the views that are present: `(D,)`."""
+        return scan_means(self.features[None, None], self.present[None, None])[0]
 
 
 class MVFERStream:
@@ -66,8 +75,11 @@ class MVFERStream:
         window_s (`float`, defaults to 2): frames older than this are forgotten.
         window_frames (`int`, defaults to 64): and never are more kept than this.
         view_angles_deg (`(V, 2)`, *optional*): of the cameras of photos; default the model's, or the front.
+        baseline ([`Baseline`] or "running", *optional*): what is usual for this face; "running" finds it as the stream goes on
+            ([`RunningBaseline`]). `calibrate` sets one.
     Raises:
-        ValueError: if the window holds nothing, or the processor pools sequences, which leaves nothing to keep of a frame.
+        ValueError: if the window holds nothing, the processor pools sequences, which leaves nothing to keep of a frame, or there
+            is a baseline and the model takes none.
     """
 
     def __init__(
@@ -80,8 +92,9 @@ class MVFERStream:
         window_frames: int = 64,
         prompts: Mapping | None = None,
         prompt_kinds: Sequence[str] | None = None,
-        language: str = "en",
+        language: str | None = None,
         view_angles_deg=None,
+        baseline: Baseline | str | None = None,
     ):
         if not window_s > 0 or window_frames < 1:
             raise ValueError(f"expected window_s > 0 and window_frames >= 1, got {window_s!r} and {window_frames!r}")
@@ -94,6 +107,11 @@ class MVFERStream:
         words: dict[str, Any] = {"prompts": prompts, "kinds": prompt_kinds, "language": language}
         self.classifier = Classifier.from_prompts(model, processor, labels, **words)
         self._frames: deque[_Frame] = deque(maxlen=window_frames)
+        if isinstance(baseline, str) and baseline != RUNNING:
+            raise ValueError(f"expected a Baseline or {RUNNING!r}, got {baseline!r}")
+        if baseline is not None:
+            self._check_baselines()
+        self._first_baseline = baseline
         self.reset()
 
     def reset(self) -> None:
@@ -101,6 +119,28 @@ class MVFERStream:
         self._frames.clear()
         self.face_frames: list = []
         self._onset, self._angles_deg = None, self.view_angles_deg
+        self.baseline = None if isinstance(self._first_baseline, str) else self._first_baseline
+        self._running = RunningBaseline() if isinstance(self._first_baseline, str) else None
+
+    def calibrate(self, *, at_rest: bool = True) -> None:
+        """Take what the window's frames show for what is usual for this face; from the next frame on, all is relative to it.
+
+        Args:
+            at_rest (`bool`, defaults to `True`): whether these frames show the face at rest; else they may show anything.
+        Raises:
+            ValueError: if there is no frame yet, or the model takes no baselines.
+        """
+        self._check_baselines()
+        if not self._frames:
+            raise ValueError("no frame yet to calibrate on; push some first")
+        means = torch.stack([frame.mean() for frame in self._frames])
+        seconds = max(1.0, self._frames[-1].time_s - self._frames[0].time_s)  # frames of one second are much the same
+        count = torch.full((1,), min(float(len(means)), seconds), device=means.device)
+        self.baseline, self._running = Baseline.of(means, at_rest=at_rest)._replace(count=count), None
+
+    def _check_baselines(self) -> None:
+        if self.model.relative_features is None:
+            raise ValueError(NO_BASELINE)
 
     def push(self, frame, time_s: float | None = None) -> StreamStep:
         """Take the next frame.
@@ -124,6 +164,9 @@ class MVFERStream:
         self._frames.append(_Frame(float(time_s), *self._encode(frame)))
         while self._frames[0].time_s < time_s - self.window_s:
             self._frames.popleft()
+        if self._running is not None:
+            self._running.observe(self._frames[-1].mean(), time_s)
+            self.baseline = self._running.baseline()
         return self._step()
 
     @torch.no_grad()
@@ -165,7 +208,9 @@ class MVFERStream:
             torch.stack([frame.present for frame in self._frames])[None],
             self._angles_deg[None].to(device),  # type: ignore[index]  # known since the first frame
             torch.tensor([[time - times[0] for time in times]], device=device),  # a clock's time does not fit 32 bits
+            self.baseline,
         )
         found = self.classifier.read(output)
         probabilities = dict(zip(self.classifier.labels, found.probabilities[0].tolist(), strict=True))
-        return StreamStep(times[-1], probabilities, found.abstain[0], times, output.frame_weights[0].tolist())
+        weights = output.frame_weights[0].tolist()
+        return StreamStep(times[-1], probabilities, found.abstain[0], times, weights, found.reasons[0])

@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
 
 
 def class_prompts(
@@ -19,17 +22,18 @@ def class_prompts(
     *,
     prompts: Mapping[str, Sequence[str]] | None = None,
     kinds: Sequence[str] | None = None,
-    language: str = "en",
+    language: str | None = None,
 ) -> dict[str, list[str]]:
     """The prompts of every label: those given, else those that the processor writes and the model understands.
 
     Args:
-        processor: has `prompts_for`. config (`MVFERConfig`): says which kinds and how many wordings the model knows.
+        processor: has `prompts_for`. config (`MVFERConfig`): says which kinds, wordings and languages the model knows.
         labels: at least one; any texts.
         prompts (mapping of label to prompts, *optional*): descriptions to use instead, for some or all labels.
         kinds: overrides the configuration's `prompt_kinds`.
+        language: of the prompts that the processor writes, see `prompt_language`.
     Raises:
-        ValueError: if labels are missing or repeated, or there are prompts for others.
+        ValueError: if labels are missing or repeated, there are prompts for others, or the model did not learn the language.
     """
     if isinstance(labels, str) or not labels or len(set(labels)) != len(labels):
         raise ValueError(f"expected candidate_labels, a list of different labels, at least one; got {labels!r}")
@@ -38,9 +42,33 @@ def class_prompts(
     if unknown:
         raise ValueError(f"prompts for {sorted(unknown)}, which are not among the candidate_labels {list(labels)}")
     others, kinds = [label for label in labels if label not in prompts], tuple(kinds or config.prompt_kinds)
-    options = {"kinds": kinds, "language": language, "wordings": config.prompt_wordings}
-    written = processor.prompts_for(others, **options) if others else {}
+    written = {}
+    if others:
+        options = {"language": prompt_language(config, language), "wordings": config.prompt_wordings}
+        written = processor.prompts_for(others, kinds=kinds, **options)
     return {label: list(prompts[label]) if label in prompts else written[label] for label in labels}
+
+
+def prompt_language(config, language: str | None) -> str:
+    """The language to ask a model in: the given one, else English, or what the model learnt instead.
+
+    Raises:
+        ValueError: if the model's captions were in other languages: it would answer all the same, and wrongly.
+    """
+    learnt = list(config.prompt_languages or ())
+    if language is None:
+        return "en" if "en" in learnt or not learnt else learnt[0]
+    if learnt and language not in learnt:
+        raise ValueError(
+            f"language {language!r}: this model learnt from captions in {', '.join(learnt)} alone; ask in {learnt[0]!r}, give "
+            "prompts of your own, or train with captions in it: "
+            f"train.py --captions fresh --languages {' '.join([*learnt, language])}"
+        )
+    if not learnt and language != "en":
+        logger.warning_once(
+            f"it is not known whether this model learnt language {language!r}; if it did not, its answers mean nothing"
+        )
+    return language
 
 
 @torch.no_grad()

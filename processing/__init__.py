@@ -1,9 +1,12 @@
 """Meshes, photos and words to model inputs. Importing this makes `AutoProcessor` and `AutoImageProcessor` know "mvfer".
 
-This package knows nothing of the model. The auto classes file a processor under a configuration class, but find it by
+Nothing here knows the model. The auto classes file a processor under a configuration class, but find it by
 the name that its own saved file gives, so a stand-in for the model's configuration serves, and no package needs to
 import the other.
 """
+
+from contextlib import suppress
+from importlib import import_module
 
 from transformers import AutoImageProcessor, AutoProcessor, PretrainedConfig
 
@@ -29,7 +32,10 @@ class _StandInConfig(PretrainedConfig):
     model_type = "mvfer"
 
 
-MVFERImageProcessor.register_for_auto_class()
-MVFERProcessor.register_for_auto_class()
 AutoImageProcessor.register(_StandInConfig, image_processor_classes={"pil": MVFERImageProcessor}, exist_ok=True)
 AutoProcessor.register(_StandInConfig, MVFERProcessor, exist_ok=True)
+
+# `transformers` asks at the terminal before it runs a folder's code, unless it knows its classes. So whoever imports one of the
+# two packages that ship with a model makes both known.
+with suppress(ImportError):
+    import_module("modeling_mvfer")

@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from .grid_mvfer import triangulate_grid
+from .grid_mvfer import check_grid, triangulate_grid
 from .obj_mvfer import MeshFileError, parse_numbers
 
 _HEADER = re.compile(rb"\s*(\d{1,9})[ \t]+rows\s+(\d{1,9})[ \t]+columns\s+pixels[^\r\n]*[\r\n]", re.IGNORECASE)
@@ -42,6 +42,7 @@ def parse_abs(data: bytes, *, geometry_only: bool = False) -> dict:
     if not 2 * count - 1 <= there <= _MOST_BYTES * count:
         limits = f"at least {2 * count - 1} and at most {_MOST_BYTES * count} bytes"
         raise MeshFileError(f"{promise}, {limits}, but there are {there}: truncated or forged", _REMEDY)
+    check_grid(rows, columns)
     values = parse_numbers(data[header.end() :], np.float64, "the .abs file's points")
     if len(values) != count:
         raise MeshFileError(f"{promise}, {count} numbers, but there are {len(values)}", _REMEDY)

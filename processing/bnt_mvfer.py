@@ -12,7 +12,7 @@ import struct
 
 import numpy as np
 
-from .grid_mvfer import triangulate_grid
+from .grid_mvfer import check_grid, triangulate_grid
 from .obj_mvfer import MeshFileError
 
 
@@ -48,6 +48,7 @@ def _read(data: bytes) -> tuple[float, np.ndarray]:
         raise MeshFileError(
             f"the .bnt header promises {count} numbers for a grid of {rows} x {columns}, expected 5 per point", remedy
         )
+    check_grid(rows, columns)
     if len(data) < start + 8 * count:
         raise MeshFileError(f"the .bnt header promises {start + 8 * count} bytes, the file has {len(data)}", remedy)
     return background, np.frombuffer(data, "<f8", count, start).reshape(5, rows, columns)

@@ -28,13 +28,19 @@ COPY_AGAIN = "copy or export it again"
 DAMAGED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 DRACO, MESHOPT = "KHR_draco_mesh_compression", ("EXT_meshopt_compression", "KHR_meshopt_compression")
 _UNPACK_DRACO = "export it without compression (Blender reads it), or run `npx @gltf-transform/cli copy in.glb out.glb`"
-_UNPACK_MESHOPT = "export it without compression, or run `gltfpack -noq -i in.glb -o out.glb` (version 0.21 or later)"
+_UNPACK_MESHOPT = (
+    "export it without compression, or run `npx @gltf-transform/cli copy in.glb out.glb`, "
+    "or `gltfpack -noq -i in.glb -o out.glb` (version 0.21 or later)"
+)
 # Extensions that are applied here, and such as change neither the surface nor its base colour.
 KNOWN = re.compile(
     r"KHR_(mesh_quantization|texture_transform|node_visibility|lights_punctual|xmp_json_ld|xmp|materials_\w+|texture_basisu)"
     r"|EXT_texture_webp"
 )
 _FREE_ELEMENTS, _REUSE = 2**20, 4  # arrays without bytes of their own, and meshes that are used again
+_MAX_ELEMENTS, _ELEMENTS_PER_PART = 2**24, 256  # of all meshes where they are used; what a part costs besides
+_FREE_NUMBERS = 2**26  # that are read from arrays, if the file has fewer bytes than that
+_MAX_BRACKETS, _MAX_VALUES, _MAX_NODES = 2**20, 2**22, 2**17  # of the JSON
 _TYPES = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 
@@ -49,11 +55,13 @@ class GltfFile:
     def __init__(self, path: Path, data: bytes, *, max_bytes: int):
         self.path, self._max_bytes = path, max_bytes
         text, self._body = _chunks(data) if path.suffix.lower() == ".glb" else (data, None)
+        _check_text(text)
         self.document: dict[str, Any] = json.loads(text)
         _check_support(self.document)
         self._buffers: dict[int, memoryview] = {}
         size = len(data) + sum(len(self._buffer(n)) for n in range(len(self.entries("buffers"))) if self._is_apart(n))
         _check_size(self, size)
+        self._numbers_left = max(_FREE_NUMBERS, size)
 
     def entries(self, name: str) -> list:
         """A top-level list of the document; empty if it has none."""
@@ -64,6 +72,9 @@ class GltfFile:
         accessor = self.entries("accessors")[number]
         dtype, width = np.dtype(_TYPES[accessor["componentType"]]), _WIDTHS[accessor["type"]]
         count, sparse = int(accessor["count"]), accessor.get("sparse")
+        self._numbers_left -= count * width
+        if self._numbers_left < 0:
+            raise MeshFileError("its arrays are used again and again", "export one mesh without copies of it")
         if "bufferView" in accessor:
             values = self._elements(accessor, dtype, width, count)
         else:
@@ -171,6 +182,15 @@ def compressed(name: str) -> MeshFileError:
     )
 
 
+def _check_text(text: bytes) -> None:
+    """Refuse JSON that would become many times its size in memory."""
+    brackets, values = text.count(b"{") + text.count(b"["), text.count(b",")
+    if brackets > _MAX_BRACKETS or values > _MAX_VALUES:
+        raise MeshFileError(
+            f"its JSON has {brackets} lists and objects and {values} values", "export one mesh, as .glb"
+        )
+
+
 def _check_support(document: dict) -> None:
     """Refuse other versions, compression, and extensions that are required but not known."""
     version = str(document.get("asset", {}).get("version", "2.0"))
@@ -187,6 +207,8 @@ def _check_support(document: dict) -> None:
 
 def _check_size(file: GltfFile, size: int) -> None:
     """Compare the arrays that the document claims, sparse and repeated ones too, with the bytes that are there."""
+    if len(file.entries("nodes")) > _MAX_NODES:
+        raise MeshFileError(f"it has {len(file.entries('nodes'))} nodes, more than {_MAX_NODES}", "export one mesh")
     counts = [int(accessor.get("count", 0)) for accessor in file.entries("accessors")]
     largest = max(counts, default=0)
     if largest > size:
@@ -195,10 +217,12 @@ def _check_size(file: GltfFile, size: int) -> None:
             "or forged",
             COPY_AGAIN,
         )
-    for what, elements in (("arrays", sum(counts)), ("repeated meshes", _repeated_elements(file, counts))):
-        if elements > _FREE_ELEMENTS + _REUSE * size:
+    repeated = _repeated_elements(file, counts)
+    for what, elements, most in (("arrays", sum(counts), 2**31), ("repeated meshes", repeated, _MAX_ELEMENTS)):
+        if elements > (limit := min(_FREE_ELEMENTS + _REUSE * size, most)):
             raise MeshFileError(
-                f"it holds {what} of {elements} elements in {size} bytes", "export one mesh without copies of it"
+                f"it holds {what} of {elements} elements in {size} bytes, more than {limit}",
+                "export one mesh without copies of it",
             )
 
 
@@ -211,5 +235,6 @@ def _repeated_elements(file: GltfFile, counts: list[int]) -> int:
         for part in mesh["primitives"]:
             arrays += [part["attributes"].get("POSITION"), part.get("indices")]
             arrays += [target.get("POSITION") for target in part.get("targets", [])]
+        total += max(uses[number], 1) * len(mesh["primitives"]) * _ELEMENTS_PER_PART
         total += max(uses[number], 1) * sum(counts[array] for array in arrays if array is not None)
     return total

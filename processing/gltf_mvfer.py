@@ -17,10 +17,12 @@ import numpy as np
 
 from .gltf_file_mvfer import COPY_AGAIN, DAMAGED, DRACO, GltfFile, compressed
 from .gltf_paint_mvfer import Paint, Painter, Part, join_paint
+from .names_mvfer import printable
 from .obj_mvfer import FROM_POINTS, MeshFileError
 from .vertices_mvfer import merge_equal_vertices
 
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
+_MAX_SETS = 8  # of four joints each
 _ROWS = 2**16  # vertices that are skinned at a time, for memory
 
 
@@ -35,7 +37,7 @@ def parse_gltf(data: bytes, path: Path, *, geometry_only: bool = False, max_byte
     """
     kind = "GLB's" if path.suffix.lower() == ".glb" else "glTF file's"
     try:
-        parts, points = _Scene(GltfFile(path, data, max_bytes=max_bytes), geometry_only).parts()
+        parts, points = Scene(GltfFile(path, data, max_bytes=max_bytes), geometry_only).parts()
         if not parts and points:
             raise MeshFileError(f"{points} vertices but no faces: a point cloud", FROM_POINTS)
         if not parts:
@@ -52,8 +54,12 @@ def parse_gltf(data: bytes, path: Path, *, geometry_only: bool = False, max_byte
         raise MeshFileError(f"the {kind} JSON is damaged ({type(error).__name__}: {error})", COPY_AGAIN) from error
 
 
-class _Scene:
-    """The nodes of a file, each with its transform to the scene."""
+class Scene:
+    """The nodes of a file, each with its transform to the scene.
+
+    `drawn` are the nodes that are seen; of a primitive, `positions` and `faces` are its own, and `placed` brings them to
+    the scene.
+    """
 
     def __init__(self, file: GltfFile, geometry_only: bool):
         self.file, self.painter = file, None if geometry_only else Painter(file)
@@ -67,24 +73,24 @@ class _Scene:
         """What is drawn, and how many vertices are drawn as points or lines."""
         meshes = self.file.entries("meshes")
         if self.nodes:
-            shown = [(meshes[node["mesh"]], self.to_world[n], node) for n, node in self._drawn() if "mesh" in node]
+            shown = [(meshes[node["mesh"]], self.to_world[n], node) for n, node in self.drawn() if "mesh" in node]
         else:  # nothing places the meshes
             shown = [(mesh, np.eye(4), {}) for mesh in meshes]
         parts, points = [], 0
         for mesh, matrix, node in shown:
             weights = np.asarray(node.get("weights", mesh.get("weights", [])), np.float64)
             for primitive in mesh["primitives"]:
-                vertices = self._positions(primitive, weights)
-                faces = self._faces(primitive, len(vertices))
+                vertices = self.positions(primitive, weights)
+                faces = self.faces(primitive, len(vertices))
                 if faces is None or not len(faces):
                     points += len(vertices)
                     continue
-                vertices, faces = self._placed(vertices, faces, primitive["attributes"], matrix, node)
+                vertices, faces = self.placed(vertices, faces, primitive["attributes"], matrix, node)
                 paint = self.painter.paint_of(primitive, len(vertices)) if self.painter else Paint()
                 parts.append(Part(vertices, faces, paint))
         return parts, points
 
-    def _placed(self, vertices: np.ndarray, faces: np.ndarray, attributes: dict, matrix: np.ndarray, node: dict):
+    def placed(self, vertices: np.ndarray, faces: np.ndarray, attributes: dict, matrix: np.ndarray, node: dict):
         """Vertices and faces in the scene: by the skin if there is one, else by where the node stands."""
         if "skin" in node and "JOINTS_0" in attributes:
             return self._skinned(vertices, attributes, self.file.entries("skins")[node["skin"]]), faces
@@ -110,7 +116,7 @@ class _Scene:
             is_cubic = sampler.get("interpolation") == "CUBICSPLINE"  # of tangent, value, tangent
             first = np.split(values[0], 3)[1] if is_cubic else values[0]
             self.nodes[target["node"]][target["path"]] = first.reshape(-1).tolist()
-        warnings.warn(f"{self.file.path}: animated; its first frame is read", UserWarning, stacklevel=7)
+        warnings.warn(f"{printable(str(self.file.path))}: animated; its first frame is read", UserWarning, stacklevel=7)
 
     def _to_world(self) -> dict[int, np.ndarray]:
         parent = {child: n for n, node in enumerate(self.nodes) for child in node.get("children", [])}
@@ -125,7 +131,7 @@ class _Scene:
             stack += self.nodes[n].get("children", [])
         return world
 
-    def _drawn(self) -> list[tuple[int, dict]]:
+    def drawn(self) -> list[tuple[int, dict]]:
         """The nodes of the scene that are visible, in the file's order of depth."""
         scenes = self.file.entries("scenes")
         if scenes:
@@ -144,7 +150,7 @@ class _Scene:
                 stack += reversed(node.get("children", []))
         return drawn
 
-    def _positions(self, primitive: dict, weights: np.ndarray) -> np.ndarray:
+    def positions(self, primitive: dict, weights: np.ndarray) -> np.ndarray:
         """`(N, 3)`: the base, and the targets times their weights."""
         number = primitive["attributes"]["POSITION"]
         accessor = self.file.entries("accessors")[number]
@@ -158,7 +164,7 @@ class _Scene:
                 base = base + weight * self.file.array(target["POSITION"]).astype(np.float64)
         return base
 
-    def _faces(self, primitive: dict, count: int) -> np.ndarray | None:
+    def faces(self, primitive: dict, count: int) -> np.ndarray | None:
         """`(M, 3)` int64; None for points and lines."""
         mode = primitive.get("mode", _TRIANGLES)
         if mode not in (_TRIANGLES, _STRIP, _FAN):
@@ -187,6 +193,7 @@ class _Scene:
             inverse = self.file.array(skin["inverseBindMatrices"]).astype(np.float64)
             moves = moves @ inverse[: len(moves)].reshape(-1, 4, 4).transpose(0, 2, 1)  # stored by columns
         sets = range(len([name for name in attributes if name.startswith("JOINTS_")]))
+        _check(len(sets) <= _MAX_SETS, f"{len(sets)} sets of joints")
         joints = np.concatenate([self.file.array(attributes[f"JOINTS_{k}"]) for k in sets], axis=1)  # (N, 4 sets)
         weights = np.concatenate([self.file.array(attributes[f"WEIGHTS_{k}"]) for k in sets], axis=1).astype(np.float64)
         _check(joints.dtype.kind == "u" and joints.shape == weights.shape, "joints and weights that differ in form")

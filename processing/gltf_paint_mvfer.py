@@ -8,15 +8,15 @@ scene may have several. A `Mesh` has one picture, which ends at its edge, so pic
 from __future__ import annotations
 
 import warnings
-from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from .gltf_file_mvfer import GltfFile
+from .images_mvfer import MAX_PICTURE_PX
+from .names_mvfer import printable
 from .obj_mvfer import MeshFileError
-from .textures_mvfer import IMAGE_FORMATS, MAX_TEXTURE_PX, image_pixels
+from .textures_mvfer import texture_pixels
 
 _CLAMP, _MIRROR, _REPEAT = 33071, 33648, 10497
 _MAX_TILES = 4  # of a picture that is repeated, along each axis; what lies farther out keeps the edge's colour
@@ -42,11 +42,12 @@ class Part(NamedTuple):
 
 
 class Painter:
-    """Finds the paint of primitives; every image is decoded once."""
+    """Finds the paint of primitives; every image is decoded once, and all together are no larger than one may be."""
 
     def __init__(self, file: GltfFile):
         self.file = file
         self._images: dict[int, np.ndarray | None] = {}
+        self._pixels_left = MAX_PICTURE_PX
 
     def paint_of(self, primitive: dict, count: int) -> Paint:
         """The paint of a primitive of `count` vertices."""
@@ -95,23 +96,16 @@ class Painter:
         if "uri" in entry:
             data = self.file.bytes_of_uri(entry["uri"], "texture")
             if data is None:
-                self._warn(f"its texture {entry['uri']} is missing; {_WITHOUT}")
+                self._warn(f"its texture {printable(entry['uri'])} is missing; {_WITHOUT}")
                 return None
         else:
             data = bytes(self.file.view(entry["bufferView"]))
-        try:
-            with Image.open(BytesIO(data), formats=IMAGE_FORMATS) as image:
-                return image_pixels(image)
-        except MeshFileError:
-            raise
-        except Exception as error:
-            raise MeshFileError(
-                f"its texture {number} is not readable ({type(error).__name__}: {error})",
-                "replace it, or pass geometry_only=True",
-            ) from error
+        picture = texture_pixels(data, str(number), max_px=self._pixels_left)
+        self._pixels_left -= picture.shape[0] * picture.shape[1]
+        return picture
 
     def _warn(self, what: str) -> None:
-        warnings.warn(f"{self.file.path}: {what}", UserWarning, stacklevel=8)
+        warnings.warn(f"{printable(str(self.file.path))}: {what}", UserWarning, stacklevel=8)
 
 
 def join_paint(parts: list[Part]) -> dict[str, Any]:
@@ -120,16 +114,18 @@ def join_paint(parts: list[Part]) -> dict[str, Any]:
         if all(part.paint.colors is None for part in parts):
             return {}
         return {"vertex_colors": np.concatenate([_solid(part) for part in parts])}
-    uvs, corners, slots, pictures, count = [], [], [], {}, 0
+    uvs, corners, slots, pictures, count, pixels = [], [], [], {}, 0, 0
+    tiled: dict[tuple, np.ndarray] = {}
     for part in parts:
-        texture, uv, corner = _within_the_picture(part)
+        texture, uv, corner = _within_the_picture(part, tiled)
         slots.append(id(texture))
-        pictures[id(texture)] = texture
+        if id(texture) not in pictures:
+            pictures[id(texture)] = texture
+            pixels += texture.shape[0] * texture.shape[1]
+            _check_pixels(pixels)
         corners.append(corner + count)
         uvs.append(uv)
         count += len(uv)
-    if sum(picture.shape[0] * picture.shape[1] for picture in pictures.values()) > MAX_TEXTURE_PX:
-        raise MeshFileError(f"its textures have more than {MAX_TEXTURE_PX} pixels", "make them smaller")
     if len(pictures) > 1:
         atlas, places = _side_by_side(pictures)
         for uv, slot in zip(uvs, slots, strict=True):
@@ -142,7 +138,14 @@ def join_paint(parts: list[Part]) -> dict[str, Any]:
     return {"uvs": joined, "uv_faces": np.concatenate(corners), "texture": atlas}
 
 
-def _within_the_picture(part: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _check_pixels(count: int) -> None:
+    if count > MAX_PICTURE_PX:
+        raise MeshFileError(
+            f"its textures, laid side by side, have more than {MAX_PICTURE_PX} pixels", "make them smaller"
+        )
+
+
+def _within_the_picture(part: Part, tiled: dict[tuple, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Texture, uvs of its own (n, 2) and the faces' indices into them, the texture repeated where uvs go beyond its edge."""
     paint, corners = part.paint, part.faces
     if paint.texture is None or paint.uvs is None:
@@ -156,19 +159,30 @@ def _within_the_picture(part: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     uvs = uvs[corners].reshape(-1, 2)
     for axis in beyond:  # u runs along the picture's second axis, v along its first
         if paint.wrap[axis] == _MIRROR:
-            texture = np.concatenate([texture, np.flip(texture, 1 - axis)], axis=1 - axis)
+            texture = _kept(tiled, texture, axis, 0)
             uvs[:, axis] /= 2
         uvs[:, axis] -= np.repeat(np.floor(uvs[:, axis].reshape(-1, 3).min(axis=1)), 3)
-        room = max(1, MAX_TEXTURE_PX // (texture.shape[0] * texture.shape[1]))
+        room = max(1, MAX_PICTURE_PX // (texture.shape[0] * texture.shape[1]))
         tiles = int(min(np.ceil(uvs[:, axis].max()), _MAX_TILES, room)) or 1
-        texture = np.concatenate([texture] * tiles, axis=1 - axis)
+        texture = _kept(tiled, texture, axis, tiles)
         uvs[:, axis] /= tiles
     return texture, uvs, np.arange(len(uvs)).reshape(-1, 3)
+
+
+def _kept(tiled: dict[tuple, np.ndarray], texture: np.ndarray, axis: int, tiles: int) -> np.ndarray:
+    """The texture `tiles` times along an axis, or with its mirror image (0); parts that repeat it alike share the result."""
+    key = (id(texture), axis, tiles)
+    if key not in tiled and tiles != 1:
+        _check_pixels(texture.shape[0] * texture.shape[1] * (tiles or 2))
+        copies = [texture] * tiles or [texture, np.flip(texture, 1 - axis)]
+        tiled[key] = np.concatenate(copies, axis=1 - axis)
+    return tiled.get(key, texture)
 
 
 def _side_by_side(pictures: dict[int, np.ndarray]) -> tuple[np.ndarray, dict[int, tuple[int, int, int]]]:
     """One picture of all, each with an edge of its own colours, and where each is: left, width, height."""
     height = max(len(picture) for picture in pictures.values())
+    _check_pixels((height + 2) * sum(picture.shape[1] + 2 for picture in pictures.values()))
     strips, places, left = [], {}, 0
     for name, picture in pictures.items():
         places[name] = left + 1, picture.shape[1], len(picture)

@@ -12,6 +12,7 @@ from .obj_mvfer import MeshFileError
 
 # A triangle is a jump when its depth changes by more than this many grid steps; the side of a nose changes by 3 or 4.
 _JUMP_STEPS = 8.0
+MAX_POINTS = 2**22  # 2048 x 2048; FRGC has 640 x 480
 
 
 def triangulate_grid(points: np.ndarray, valid: np.ndarray) -> dict:
@@ -26,6 +27,7 @@ def triangulate_grid(points: np.ndarray, valid: np.ndarray) -> dict:
     Raises:
         MeshFileError: if nothing is valid, or no valid points are neighbours.
     """
+    check_grid(*valid.shape)
     if not valid.any():
         raise MeshFileError(
             f"all {valid.shape[0]} x {valid.shape[1]} points are background", "this scan is empty: leave it out"
@@ -36,6 +38,12 @@ def triangulate_grid(points: np.ndarray, valid: np.ndarray) -> dict:
         raise MeshFileError("no two rows of points are neighbours: a point cloud", "this scan is damaged: leave it out")
     number = np.cumsum(valid.ravel()) - 1  # grid position -> vertex
     return {"vertices": points[:3, valid].T, "faces": number[faces]}
+
+
+def check_grid(rows: int, columns: int) -> None:
+    """MeshFileError if a grid has more points than any scanner of faces sees."""
+    if rows * columns > MAX_POINTS:
+        raise MeshFileError(f"a grid of {rows} x {columns} points, more than {MAX_POINTS}", "scale it down")
 
 
 def _grid_faces(points: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ the processor, and can be overridden in a call.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -21,9 +22,10 @@ from transformers.processing_utils import ImagesKwargs
 from .cameras_mvfer import DEFAULT_VIEW_ANGLES_DEG
 from .channels_mvfer import COLOR_CHANNELS
 from .framing_mvfer import FaceFrame
-from .images_mvfer import to_8_bits, upright_rgb
+from .images_mvfer import PictureError, read_picture, to_8_bits, upright_rgb
 from .magnification_mvfer import check_magnification
 from .meshes_mvfer import MESH_SUFFIXES, Mesh, as_mesh, load_mesh
+from .names_mvfer import printable
 from .orientation_mvfer import AUTO, rotations
 from .rank_pooling_mvfer import rank_pool
 from .rendering_mvfer import RenderSettings, frame_mesh, render_mesh
@@ -31,14 +33,14 @@ from .sequences_mvfer import as_list, read_sequence, render_sequence
 from .view_batches_mvfer import FRAMES, normalize_views, pad_views
 
 
-class MVFERImagesKwargs(ImagesKwargs, total=False):  # type: ignore[call-arg]  # a TypedDict
+class MVFERImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[call-arg]  # a TypedDict
     """CLIP's settings, and:
 
     view_angles_deg (`(V, 2)` numbers): yaw and pitch of the cameras that meshes are rendered from, see `cameras_mvfer`.
         In a call with photos: where these were taken from, `(V, 2)` for all samples or `(B, V, 2)`.
     channels (three names): what the three channels of a rendered view show, see `channels_mvfer`.
     supersampling (`int`): samples per pixel along each axis.
-    render_backend (`str`): "torch", "numba" or "auto".
+    render_backend (`str`): "torch", "numba" or "auto", which is numba where it is installed; never stored with the processor.
     orientation (`str`): of meshes: "auto" finds it, else of mesh files which axis points up and, if unusual, where the face
         looks, see `orientation_mvfer`.
     up_axis (`str`): the same as an orientation, for "auto"; "y" leaves it to be found.
@@ -87,7 +89,8 @@ class MVFERImageProcessor(PilBackend):
             file.
     """
 
-    valid_kwargs = MVFERImagesKwargs
+    _auto_class = "AutoImageProcessor"
+    valid_kwargs = MVFERImageProcessorKwargs
     model_input_names = ["pixel_values", "view_mask", "view_angles_deg", "frame_mask", "frame_times_s"]
 
     resample = PILImageResampling.BICUBIC
@@ -105,7 +108,7 @@ class MVFERImageProcessor(PilBackend):
     view_angles_deg = [list(angles) for angles in DEFAULT_VIEW_ANGLES_DEG]
     channels = ["clay", "curvature", "depth"]
     supersampling = 1
-    render_backend = "torch"
+    render_backend = "auto"
     orientation = "auto"
     up_axis = "y"
     num_frames = 8
@@ -130,6 +133,23 @@ class MVFERImageProcessor(PilBackend):
         del fields["backend"]
         crop_size = {"height": size_px, "width": size_px}
         return cls(size={"shortest_edge": size_px}, crop_size=crop_size, **fields, **kwargs)
+
+    @classmethod
+    def from_clip(cls, image_processor) -> "MVFERImageProcessor":
+        """The processor that makes of photos what a plain CLIP's does: its size, crop, mean and standard deviation."""
+        settings = image_processor.to_dict()
+        return cls(
+            **{name: settings[name] for name in cls.valid_kwargs.__annotations__ if settings.get(name) is not None}
+        )
+
+    @classmethod
+    def from_dict(cls, image_processor_dict: dict, **kwargs):
+        """As the parent's; a stored backend is one of the machine that stored it, and need not be installed here."""
+        return super().from_dict(image_processor_dict | {"render_backend": "auto"}, **kwargs)
+
+    def to_dict(self) -> dict:
+        """As the parent's, without the backend of this machine: all give the same views."""
+        return super().to_dict() | {"render_backend": "auto"}
 
     @property
     def size_px(self) -> int:
@@ -252,8 +272,7 @@ class MVFERImageProcessor(PilBackend):
 
     def _photos(self, photos: list, kwargs: dict) -> torch.Tensor:
         """`(n, C, H, W)`. Photos already uint8 RGB at model size skip the resize: it would change nothing."""
-        photos = self.fetch_images([_open_photo(photo) for photo in photos])
-        photos = [_check_photo(photo, kwargs["do_rescale"]) for photo in photos]
+        photos = [_check_photo(_open_photo(photo), kwargs["do_rescale"]) for photo in photos]
         size_px = _size_px(kwargs["do_center_crop"], kwargs["crop_size"], kwargs["size"])
         ready = [np.asarray(p) if isinstance(p, Image.Image) and p.mode == "RGB" else p for p in photos]
         if all(isinstance(p, np.ndarray) and p.dtype == np.uint8 and p.shape == (size_px, size_px, 3) for p in ready):
@@ -341,7 +360,7 @@ def _nest_photos(items, where: str) -> list:
             if not _is_photo(photo):
                 is_mesh = isinstance(photo, Mapping | str | os.PathLike) or hasattr(photo, "vertices")
                 got = f"{type(photo).__name__}; meshes go into meshes=" if is_mesh else type(photo).__name__
-                raise ValueError(f"{where}[{index}]: expected a photo (PIL, array, file or URL), got {got}")
+                raise ValueError(f"{where}[{index}]: expected a photo (PIL, array or file), got {got}")
     return nested
 
 
@@ -366,14 +385,16 @@ def _check_photo(photo, do_rescale: bool):
 
 
 def _open_photo(photo):
-    """Files are opened here, so that a missing one is named; URLs are left to the parent."""
-    if not isinstance(photo, str | os.PathLike) or os.fspath(photo).startswith(("http://", "https://")):
+    """Files are opened here, so that a missing one is named. Nothing is fetched."""
+    if not isinstance(photo, str | os.PathLike):
         return photo
+    name = printable(os.fspath(photo))
+    if re.match(r"[A-Za-z][\w+.-]*://", name):
+        raise ValueError(f"{name}: an address, and nothing is fetched; download the photo and pass its file")
     try:
-        with Image.open(photo) as opened:
-            return upright_rgb(opened)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{os.fspath(photo)}: not readable as a photo ({error}); export it as PNG or JPEG") from error
+        return read_picture(photo)
+    except PictureError as error:
+        raise ValueError(f"{name}: not readable as a photo ({error}); export it as PNG or JPEG") from error
 
 
 def _angles_of(view_angles_deg, counts: list[int]) -> list | None:

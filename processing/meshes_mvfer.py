@@ -23,7 +23,8 @@ import numpy as np
 from .abs_mvfer import parse_abs
 from .bnt_mvfer import parse_bnt
 from .gltf_mvfer import parse_gltf
-from .obj_mvfer import FROM_POINTS, MeshFileError, parse_obj
+from .names_mvfer import printable
+from .obj_mvfer import FROM_POINTS, MeshFileError, check_triangles, parse_obj
 from .off_mvfer import parse_off
 from .orientation_mvfer import rotation_of
 from .ply_mvfer import parse_ply
@@ -43,8 +44,10 @@ _CONVERSIONS = {
 _PARSERS = {".obj": parse_obj, ".ply": parse_ply, ".off": parse_off, ".stl": parse_stl, ".wrl": parse_wrl}
 _PARSERS |= {".bnt": parse_bnt, ".abs": parse_abs, ".abs.gz": parse_abs}
 _MAX_COORDINATE = 1e9
+_FACES_AT_A_TIME = 2**20
 _EXPORT = "export the mesh again"
 _GZIP = b"\x1f\x8b"
+_MAX_UNPACKED_BYTES = 128 * 2**20  # gzip makes a thousand bytes of one; the largest .abs files have 20 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +89,7 @@ def load_mesh(
             towards +z; "z" has the face towards -y, "-y" towards -z, "-z" towards +y, "x" and "-x" towards +z. Or both
             axes, up and where the face looks, such as "y/-z", also with "/mirrored", see `orientation_mvfer`.
         geometry_only (`bool`, defaults to `False`): skip uvs, texture and colours.
-        max_bytes (`int`, defaults to 512 MiB): refuse larger files, and a larger content of .abs.gz.
+        max_bytes (`int`, defaults to 512 MiB): refuse larger files. What .abs.gz unpacks to has at most 128 MiB.
     Returns:
         `Mesh`: checked. A texture that is named but absent is left out, with a warning.
     Raises:
@@ -161,8 +164,8 @@ def _checked(mesh: Mesh) -> Mesh:
     points = vertices if used.all() else vertices[used]
     low, high = points.min(axis=0), points.max(axis=0)
     extent = float((high - low).max())
-    first, second, third = ((vertices - low) / extent)[faces.T] if extent else np.zeros((3, 1, 3))
-    if not np.square(np.cross(second - first, third - first)).sum() > 1e-16:
+    check_triangles(len(faces))
+    if not extent or not _squared_area((vertices - low) / extent, faces) > 1e-16:
         raise MeshFileError("the faces have no area", "the mesh is collapsed to a line or a point: " + remedy)
     if any(origin):
         x, y, z = (old + new for old, new in zip(mesh.origin, origin, strict=True))
@@ -193,6 +196,15 @@ def _checked(mesh: Mesh) -> Mesh:
                 f"vertex_colors {colors.shape} {colors.dtype}, expected {vertices.shape} uint8", "convert them to RGB"
             )
     return Mesh(vertices, faces, uvs, uv_faces, texture, colors, mesh.source, mesh.origin)
+
+
+def _squared_area(vertices: np.ndarray, faces: np.ndarray) -> float:
+    """The sum of all triangles' squared (doubled) areas, some at a time for memory."""
+    total = 0.0
+    for start in range(0, len(faces), _FACES_AT_A_TIME):
+        first, second, third = vertices[faces[start : start + _FACES_AT_A_TIME].T]
+        total += float(np.square(np.cross(second - first, third - first)).sum())
+    return total
 
 
 def _settled(exact: np.ndarray, used: np.ndarray, remedy: str) -> tuple[np.ndarray, Origin]:
@@ -267,7 +279,7 @@ def _read_bytes(path: Path, max_bytes: int) -> bytes:
         raise MeshFileError(f"not a path ({error})", "check the path") from error
     is_packed = _suffix(path) == ".abs.gz"
     if is_packed and data.startswith(_GZIP):
-        data = _unpack(data, max_bytes)
+        data = _unpack(data, min(max_bytes, _MAX_UNPACKED_BYTES))
         is_packed = False
     head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
@@ -310,7 +322,7 @@ def _unpack(data: bytes, max_bytes: int) -> bytes:
     except zlib.error as error:
         raise MeshFileError(f"damaged gzip data ({error})", "copy or download it again") from error
     if len(content) > max_bytes:
-        raise MeshFileError(f"unpacks to more than max_bytes={max_bytes}", "raise max_bytes if you trust the file")
+        raise MeshFileError(f"unpacks to more than {max_bytes} bytes", "unpack it, and see whether it is a scan")
     if not inflater.eof:
         raise MeshFileError("the gzip data is cut off", "copy or download it again")
     if inflater.unused_data.strip(b"\0"):
@@ -326,7 +338,7 @@ def _read(path: Path, data: bytes, geometry_only: bool, max_bytes: int) -> dict:
     mesh = _PARSERS[suffix](data, geometry_only=geometry_only)
     name = mesh.pop("texture_name", None)
     for note in mesh.pop("notes", ()):
-        warnings.warn(f"{path}: {note}", UserWarning, stacklevel=4)
+        warnings.warn(f"{printable(str(path))}: {note}", UserWarning, stacklevel=4)
     material_files, materials = mesh.pop("material_files", []), mesh.pop("materials", {})
     if mesh.get("uvs") is None:
         return mesh

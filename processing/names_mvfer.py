@@ -11,6 +11,9 @@ from contextlib import suppress
 from urllib.parse import unquote
 
 _ENCODINGS = ("utf-8", "cp932", "gbk", "cp1252", "latin-1")  # strictest first; the last takes everything
+_MOVES = re.compile(  # control characters, line ends, halves of letters, and what turns the direction of writing
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]"
+)
 _NUMBER = r"[-+]?[\d.]+(?:e[-+]?\d+)?"
 _OPTION = re.compile(
     rf"-(?:(?:blendu|blendv|boost|bm|cc|clamp|imfchan|texres|type)\s+\S+\s+|mm\s+(?:{_NUMBER}\s+){{2}}"
@@ -48,8 +51,33 @@ def material_names(value: str) -> list[str]:
 
 
 def printable(name: str) -> str:
-    """A name for a message."""
-    return spellings(name)[0]
+    """A name for a message, on one line: `shown` of its likeliest spelling."""
+    return shown(spellings(name)[0])
+
+
+def shown(text: str) -> str:
+    """Text of others for a terminal, a log, or one field of a table.
+
+    What would move the cursor, end the line or the field, or turn the direction of writing is spelt out: `\\x1b`, `\\t`,
+    `\\u202e`.
+    """
+    return _MOVES.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def shown_lines(text: str) -> str:
+    """The same for text of several lines."""
+    return "\n".join(map(shown, text.split("\n")))
+
+
+def shown_json(text: str) -> str:
+    """The same for JSON, which says the same afterwards."""
+    return _MOVES.sub(lambda found: found[0] if found[0] < " " else f"\\u{ord(found[0]):04x}", text)
+
+
+def as_markdown(text: str) -> str:
+    """Text of others for one place of a Markdown page: no line, cell, link, picture, heading or HTML begins or ends in it."""
+    text = re.sub(r"([\\`*|]|(?<=\])\()", r"\\\1", shown(text))
+    return text.replace("<", "&lt;").replace(">", "&gt;")
 
 
 def without_comment(value: str) -> str:

@@ -11,12 +11,19 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 
 from .names_mvfer import decode, without_options
 
 _VERTEX, _UV, _FACE, _MATERIAL = range(4)
+MAX_TRIANGLES = 2**23  # of a mesh; scans of faces have up to some millions
+_MAX_CORNERS = 2**16  # of one polygon
+_MAX_LINES, _MAX_MATERIAL_LINES, _MAX_CONTINUED = 2**25, 2**20, 2**20
+_BLOCK_BYTES = (
+    2**22
+)  # of text that is converted at a time, so that memory does not grow with what numbers are written like
 _POWERS_OF_TEN = 10.0 ** np.arange(20)
 # Lines of data go on after a backslash. In comments and names it is a folder of Windows, or half a letter of Japanese.
 _CONTINUED = re.compile(rb"(?m)^[ \t]*(?:v[tnp]?|[flp])[ \t](?:[^\n#]*\\[ \t]*\n)+")
@@ -102,7 +109,12 @@ def _key_and_value(line: str) -> tuple[str, str]:
 
 
 def fan_triangles(counts: np.ndarray) -> np.ndarray:
-    """(P,) corners of each polygon, all >= 3 -> (T, 3) positions in the flat list of all corners."""
+    """(P,) corners of each polygon, all >= 3 -> (T, 3) positions in the flat list of all corners.
+
+    Raises:
+        MeshFileError: for a polygon of more than 65,536 corners, or more than 2**23 triangles in all.
+    """
+    check_polygons(counts)
     if (counts == 3).all():
         return np.arange(3 * len(counts)).reshape(-1, 3)
     starts, fans = np.cumsum(counts) - counts, counts - 2
@@ -111,8 +123,41 @@ def fan_triangles(counts: np.ndarray) -> np.ndarray:
     return np.stack([first, first + step + 1, first + step + 2], axis=1)
 
 
+def check_polygons(counts: np.ndarray) -> None:
+    """MeshFileError if polygons of so many corners have more of them, or make more triangles, than any scan of a face."""
+    if len(counts) and counts.max() > _MAX_CORNERS:
+        raise MeshFileError(f"a polygon of {counts.max()} corners, more than {_MAX_CORNERS}", "export triangles")
+    check_triangles(int(counts.sum()) - 2 * len(counts))
+
+
+def check_triangles(count: int) -> None:
+    """MeshFileError if a mesh would have more triangles than any scan of a face."""
+    if count > MAX_TRIANGLES:
+        raise MeshFileError(
+            f"{count} triangles, more than {MAX_TRIANGLES}", "simplify the mesh, with MeshLab for instance"
+        )
+
+
 def parse_numbers(text: bytes, dtype, what: str) -> np.ndarray:
     """All numbers of a text separated by white space; MeshFileError if anything else stands in it."""
+    values = [_parse_block(block, dtype, what) for block in _blocks_of(text)]
+    return values[0] if len(values) == 1 else np.concatenate(values)
+
+
+def _blocks_of(text: bytes) -> Iterator[bytes]:
+    """The text in blocks of some megabytes that begin and end between words; at least one."""
+    begin = 0
+    while len(text) - begin > _BLOCK_BYTES:
+        end = max(text.rfind(blank, begin + 1, begin + _BLOCK_BYTES) for blank in (b" ", b"\n", b"\t", b"\r"))
+        end = end if end > 0 else begin + _BLOCK_BYTES  # a word of megabytes is no number
+        yield text[begin:end]
+        begin = end
+    yield text[begin:]
+
+
+def _parse_block(text: bytes, dtype, what: str) -> np.ndarray:
+    if not text or text.isspace():
+        return np.zeros(0, dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)  # numpy only warns of a text that is not a number
         if dtype is np.float64 and (values := _plain_decimals(text)) is not None:
@@ -179,7 +224,7 @@ class _Lines:
     def __init__(self, data: bytes):
         raw, first = self._split(data)
         if ((first == ord(" ")) | (first == ord("\t"))).any():  # indented lines
-            raw, first = self._split(re.sub(rb"(?m)^[ \t]+", b"", data))
+            raw, first = self._split(_unindented(data))
         second = raw[np.minimum(self.starts + 1, len(raw) - 1)]
         third = raw[np.minimum(self.starts + 2, len(raw) - 1)]
         is_v, alone = first == ord("v"), second <= 32
@@ -209,6 +254,16 @@ class _Lines:
         return np.concatenate([[0], np.cumsum(self.ends[rows] - self.starts[rows])[:-1]])
 
 
+def _unindented(data: bytes) -> bytes:
+    """The lines without blanks before them, some megabytes at a time."""
+    parts, begin = [], 0
+    while begin < len(data):
+        end = data.find(b"\n", begin + _BLOCK_BYTES) + 1 or len(data)
+        parts.append(re.sub(rb"(?m)^[ \t]+", b"", data[begin:end]))
+        begin = end
+    return b"".join(parts)
+
+
 def _tidy(data: bytes) -> bytes:
     """One statement per line, the last line ended."""
     if b"\0" in data:
@@ -218,9 +273,13 @@ def _tidy(data: bytes) -> bytes:
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if b"\\" in data:
+        if data.count(b"\\") > _MAX_CONTINUED:
+            raise MeshFileError(f"more than {_MAX_CONTINUED} backslashes", "export it with whole lines")
         data = _CONTINUED.sub(lambda match: re.sub(rb"\\[ \t]*\n", b" ", match[0]), data)
     if not data.endswith(b"\n"):
         data += b"\n"
+    if data.count(b"\n") > _MAX_LINES:
+        raise MeshFileError(f"more than {_MAX_LINES} lines", "simplify the mesh, or export it as binary .ply")
     return data
 
 
@@ -281,6 +340,7 @@ def _faces(lines: _Lines) -> tuple[np.ndarray | None, np.ndarray | None]:
             f"line {row}: a face of {counts.min()} corners, expected 3 or more",
             "the file looks truncated or damaged: copy or export it again",
         )
+    check_polygons(counts)
     slashes = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("/"))
     width, rest = divmod(len(slashes), len(words))
     form = slashes.reshape(-1, width) if rest == 0 and width in (1, 2) else None
@@ -299,13 +359,29 @@ def _faces(lines: _Lines) -> tuple[np.ndarray | None, np.ndarray | None]:
 
 
 def _mixed_corners(text: bytes) -> np.ndarray:
-    """The slow way, for files that mix `v`, `v/t`, `v//n` and `v/t/n`."""
-    try:
-        parts = [word.split(b"/") for word in text.split()]
-        corners = [(int(part[0]), int(part[1]) if len(part) > 1 and part[1] else 0) for part in parts]
-    except ValueError as error:
-        raise MeshFileError(f"'f' lines hold something that is not an index ({error})", "export it again") from error
-    return np.array(corners, np.int64)
+    """The slower way, for files that mix `v`, `v/t`, `v//n` and `v/t/n`."""
+    return np.concatenate([_mixed_block(block) for block in _blocks_of(text)])
+
+
+def _mixed_block(text: bytes) -> np.ndarray:
+    raw = np.frombuffer(text, np.uint8)
+    inside, slash = raw > 32, raw == ord("/")
+    begins = inside.copy()
+    begins[1:] &= ~inside[:-1]
+    word = np.cumsum(begins) - 1  # of each byte
+    before = np.cumsum(slash) - slash
+    place = before - before[begins][word] if begins.any() else before  # slashes before it within its word
+    corners = np.zeros((int(begins.sum()), 2), np.int64)
+    for part in (0, 1):  # the vertex, and the uv where there is one
+        is_part = inside & ~slash & (place == part)
+        starts = is_part.copy()
+        starts[1:] &= ~is_part[:-1]
+        values = parse_numbers(np.where(is_part, raw, 32).astype(np.uint8).tobytes(), np.int64, "'f' lines")
+        owners = word[starts]
+        if len(values) != len(owners) or (part == 0 and len(owners) != len(corners)):
+            raise MeshFileError("'f' lines hold something that is not an index", "export it again")
+        corners[owners, part] = values
+    return corners
 
 
 def _from_zero(index: np.ndarray, lines: _Lines, kind: int, counts: np.ndarray, what: str) -> np.ndarray:
@@ -330,6 +406,8 @@ def _materials(lines: _Lines) -> tuple[list[str], Counter]:
     used: Counter = Counter()
     name, begin = None, 0
     faces = lines.rows[_FACE]
+    if len(lines.rows[_MATERIAL]) > _MAX_MATERIAL_LINES:
+        raise MeshFileError(f"more than {_MAX_MATERIAL_LINES} lines of materials", "export it with one material")
     for row in lines.rows[_MATERIAL].tolist():
         key, value = _key_and_value(decode(lines.data[lines.starts[row] : lines.ends[row]]))
         if key == "mtllib":

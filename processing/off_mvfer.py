@@ -15,6 +15,7 @@ from .names_mvfer import decode
 from .obj_mvfer import (
     FROM_POINTS,
     MeshFileError,
+    check_polygons,
     check_size,
     face_to_vertex_colors,
     fan_triangles,
@@ -109,6 +110,7 @@ def _polygons(values: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, np.nd
     if not ((first >= 3) & (first < widths) & (first == np.rint(first))).all():
         raise MeshFileError("a face line that does not begin with the number of its corners, 3 or more", _DAMAGED)
     counts = first.astype(np.int64)
+    check_polygons(counts)
     inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     corners = values[np.repeat(begins + 1, counts) + inside]
     if not ((corners == np.rint(corners)) & (np.abs(corners) < 2**53)).all():

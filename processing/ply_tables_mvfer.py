@@ -29,6 +29,8 @@ _TYPES = {
     **{"int64": "i8", "uint64": "u8", "float16": "f2"},
 }
 _FORMATS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
+_MAX_HEADER_BYTES = 2**20
+_MAX_WALK = 2**23  # numbers and lists of a table that is read row by row
 _REMEDY = "copy or export it again"
 _DAMAGED = "the file looks truncated or damaged: copy or export it again"
 
@@ -70,7 +72,7 @@ def read_ply(data: bytes) -> tuple[dict[str, Table], list[str]]:
 
 def _header(data: bytes) -> tuple[str, list[_Element], list[str], int]:
     """The order of bytes ("" for text), the tables, the textures' names, and where the data begin."""
-    end = re.search(rb"[\r\n][ \t]*end_header[ \t]*", data)
+    end = re.search(rb"[\r\n][ \t]*end_header[ \t]*", data[:_MAX_HEADER_BYTES])
     begin = len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0
     if end is None or not data.startswith(b"ply", begin):
         raise MeshFileError("no PLY header ('ply' to 'end_header')", "check the file's extension, or " + _REMEDY)
@@ -191,7 +193,8 @@ class _Numbers:
 
     def walk(self, element: _Element) -> Table:
         """The next table, row by row."""
-        values, place = self.values.tolist(), self.at
+        _check_walk(element)
+        values, place = np.ascontiguousarray(self.values).data, self.at  # whose items are Python's numbers
         places: dict[str, list[int]] = {column.name: [] for column in element.properties}
         counts: dict[str, list[int]] = {column.name: [] for column in element.properties if column.count_type}
         for row in range(element.rows):
@@ -259,6 +262,7 @@ class _Bytes:
 
     def walk(self, element: _Element) -> Table:
         """The next table, row by row."""
+        _check_walk(element)
         data, place, end = self.data, self.at, len(self.data)
         places: dict[str, list[int]] = {column.name: [] for column in element.properties}
         counts: dict[str, list[int]] = {column.name: [] for column in element.properties if column.count_type}
@@ -294,6 +298,11 @@ class _Bytes:
         parts = [self.data[place : place + size * length] for place, length in zip(places, lengths, strict=True)]
         values = np.frombuffer(b"".join(parts), self.order + column.type)
         return Lists(np.array(lengths, np.int64), values) if column.count_type else values
+
+
+def _check_walk(element: _Element) -> None:
+    if element.rows * len(element.properties) > _MAX_WALK:
+        raise MeshFileError(f"{element.rows} rows of {element.name} with lists of unequal lengths", "export triangles")
 
 
 def _struct(order: str, kind: str) -> struct.Struct:

@@ -11,12 +11,13 @@ import random
 import re
 from collections.abc import Iterable, Mapping
 
-from .facs_phrases_mvfer import ACTION_PHRASES, RELAXED_PHRASES
+from .facs_phrases_mvfer import ACTION_PHRASES, HELD_OUT_PHRASES, HELD_OUT_RELAXED, RELAXED_PHRASES
 
 BASIC_EXPRESSIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise")
 EXPRESSIONS = (*BASIC_EXPRESSIONS, "contempt")
 LANGUAGES = ("en", "ja")
 KINDS = ("actions", "names")
+WORDINGS = ("known", "held_out", "all")
 
 _SEPARATOR = {"en": ", ", "ja": "、"}
 _ORDER = {unit: i for i, unit in enumerate(sorted(ACTION_PHRASES, key=lambda u: (int(u.rstrip("LR")), u)))}
@@ -84,8 +85,18 @@ def action_order(unit: str) -> int:
     return _ORDER[unit]
 
 
+def _wordings_of(units: Iterable[str], language: str, *, held_out: bool = False) -> list[tuple[str, ...]]:
+    """The wordings of every unit, in canonical order; without a unit those of the relaxed face."""
+    phrases, relaxed = (HELD_OUT_PHRASES, HELD_OUT_RELAXED) if held_out else (ACTION_PHRASES, RELAXED_PHRASES)
+    return [phrases[unit][language] for unit in sorted(units, key=action_order)] or [relaxed[language]]
+
+
 def describe_actions(
-    action_units: Mapping[str, float] | Iterable[str], *, language: str = "en", wording: int | random.Random = 0
+    action_units: Mapping[str, float] | Iterable[str],
+    *,
+    language: str = "en",
+    wording: int | random.Random = 0,
+    held_out: bool = False,
 ) -> str:
     """Say what a face does: one phrase per action, joined by commas; the emotion is never named.
 
@@ -94,14 +105,14 @@ def describe_actions(
         language: "en" or "ja".
         wording: which wording of every phrase (0 is canonical, larger numbers wrap around), in canonical order; or a
             `random.Random`, which draws wordings and order.
+        held_out: say it in wordings that no training sees, to test what a model understands.
     Returns:
         `str`: e.g. "cheeks raised, lip corners pulled up"; without any action "a relaxed face".
     Raises:
         ValueError: for an unknown unit or language.
     """
     _check_language(language)
-    units = sorted(action_units, key=action_order)
-    groups = [ACTION_PHRASES[unit][language] for unit in units] or [RELAXED_PHRASES[language]]
+    groups = _wordings_of(action_units, language, held_out=held_out)
     if not isinstance(wording, random.Random):
         phrases = [group[wording % len(group)] for group in groups]
     else:
@@ -110,20 +121,39 @@ def describe_actions(
     return _SEPARATOR[language].join(phrases)
 
 
-def _action_prompts(expression: str, language: str, wordings: int | None = None) -> list[str]:
-    """All variants, in that many numbered wordings, or in enough that every wording of every phrase occurs."""
+def _first_wordings(units: tuple[str, ...]) -> int:
+    """How many wordings the bank had at first: models of that time know these, and their configuration has no number."""
+    return 2 if units and all(unit.endswith(("L", "R")) for unit in units) else 3
+
+
+def action_phrases(*, language: str = "en", wordings: int | None = None) -> dict[str, list[str]]:
+    """The wordings of every action unit and its one-sided forms, the canonical one first.
+
+    Args:
+        language: "en" or "ja".
+        wordings: how many of each; default those of the bank's first days, as in `prompts_for`.
+    Returns:
+        `dict[str, list[str]]`: unit ("12", "12L", "12R") -> wordings, in canonical order.
+    Raises:
+        ValueError: for an unknown language, or fewer than one wording.
+    """
+    _check_language(language)
+    if wordings is not None and wordings < 1:
+        raise ValueError(f"expected at least one wording, got {wordings}")
+    units = sorted(ACTION_PHRASES, key=action_order)
+    return {unit: list(ACTION_PHRASES[unit][language][: wordings or _first_wordings((unit,))]) for unit in units}
+
+
+def _action_prompts(expression: str, language: str, wordings: int | str | None = None) -> list[str]:
+    """All variants of an expression, each in every one of the wordings that are asked for, see `prompts_for`."""
     prompts = []
     for units in ACTION_BANK[expression]:
-        groups = [ACTION_PHRASES[unit][language] for unit in units] or [RELAXED_PHRASES[language]]
-        numbers = range(wordings or max(map(len, groups)))
-        prompts += [describe_actions(units, language=language, wording=i) for i in numbers]
+        for held_out in {"held_out": (True,), "all": (False, True)}.get(str(wordings), (False,)):
+            count = _first_wordings(units) if wordings is None else wordings
+            if isinstance(count, str):
+                count = max(map(len, _wordings_of(units, language, held_out=held_out)))
+            prompts += [describe_actions(units, language=language, wording=i, held_out=held_out) for i in range(count)]
     return list(dict.fromkeys(prompts))
-
-
-def _few_wordings(expression: str, wordings: int) -> dict[str, list[str]]:
-    if wordings < 1:
-        raise ValueError(f"expected at least one wording, got {wordings}")
-    return {language: _action_prompts(expression, language, wordings) for language in LANGUAGES}
 
 
 def _name_prompts(expression: str, language: str) -> list[str]:
@@ -149,7 +179,7 @@ PROMPTS: dict[str, dict[str, dict[str, list[str]]]] = {
 
 
 def prompts_for(
-    labels: Iterable[str], *, kinds: Iterable[str] = KINDS, language: str = "en", wordings: int | None = None
+    labels: Iterable[str], *, kinds: Iterable[str] = KINDS, language: str = "en", wordings: int | str | None = None
 ) -> dict[str, list[str]]:
     """The prompts of each label, for zero-shot classification by prompt ensembles.
 
@@ -157,14 +187,19 @@ def prompts_for(
         labels: expression names ("happiness", also "happy" or "喜び"), or any other text, which becomes prompts itself.
         kinds: "actions" (what the face does), "names" (what it is called), or both.
         language: "en" or "ja".
-        wordings: how many wordings of the actions, the canonical one first; default all. A model that learnt from one wording
-            alone understands no other.
+        wordings: how many wordings of the actions, the canonical one first (a model that learnt from one alone understands no
+            other); "known", all that captions are made of; "held_out", those that no training sees; or "all". Default: the
+            first three (of one-sided actions two), which is what models without a number in their configuration know.
     Returns:
         `dict[str, list[str]]`: label -> prompts, in the order of the labels.
     Raises:
-        ValueError: for an unknown kind or language, an empty label, or no labels.
+        ValueError: for an unknown kind, language or choice of wordings, an empty label, or no labels.
     """
     _check_language(language)
+    if isinstance(wordings, str) and wordings not in WORDINGS:
+        raise ValueError(f"wordings: expected a number or one of {', '.join(WORDINGS)}, got {wordings!r}")
+    if isinstance(wordings, int) and wordings < 1:
+        raise ValueError(f"expected at least one wording, got {wordings}")
     labels, kinds = ([labels] if isinstance(labels, str) else list(labels)), list(kinds)
     if not kinds or any(kind not in KINDS for kind in kinds):
         raise ValueError(f"unknown prompt kinds {kinds!r}; expected some of {', '.join(KINDS)}")
@@ -175,8 +210,8 @@ def prompts_for(
         key = label.strip().lower()
         key = _ALIASES.get(key, key)
         if key in PROMPTS:
-            known = PROMPTS[key] if wordings is None else PROMPTS[key] | {"actions": _few_wordings(key, wordings)}
-            bank[label] = [prompt for kind in kinds for prompt in known[kind][language]]
+            actions = {} if wordings is None else {"actions": {language: _action_prompts(key, language, wordings)}}
+            bank[label] = [prompt for kind in kinds for prompt in (PROMPTS[key] | actions)[kind][language]]
         elif language == "ja":
             bank[label] = [label, f"{label}の顔", f"{label}の表情"]
         else:

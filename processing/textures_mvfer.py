@@ -15,13 +15,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .images_mvfer import as_rgb
+from .images_mvfer import MAX_PICTURE_PX, PictureError, as_rgb, read_picture
 from .names_mvfer import file_names, material_names, printable, split_library_names, without_comment
 from .obj_mvfer import MeshFileError, parse_mtl
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
-IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "TGA", "WEBP", "GIF")
-MAX_TEXTURE_PX = 2**26  # 8192 x 8192
 _MAX_MTL_BYTES = 2**22
 _MAX_LIBRARIES = 100  # in one line
 
@@ -83,23 +81,24 @@ def read_texture(path: Path, name: str) -> np.ndarray | None:
     if file is None:
         _warn_missing(path, "texture", without_comment(name))
         return None
+    return texture_pixels(file, repr(printable(name)))
+
+
+def texture_pixels(source: Path | bytes, name: str, *, max_px: int = MAX_PICTURE_PX) -> np.ndarray:
+    """RGB uint8 (h, w, 3) of a file or its bytes; MeshFileError if it cannot be read, or is too large."""
     try:
-        with Image.open(file, formats=IMAGE_FORMATS) as image:
-            return image_pixels(image)
-    except MeshFileError:
-        raise
-    except Exception as error:
+        return np.array(read_picture(source, upright=False, max_px=max_px))
+    except PictureError as error:
         raise MeshFileError(
-            f"its texture {printable(name)!r} is not readable ({type(error).__name__}: {error})",
-            "replace it, or pass geometry_only=True",
+            f"its texture {name} is not readable ({error})", "replace it, make it smaller, or pass geometry_only=True"
         ) from error
 
 
 def image_pixels(image: Image.Image) -> np.ndarray:
-    """RGB uint8 (h, w, 3); MeshFileError above 8192 x 8192 pixels, checked before decoding."""
-    if image.width * image.height > MAX_TEXTURE_PX:
+    """RGB uint8 (h, w, 3) of an opened picture; MeshFileError above 8192 x 8192 pixels, checked before decoding."""
+    if image.width * image.height > MAX_PICTURE_PX:
         raise MeshFileError(
-            f"its texture has {image.width} x {image.height} pixels, more than {MAX_TEXTURE_PX}", "make it smaller"
+            f"its texture has {image.width} x {image.height} pixels, more than {MAX_PICTURE_PX}", "make it smaller"
         )
     return np.array(as_rgb(image))
 
@@ -189,4 +188,4 @@ def _warn_missing(path: Path, what: str, name: str) -> None:
 
 
 def _warn(path: Path, what: str) -> None:
-    warnings.warn(f"{path}: {what}", UserWarning, stacklevel=6)
+    warnings.warn(f"{printable(str(path))}: {what}", UserWarning, stacklevel=6)

@@ -34,7 +34,7 @@ _FOREIGN_GEOMETRY = (
     "Text",
 )  # surfaces, but no face sets
 _DAMAGED = "the file looks truncated or damaged: copy or export it again"
-_MAX_DEPTH = 100
+_MAX_DEPTH, _MAX_WORDS = 100, 2**21  # words: outside arrays of numbers
 _FREE_BYTES, _REUSE = 2 * 2**20, 8  # USE may multiply a scene to _FREE_BYTES + _REUSE x its text
 
 
@@ -57,6 +57,8 @@ def parse_wrl(data: bytes, *, geometry_only: bool = False) -> dict:
     if data.startswith(b"#"):  # the first line; most files have no other comment
         data = re.sub(rb"\A[^\n\r]*", b"", data)
     if b"#" in data:  # in a string it is no comment
+        if data.count(b"#") + data.count(b'"') > _MAX_WORDS:
+            raise MeshFileError(f"more than {_MAX_WORDS} comments and strings", "export plain geometry, or .ply")
         data = re.sub(rb'(?s)("(?:[^"\\]|\\.)*"?)|#[^\n\r]*', lambda match: match[1] or b"", data)
     scene = _Scene(geometry_only, _FREE_BYTES + _REUSE * len(data))
     for node in _Reader(data).scene():
@@ -74,7 +76,7 @@ class _Reader:
     """Turns text into nodes: dicts of fields, with the type under the key "". Arrays of numbers stay bytes."""
 
     def __init__(self, data: bytes):
-        self.data, self.at, self.named, self.depth = data, 0, {}, 0
+        self.data, self.at, self.named, self.depth, self.words = data, 0, {}, 0, 0
 
     def scene(self) -> list[dict]:
         nodes = []
@@ -88,7 +90,9 @@ class _Reader:
         match = _WORD.match(self.data, self.at)
         if match is None:
             raise MeshFileError("the VRML text ends inside a node", _DAMAGED)
-        self.at = match.end()
+        self.at, self.words = match.end(), self.words + 1
+        if self.words > _MAX_WORDS:
+            raise MeshFileError(f"more than {_MAX_WORDS} words outside arrays", "export plain geometry, or .ply")
         return match[1]
 
     def _next_or_end(self) -> bytes | None:

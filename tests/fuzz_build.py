@@ -34,9 +34,10 @@ REPOSITORY = Path(__file__).parents[1]
 LABELS = ("happy", "sad", "wink")
 PHOTOS = {"jpg": "JPEG", "png": "PNG", "bmp": "BMP", "webp": "WEBP", "tif": "TIFF"}
 PHOTO_SHARE = 0.1
+FOLDERS = ["--task_labels", "wink", *(f"photos-{label}" for label in LABELS)]
 RUNS = {
-    "geometry": ["--geometry_only"],
-    "colours": ["--channels", "red", "green", "blue"],
+    "geometry": ["--geometry_only", *FOLDERS],
+    "colours": ["--channels", "red", "green", "blue", *FOLDERS],
 }  # each reads what the other skips
 
 
@@ -110,7 +111,7 @@ def build(source: Path, out: Path, *flags: str, num_proc: int = 2, size_px: int 
 
 def accounts(out: Path) -> tuple[int, list[dict]]:
     """How many rows there are, and the rejected items; AssertionError if one is in both or twice."""
-    rows = [row for split in schema.load_splits(out, decode=False).values() for row in split["id"]]
+    rows = [row for split in schema.load_splits(out).values() for row in split["id"]]
     rejected = schema.read_rejected_file(out)
     names = rows + [item["id"] for item in rejected]
     assert len(set(names)) == len(names), "an item is accounted for twice"

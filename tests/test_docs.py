@@ -1,5 +1,6 @@
 """Every page does what it says: snippets run, flags exist, links lead somewhere, and the first page stays short."""
 
+import copy
 import re
 import shutil
 import tomllib
@@ -28,6 +29,7 @@ TOO_LONG = (
     "python -m tests.fuzz",
     "python -m dataset_scripts.build_anny",
     "python -m dataset_scripts.build_ict_facekit",
+    "python -m dataset_scripts.build_valid",
     "python -m dataset_scripts.build_bu3dfe",
     "python -m dataset_scripts.build_bosphorus",
     "python -m dataset_scripts.push",
@@ -42,13 +44,24 @@ def text_of(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
 
 
+def takes_baselines(model: mvfer.MVFERModel) -> mvfer.MVFERModel:
+    """The same weights; what newly trained models have beside them is at its start."""
+    config = copy.deepcopy(model.config)
+    config.baseline = True
+    relative = mvfer.MVFERModel(config)
+    relative.load_state_dict(model.state_dict(), strict=False)
+    return relative.eval()
+
+
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory) -> Path:
     """What the pages speak of, in small: scans, photos, a sequence, data sets, and runs, which are the bundled model."""
     folder = tmp_path_factory.mktemp("walk")
     shutil.copytree(ROOT / "examples", folder / "examples")
-    model, processor = mvfer.load_run(mvfer.model())
-    for name in ("first", "demo", "mine"):
+    bundled, processor = mvfer.load_run(mvfer.model())
+    model = takes_baselines(bundled)
+    for name in ("first", "demo", "mine", "words"):
+        model.config.prompt_languages = ["en", "ja"] if name == "words" else bundled.config.prompt_languages
         save_run(folder / "runs" / name, model, processor)
         shutil.copy(Path(mvfer.model()) / "results.json", folder / "runs" / name)
         (folder / "runs" / name / "train_config.json").write_text('{"dataset": ["data/anny"]}')

@@ -22,7 +22,8 @@ FLOORS = [  # a room imports itself and the rooms of floors above it in this lis
     ("mvfer/reports",),  # pages, pictures, findings
     ("mvfer/hub", "mvfer/studies"),  # run folders and their cards; tests of another kind
     ("mvfer/training",),  # tasks, recipes, checkpoints
-    ("mvfer/cli", "dataset_scripts"),  # the command `mvfer`; scripts that build data sets
+    ("dataset_scripts",),  # scripts that build data sets
+    ("mvfer/cli",),  # the command `mvfer`
     ("train",),  # the script that trains
     ("benchmarks", "docs", "examples"),  # what is measured, drawn, shown
     ("tests",),
@@ -157,8 +158,13 @@ def test_every_file_of_code_lies_in_a_room():
     assert [name_of(path) for path in PYTHON if room_of(path) is None] == []
 
 
+# What a model's folder must carry, `transformers` finds by following imports from the model's own file; so this file, which
+# knows the model, is named there, in the method that saves it.
+FOUND_BY_SAVING = ("modeling_mvfer/modeling_mvfer", "modeling_mvfer/export_mvfer")
+
+
 def test_no_files_import_each_other_in_a_circle():
-    """Of the packages; imports inside functions count as well."""
+    """Of the packages; imports inside functions count as well, but for the one that saving needs."""
     graph = {}
     for path in PYTHON:
         place = name_of(path).removesuffix(".py").removesuffix("/__init__")
@@ -170,6 +176,7 @@ def test_no_files_import_each_other_in_a_circle():
                 found.add(f"{place.rpartition('/')[0]}/{module.replace('.', '/')}")
             elif module.partition(".")[0] in OURS:
                 found.update(modules_of(module, names))
+    graph[FOUND_BY_SAVING[0]].remove(FOUND_BY_SAVING[1])
     while free := [place for place, found in graph.items() if not found & graph.keys()]:
         for place in free:
             del graph[place]

@@ -2,7 +2,7 @@
 
 In: what makes rows (a picklable function that gives a `Worker`), and the shards that are to be made. Out: Parquet shards
 (`schema`), a card, `dataset_info.json`. Shards are whole subjects, so their bytes never depend on the number of processes;
-finished shards are kept when a build is started again.
+finished shards are kept when a build is started again, if they were made of what lies in the source now.
 """
 
 import json
@@ -22,8 +22,10 @@ from tqdm import tqdm
 
 from dataset_scripts.common import card
 from mvfer.data import schema
+from mvfer.data.folder_lock import folder_lock
 
-SAME_BUILD = ("name", "version", "source_version", "renderer", "build", "shards")  # of `dataset_info`, decide the bytes
+SAME_BUILD = ("name", "version", "renderer", "build", "source_version", "shards")  # of `dataset_info`, decide the bytes
+REMEDY = "build it anew with --overwrite, or choose another --out"
 
 
 @dataclass(frozen=True)
@@ -56,18 +58,28 @@ def cut(subjects: Mapping[str, Sequence], per_shard: int) -> list[Shard]:
     return shards
 
 
+Sources = Callable[[Shard], Mapping[str, str]]  # subject of a shard -> a hash of all that its rows are made of
+
+
+def made_up(shard: Shard) -> Mapping[str, str]:
+    """The sources of a shard that settings alone decide."""
+    return {}
+
+
 _worker: Worker  # of this process, once it has started
+_sources_of: Sources
 
 
-def _start_worker(make_worker: Callable[[], Worker]) -> None:
-    global _worker
+def _start_worker(make_worker: Callable[[], Worker], sources_of: Sources) -> None:
+    global _worker, _sources_of
     torch.set_num_threads(1)
-    _worker = make_worker()
+    _worker, _sources_of = make_worker(), sources_of
 
 
 def _build_shard(shard: Shard, folder: Path) -> int:
     rejected: list[dict] = []
-    return schema.write_shard(shard.path(folder), _worker.shard_rows(shard, rejected), rejected)
+    sources = _sources_of(shard)  # before the rows: of a file that is edited meanwhile, the hash is the old one
+    return schema.write_shard(shard.path(folder), _worker.shard_rows(shard, rejected), rejected, sources)
 
 
 def build(
@@ -79,7 +91,9 @@ def build(
     num_proc: int = 1,
     num_shards: int = 1,
     shard_index: int = 0,
+    overwrite: bool = False,
     rejected: Sequence[dict] = (),
+    sources_of: Sources = made_up,
 ) -> dict:
     """Build a data set, or go on with one.
 
@@ -91,26 +105,42 @@ def build(
         num_proc: processes; the result does not depend on it.
         num_shards, shard_index: which part of the shards this machine makes. In a folder that the machines share, the last
             one to finish writes the card; otherwise `merge` joins their folders.
+        overwrite: delete the build that the folder holds.
         rejected: `{"id", "reason"}` of what was refused before rendering.
+        sources_of: what shards are made of; picklable.
     Returns:
         the `dataset_info`; `complete` is false while shards of other machines are missing.
     Raises:
-        ValueError: if the folder holds a build with other settings, or a process is killed.
+        ValueError: if the folder holds a build with other settings or of other files, another process builds there, or a
+            process is killed.
     """
     if num_proc < 1 or not 0 <= shard_index < num_shards:
         raise ValueError(
             f"expected num_proc >= 1 and 0 <= shard_index < num_shards, got {num_proc}, {shard_index}, {num_shards}"
         )
+    if overwrite and num_shards > 1:
+        raise ValueError(
+            "machines that share a build would delete each other's shards: delete the folder by hand instead"
+        )
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    part = f"{shard_index}-of-{num_shards}" if num_shards > 1 else ""
+    with folder_lock(folder, "a build", part=part):
+        if overwrite:
+            _delete(folder)
+        mine = shards[shard_index::num_shards]
+        return _build(make_worker, info, shards, mine, folder, num_proc, rejected, sources_of)
+
+
+def _build(make_worker, info, shards, mine, folder, num_proc, rejected, sources_of) -> dict:
+    """`build`, in a folder that is held."""
     info = info | {"shards": {split: sum(shard.split == split for shard in shards) for split in schema.SPLITS}}
     before = _claim(folder, info)
     if not before.get("complete"):
         schema.write_rejected(folder, rejected)
-    mine = [shard for shard in shards[shard_index::num_shards] if not is_empty_split(before, shard.split)]
-    todo = [shard for shard in mine if not shard.path(folder).exists()]
+    _check_sources(folder, before, mine, sources_of)
+    todo = [shard for shard in mine if not is_empty_split(before, shard.split) and not shard.path(folder).exists()]
     started = time.perf_counter()
-    done = sum(_run(make_worker, folder, todo, num_proc))
+    done = sum(_run(make_worker, sources_of, folder, todo, num_proc))
     if done:
         views = sum(_views_in(shard.path(folder)) for shard in todo)
         seconds = time.perf_counter() - started
@@ -136,22 +166,54 @@ def _claim(folder: Path, info: dict) -> dict:
         for key in SAME_BUILD:
             if old.get(key) != info[key]:
                 raise ValueError(
-                    f"{folder} holds a build with another {key} ({old.get(key)} instead of {info[key]}); "
-                    "delete the folder or choose another --out"
+                    f"{folder} holds a build with another {key} ({old.get(key)} instead of {info[key]}); {REMEDY}"
                 )
         return old
+    if _shards_in(folder):
+        raise ValueError(f"{folder} holds shards of which no {schema.INFO_FILE} tells what they are; {REMEDY}")
     schema.write_json(path, info | {"complete": False})
     return {}
 
 
-def _run(make_worker, folder, todo, num_proc):
+def _check_sources(folder: Path, before: dict, shards: Sequence[Shard], sources_of: Sources) -> None:
+    """Refuse to keep finished shards of files that were edited since."""
+    edited = 0
+    for shard in shards:
+        path, empty = shard.path(folder), before.get("empty", {})
+        if path.exists():
+            edited += schema.read_sources(path) != sources_of(shard)
+        elif path.name in empty:
+            edited += empty[path.name] != sources_of(shard)
+    if edited:
+        raise ValueError(f"{folder}: the files that {edited} of its shards were made of have changed since; {REMEDY}")
+
+
+def _delete(folder: Path) -> None:
+    """Take a build away, and nothing else that lies in the folder."""
+    info = folder / schema.INFO_FILE
+    if info.exists():
+        schema.write_json(
+            info, json.loads(info.read_text(encoding="utf-8")) | {"complete": False}
+        )  # it is no set any more
+        for name in (schema.REJECTED_FILE, "README.md", schema.SHEET_FILE):
+            (folder / name).unlink(missing_ok=True)
+    for path in [*_shards_in(folder), *folder.glob(".*.parquet.*.tmp")]:
+        path.unlink()
+    info.unlink(missing_ok=True)  # last: without it, shards that are left would be nobody's
+
+
+def _shards_in(folder: Path) -> list[Path]:
+    return [path for split in schema.SPLITS for path in folder.glob(f"{split}-*-of-*.parquet")]
+
+
+def _run(make_worker, sources_of, folder, todo, num_proc):
     """Build shards and yield their numbers of rows, with a progress bar that shows the rate and the time left."""
     bar = tqdm(total=sum(len(shard.subjects) for shard in todo), unit="subject", disable=not todo)
     if min(num_proc, len(todo)) <= 1:
         threads = torch.get_num_threads()
         try:
             if todo:
-                _start_worker(make_worker)
+                _start_worker(make_worker, sources_of)
             for shard in todo:
                 yield _build_shard(shard, folder)
                 bar.update(len(shard.subjects))
@@ -160,7 +222,7 @@ def _run(make_worker, folder, todo, num_proc):
             bar.close()
         return
     context = multiprocessing.get_context("spawn")
-    with bar, ProcessPoolExecutor(num_proc, context, _start_worker, (make_worker,)) as pool:
+    with bar, ProcessPoolExecutor(num_proc, context, _start_worker, (make_worker, sources_of)) as pool:
         futures = {pool.submit(_build_shard, shard, folder): shard for shard in todo}
         for future in as_completed(futures):
             try:
@@ -189,6 +251,8 @@ def finish(folder: Path) -> dict:
     schema.write_rejected(folder, rejected)
     size = sum(path.stat().st_size for split, path in paths if counts[split])
     info |= {"rows": counts, "subjects": people, "rejected": len(rejected), "bytes": size, "complete": True}
+    empty = {path.name: schema.read_sources(path) for split, path in paths if not counts[split]}
+    info |= {"empty": info.get("empty", {}) | empty} if empty else {}
     (folder / "README.md").write_text(card.write(info), encoding="utf-8")
     for left in folder.glob(".*.parquet.*.tmp"):  # of killed runs
         left.unlink()

@@ -3,9 +3,9 @@
 import random
 from collections.abc import Mapping, Sequence
 
+from mvfer.data.schema import ACTIVE
+from mvfer.data.wording import reword
 from processing.prompts_mvfer import describe_actions
-
-ACTIVE = 0.15  # FACS intensity A, a trace: weaker actions cannot be seen and are not mentioned
 
 
 def captions_for(
@@ -16,7 +16,7 @@ def captions_for(
     languages: Sequence[str] = ("en",),
     threshold: float = ACTIVE,
 ) -> list[str]:
-    """Describe a face: per language the canonical wording first, then varied wordings and orders.
+    """Describe a face: per language the canonical wording first, then varied wordings, degrees and orders; none is held out.
 
     Args:
         action_units: unit -> intensity in [0, 1]; units below `threshold` are left out.
@@ -27,10 +27,10 @@ def captions_for(
     Returns:
         `list[str]`: captions; no emotion is ever named.
     """
-    units = [unit for unit, intensity in action_units.items() if intensity >= threshold]
+    units = {unit: intensity for unit, intensity in action_units.items() if intensity >= threshold}
     rng = random.Random(seed)
     captions = []
     for language in languages:
         captions.append(describe_actions(units, language=language))
-        captions += [describe_actions(units, language=language, wording=rng) for _ in range(count - 1)]
+        captions += [reword(units, rng, language=language) for _ in range(count - 1)]
     return list(dict.fromkeys(captions))

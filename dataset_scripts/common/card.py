@@ -1,10 +1,15 @@
 """The description of a built data set: `dataset_info.json` as a dict, and the data set card for the Hub."""
 
+import json
+import re
+
 from mvfer.data.schema import SPLITS
+from processing.names_mvfer import as_markdown
 from processing.prompts_mvfer import EXPRESSIONS
 
 FORMAT_VERSION = "1.2.0"
 RENDERER = "mvfer z-buffer 1"
+_TEXTS = ("name", "license", "source", "source_url", "source_version", "sharing", "citation", "renderer")
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
@@ -12,8 +17,8 @@ def describe_heads(source, settings) -> dict:
     """What is known of a synthetic set before the first row; no path of this computer."""
     return _describe(f"mvfer-{source.name}-{settings.kind}", source, source.version, settings) | {
         "synthetic": True,
-        "may_share": True,
-        "sharing": "Nobody's face is in it; it may be shared under the licence of its source.",
+        "may_share": not source.sharing,
+        "sharing": source.sharing or "Nobody's face is in it; it may be shared under the licence of its source.",
     }
 
 
@@ -46,20 +51,21 @@ def _describe(name: str, source, version: str, settings) -> dict:
 
 
 def write(info: dict) -> str:
-    """The card: a YAML header that the Hub reads, then text."""
+    """The card: a YAML header that the Hub reads, then text. What is merged was described by others: it stays text."""
+    info = info | {key: as_markdown(str(info[key])) for key in _TEXTS}
     rows, people = info["rows"], info["subjects"]
     splits = [split for split in SPLITS if rows[split]]
     total = sum(rows.values())
     size = next((name for bound, name in SIZES if total < bound), "1M<n<10M")
     files = "\n".join(f"  - split: {split}\n    path: {split}-*.parquet" for split in splits)
-    language = "\n".join(f"- {name}" for name in info["build"]["languages"])
+    language = "\n".join(f"- {_scalar(name)}" for name in info["build"]["languages"])
     table = "\n".join(f"| {split} | {people[split]} | {rows[split]} |" for split in splits)
     angles = ", ".join(f"{yaw:g}/{pitch:g}" for yaw, pitch in info["view_angles_deg"])
     origin = "synthetic" if info["synthetic"] else "scans"
     intro, truth = (_synthetic if info["synthetic"] else _recorded)(info)
     return f"""---
-pretty_name: {info["name"]}
-license: {info["license"]}
+pretty_name: {_scalar(info["name"])}
+license: {_scalar(info["license"])}
 language:
 {language}
 task_categories:
@@ -105,6 +111,11 @@ prohibited in the EU (Regulation 2024/1689, Art. 5(1)(f)), except for medical or
 """
 
 
+def _scalar(text: str) -> str:
+    """Text as one value of YAML."""
+    return text if re.fullmatch(r"[A-Za-z][\w.<+-]*", text) else json.dumps(text)
+
+
 def _synthetic(info: dict) -> tuple[str, str]:
     build = info["build"]
     varied = "Geometry, framing and light vary from scan to scan." if build["vary_geometry"] else "All scans are clean."
@@ -112,8 +123,9 @@ def _synthetic(info: dict) -> tuple[str, str]:
     if build["magnification"] != 1:
         sequences += f", movement since the first frame magnified {build['magnification']:g} times"
     kind = {"3d": "single scans", "4d": sequences, "micro": f"micro-expressions in {sequences}"}[build["kind"]]
-    intro = f"""Synthetic faces, rendered from several angles: {kind} of people who do not exist, made from {info["source"]}
-({info["source_url"]}, version {info["source_version"]}). Nobody's face is in it. {varied}"""
+    who, whose = ("people who do not exist", " Nobody's face is in it.") if info["may_share"] else ("given heads", "")
+    intro = f"""Synthetic faces, rendered from several angles: {kind} of {who}, made from {info["source"]}
+({info["source_url"]}, version {info["source_version"]}).{whose} {varied}"""
     truth = """`captions` say what the face does and never name an emotion. `expression` names the recipe that the face was made
 by and is meant for evaluation; -1 marks random combinations of actions, or what is none of our expressions.
 `action_units` are the exact intensities, also of actions too faint to be mentioned. Synthetic expressions are posed by

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from processing.rendering_mvfer import BACKENDS, RenderSettings, resolve_backend
 
@@ -46,6 +46,7 @@ def add_build_flags(
     add("--num_proc", type=int, default=os.cpu_count() or 1, help="processes")
     add("--num_shards", type=int, default=1, help="number of machines that share the build")
     add("--shard_index", type=int, default=0, help="which of them this is, from 0")
+    add("--overwrite", action="store_true", help="delete the build that --out holds, and build anew")
 
 
 def render_settings(flags: argparse.Namespace, **instead) -> RenderSettings:
@@ -66,6 +67,6 @@ def settings_of(flags: argparse.Namespace, kind: type[Settings], **instead) -> S
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}, **instead)
 
 
-def parallel_options(flags: argparse.Namespace) -> dict[str, int]:
-    """What `building.build` wants to know of processes and machines."""
-    return {name: getattr(flags, name) for name in ("num_proc", "num_shards", "shard_index")}
+def parallel_options(flags: argparse.Namespace) -> dict[str, Any]:
+    """What `building.build` wants to know of processes, machines and what the folder holds."""
+    return {name: getattr(flags, name) for name in ("num_proc", "num_shards", "shard_index", "overwrite")}

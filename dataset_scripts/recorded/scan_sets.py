@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import os
 import sys
 from collections import Counter
@@ -19,15 +18,18 @@ from pathlib import Path
 from dataset_scripts.common import card
 from dataset_scripts.common.building import Shard, build, cut
 from dataset_scripts.common.flags import HelpFormatter, add_build_flags, parallel_options, render_settings, settings_of
-from dataset_scripts.recorded.pseudonyms import DEFAULT_KEY_FILE, Pseudonyms, write_mapping
-from dataset_scripts.recorded.scans import RGB, PseudonymousScan, Scan, ScanRenderer, ScanSettings, without_paths
+from dataset_scripts.recorded.contents import ShardSources, described
+from dataset_scripts.recorded.reasons import names_in, without_paths
+from dataset_scripts.recorded.scans import RGB, PseudonymousScan, Scan, ScanRenderer, ScanSettings
 from dataset_scripts.recorded.source_tree import one_copy, packed
 from dataset_scripts.recorded.unallowed import unallowed_subjects
 from mvfer.data import schema
 from mvfer.data.orientation_flags import OrientationParser, up_axis
+from mvfer.data.pseudonyms import DEFAULT_KEY_FILE, Pseudonyms, forgotten, write_mapping
 from mvfer.data.splits import check_disjoint, split_subjects
 from processing.channels_mvfer import COLOR_CHANNELS
 from processing.meshes_mvfer import load_mesh
+from processing.names_mvfer import shown
 
 FRAMES_PER_SHARD = 2000
 REJECTIONS_SHOWN = 10
@@ -127,7 +129,7 @@ def main(scan_set: ScanSet, argv: Sequence[str] | None = None) -> int:
     try:
         info = run(scan_set, flags)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(str(error))}", file=sys.stderr)
         return 1
     if not info.get("complete"):
         print(
@@ -154,38 +156,61 @@ def run(scan_set: ScanSet, flags: argparse.Namespace) -> dict:
         raise ValueError(f"{source} is no folder; expected {scan_set.layout}")
     scan_set = dataclasses.replace(scan_set, **scan_set.told_by(flags))
     found = scan_set.find(source, flags)
-    kept, copies = one_copy(((scan.subject, scan.name), scan.files[0], len(scan.frames)) for scan in found.scans)
+    kept, copies = one_copy((_own_name(scan), scan.files[0], len(scan.frames)) for scan in found.scans)
     scans = [scan for scan in found.scans if scan.files[0] in kept]
     notes = [*found.notes, *copies, *_packed(source)]
-    print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
+    print(*map(shown, notes), sep="\n", end="\n" if notes else "", file=sys.stderr)
     unallowed = unallowed_subjects(source, flags.unallowed, {scan.subject for scan in scans})
-    scans = sorted((s for s in scans if s.subject not in unallowed), key=lambda s: (s.subject, s.name))
+    scans = sorted((s for s in scans if s.subject not in unallowed), key=_own_name)
     if not scans:
         reasons = "".join(f"; {path}: {reason}" for path, reason in found.rejected[:3])
         reasons += "".join(f"; {note}" for note in notes)
         raise ValueError(f"{source}: no scans found; expected {scan_set.layout}{reasons}")
+    _check_case({scan.subject for scan in scans})
     key = Pseudonyms.from_file(flags.key_file)
     settings = _settings(scans, flags)
     items = _named([scan.sampled(settings.num_frames) for scan in scans], key)
-    shards = _shards(items, settings)
+    shards = _without(forgotten(flags.key_file), _shards(items, settings), key)
     rejected = _rejected(source, found.rejected, key)
     if flags.mapping:
         rows = [(item.id, item.scan.subject, str(file)) for item in items for file in item.scan.files]
         rows += [(line["id"], "", str(path)) for line, (path, _) in zip(rejected, found.rejected, strict=True)]
         write_mapping(flags.mapping, rows, flags.out)
-    options = _own_options(scan_set, flags) | {"key_id": key.key_id}
-    info = card.describe_scans(scan_set, settings, options, _version(source, scans))
-    make_worker = functools.partial(ScanRenderer, settings)
-    return build(make_worker, info, shards, flags.out, rejected=rejected, **parallel_options(flags))
+    options = _own_options(scan_set, flags, key) | {"key_id": key.key_id}
+    version = key.digest(described([item.scan for item in items], source))
+    info = card.describe_scans(scan_set, settings, options, version)
+    make_worker, sources = functools.partial(ScanRenderer, settings), ShardSources(key, source)
+    return build(make_worker, info, shards, flags.out, rejected=rejected, sources_of=sources, **parallel_options(flags))
 
 
-def _own_options(scan_set: ScanSet, flags: argparse.Namespace) -> dict:
-    """The flags that only this set has; of files their base names, as paths are nobody's business."""
+def _check_case(people: Iterable[str]) -> None:
+    """Refuse names that differ in case alone: one person could be trained on and tested on."""
+    spelled: dict[str, list[str]] = {}
+    for name in sorted(people):
+        spelled.setdefault(name.casefold(), []).append(name)
+    alike = [" and ".join(names) for names in spelled.values() if len(names) > 1]
+    if alike:
+        raise ValueError(
+            f"people whose names differ in case alone: {', '.join(alike[:3])}; write each of them in one way"
+        )
+
+
+def _own_name(scan: Scan) -> tuple[str, str, str]:
+    """What tells a scan from all others of its set."""
+    return scan.subject, scan.name, scan.moment
+
+
+def _own_options(scan_set: ScanSet, flags: argparse.Namespace, key: Pseudonyms) -> dict:
+    """The flags that only this set has; what somebody typed or a file is called may name people, so of that a keyed hash."""
     own = argparse.ArgumentParser(add_help=False)
     scan_set.add_flags(own)
-    names = [action.dest for action in own._actions]
-    values = {name: getattr(flags, name) for name in names}
-    return {name: value.name if isinstance(value, Path) else value for name, value in values.items()}
+    options = {}
+    for action in own._actions:
+        value = getattr(flags, action.dest)
+        is_plain = action.choices or action.type in (int, float) or not value or value is True
+        text = value.name if isinstance(value, Path) else repr(value)
+        options[action.dest] = value if is_plain else key.digest(text)
+    return options
 
 
 def _packed(source: Path) -> list[str]:
@@ -198,12 +223,14 @@ def _packed(source: Path) -> list[str]:
 def _rejected(source: Path, found: Sequence[tuple[Path, str]], key: Pseudonyms) -> list[dict]:
     """What is written of files that are not used; the user is shown the first of them under their own names."""
     for path, reason in found[:REJECTIONS_SHOWN]:
-        print(f"{path if str(path).isprintable() else ascii(str(path))}: {reason}", file=sys.stderr)
+        print(shown(f"{path}: {reason}"), file=sys.stderr)
     if len(found) > REJECTIONS_SHOWN:
         print(f"... and {len(found) - REJECTIONS_SHOWN} more", file=sys.stderr)
-    return [
-        {"id": key(os.path.relpath(path, source)), "reason": without_paths(reason, [path])} for path, reason in found
-    ]
+    lines = []
+    for path, reason in found:
+        place = os.path.relpath(path, source)
+        lines.append({"id": key(place), "reason": without_paths(reason, [path], *names_in(place))})
+    return lines
 
 
 def _settings(scans: Sequence[Scan], flags: argparse.Namespace) -> ScanSettings:
@@ -239,12 +266,33 @@ def _is_colored(scans: Iterable[Scan]) -> bool:
 
 def _named(scans: Sequence[Scan], key: Pseudonyms) -> list[PseudonymousScan]:
     """Scans under pseudonyms, in the order of these, which tells nothing of the order of the names."""
-    counts = Counter((scan.subject, scan.name) for scan in scans)
-    double = [f"{subject} {name}" for (subject, name), count in counts.items() if count > 1]
+    double = [" ".join(name) for name, count in Counter(map(_own_name, scans)).items() if count > 1]
     if double:
         raise ValueError(f"two scans of the same name: {', '.join(double[:3])}; each needs its own")
-    items = [PseudonymousScan(key(scan.subject), f"{key(scan.subject)}-{scan.name}", scan) for scan in scans]
+    items = [
+        PseudonymousScan(key(scan.subject), f"{key(scan.subject)}-{_written_name(scan, key)}", scan) for scan in scans
+    ]
     return sorted(items, key=lambda item: (item.subject, item.id))
+
+
+def _written_name(scan: Scan, key: Pseudonyms) -> str:
+    """What follows the pseudonym in a row's id."""
+    return f"{scan.name}-{key.digest(scan.moment)[:8]}" if scan.moment else scan.name
+
+
+def _without(left_out: set[str], shards: Sequence[Shard], key: Pseudonyms) -> list[Shard]:
+    """The shards without people who are to be forgotten; everybody else stays in shard and split."""
+    gone = {name for shard in shards for name in shard.subjects if key.digest(name) in left_out}
+    if gone:
+        print(f"{len(gone)} people are left out, as they were forgotten with this key", file=sys.stderr)
+    return [
+        dataclasses.replace(
+            shard,
+            subjects=[name for name in shard.subjects if name not in gone],
+            work=[item for item in shard.work if item.subject not in gone],
+        )
+        for shard in shards
+    ]
 
 
 def _shards(items: Sequence[PseudonymousScan], settings: ScanSettings) -> list[Shard]:
@@ -271,15 +319,3 @@ def _shards(items: Sequence[PseudonymousScan], settings: ScanSettings) -> list[S
         Shard(s.split, s.index, s.count, s.subjects, [item for name in s.subjects for item in work[name]])
         for s in shards
     ]
-
-
-def _version(source: Path, scans: Sequence[Scan]) -> str:
-    """A hash of the names and sizes of all files used: another copy of the same set has the same."""
-    digest = hashlib.sha256()
-    for path in sorted({file for scan in scans for file in scan.files}):
-        try:
-            size = path.stat().st_size
-        except OSError:  # absent, a loop of links, an absurd name: the reader will say so
-            size = -1
-        digest.update(f"{path.relative_to(source).as_posix()}:{size}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()[:12]

@@ -4,9 +4,6 @@ In: `Scan`s, which say where a scan, a sequence or the photos of a moment lie an
 `schema`. A sequence is read, rendered and encoded frame by frame, so its length does not matter to memory.
 """
 
-import os
-import re
-import stat
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,17 +15,15 @@ from PIL import Image, ImageOps
 
 from dataset_scripts.common.captions import captions_for
 from dataset_scripts.recorded.facs import describable
+from dataset_scripts.recorded.reasons import without_paths
 from mvfer.data import schema
-from processing.images_mvfer import upright_rgb
+from processing.images_mvfer import PictureError, read_picture
 from processing.meshes_mvfer import load_mesh
 from processing.prompts_mvfer import EXPRESSIONS, prompts_for
 from processing.rendering_mvfer import RenderSettings, frame_mesh, render_mesh
 from processing.view_batches_mvfer import sample_frames
 
 RGB = ("red", "green", "blue")
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-PHOTO_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # by content: others may run programs, or need them
-MAX_PHOTO_PX = 2**26  # of what is decoded; JPEG is decoded at a fraction of its size
 DEMOGRAPHICS = ("sex", "age_group", "ancestry")
 
 
@@ -38,7 +33,8 @@ class Scan:
 
     Args:
         subject: the set's own name of the person; only its pseudonym is written.
-        name: tells the person's rows apart ("happiness-3"); must not hold the person's name.
+        name: tells the person's rows apart ("happiness-3"); is written, so it holds nothing of the names of files and people.
+        moment: tells rows of one name apart, in the source's own words; only a keyed hash of it is written.
         frames: per frame a mesh file, or the photos of all cameras at that moment.
         expression: one of `EXPRESSIONS`, or None if unknown.
         action_units: unit -> intensity in [0, 1]; None if nobody coded them, {} if coded and none was active.
@@ -60,6 +56,7 @@ class Scan:
     view_angles_deg: tuple[tuple[float, float], ...] = ()
     columns: Mapping[str, Any] = field(default_factory=dict)
     split: str | None = None
+    moment: str = ""
 
     def __post_init__(self):
         if len(self.frames) != len(self.times_s) or not self.frames:
@@ -131,7 +128,8 @@ class ScanRenderer:
             try:
                 views, angles = self._views(item)
             except ValueError as error:
-                rejected.append({"id": item.id, "reason": without_paths(str(error), item.scan.files)})
+                reason = without_paths(str(error), item.scan.files, item.scan.subject, item.scan.moment)
+                rejected.append({"id": item.id, "reason": reason})
                 continue
             yield self._row(item, shard.split, views, angles)
 
@@ -198,25 +196,7 @@ def read_photo(path: Path, size_px: int) -> np.ndarray:
         ValueError: `"<path>: <reason>; <remedy>"` if it cannot be read or is absurdly large.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise OSError(None, "not a regular file")
-        with Image.open(path, formats=PHOTO_FORMATS) as photo:
-            photo.draft("RGB", (2 * size_px, 2 * size_px))
-            if photo.width * photo.height > MAX_PHOTO_PX:
-                raise OSError(None, f"{photo.width} x {photo.height} pixels")
-            photo = upright_rgb(photo)
-    except Exception as error:  # Pillow's decoders raise all kinds
-        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".rstrip(": ")
-        raise ValueError(f"{path}: not readable as a photo ({reason}); export it as a smaller PNG or JPEG") from error
+        photo = read_picture(path, at_least_px=size_px)
+    except PictureError as error:
+        raise ValueError(f"{path}: not readable as a photo ({error}); export it as a smaller PNG or JPEG") from error
     return np.asarray(ImageOps.fit(photo, (size_px, size_px), Image.Resampling.BICUBIC))
-
-
-_QUOTED_FILE = re.compile(r"""(['"])[^'"\n]*[./\\][^'"\n]*\1""")
-
-
-def without_paths(reason: str, files: Sequence[Path]) -> str:
-    """The reason without the names of files and folders, which name people: its own, and quoted ones of textures."""
-    for path in files:
-        for form in (str(path), path.name, os.path.join(path.parent.name, path.name), str(path.parent)):
-            reason = reason.replace(form, "the file")
-    return _QUOTED_FILE.sub("'...'", reason)

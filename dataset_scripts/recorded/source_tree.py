@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
 
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _LITTER = re.compile(r"__MACOSX|\._.*|\.DS_Store|Thumbs\.db|desktop\.ini|~\$.*", re.IGNORECASE | re.DOTALL)
 _ARCHIVE = re.compile(r"(.+)\.(zip|rar|7z|tar|tgz|tar\.(gz|bz2|xz))", re.IGNORECASE | re.DOTALL)
 

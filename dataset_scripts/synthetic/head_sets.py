@@ -5,7 +5,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from dataset_scripts.common.flags import HelpFormatter, add_build_flags, parallel_options, render_settings, settings_of
-from dataset_scripts.synthetic.synthesis import KINDS, BuildSettings, HeadModel, Source, build_heads
+from dataset_scripts.synthetic.synthesis import KINDS, BuildSettings, HeadModel, HeadSet, Source, build_heads
+from processing.names_mvfer import shown
 from processing.prompts_mvfer import EXPRESSIONS
 
 FRAMES_AND_FPS = {"micro": (32, 60.0)}  # other kinds: those of `BuildSettings`
@@ -22,6 +23,10 @@ def arguments(description: str, subjects: Sequence[int]) -> argparse.ArgumentPar
     per_class, at_random = default.expressions_per_subject, default.random_per_subject
     add("--expressions_per_subject", type=int, default=per_class, help="rows per class and training subject")
     add("--random_per_subject", type=int, default=at_random, help="rows of random actions per training subject")
+    tested = default.random_per_tested
+    add("--random_per_tested", type=int, default=tested, help="the same per validation and test subject")
+    at_rest = default.rest_per_subject
+    add("--rest_per_subject", type=int, default=at_rest, help="rows at rest per subject, more than neutral's variants")
     add("--vary_geometry", action="store_true", help="vary resolution, smoothness, noise, holes, framing and light")
     add("--variants", type=int, default=default.variants, help="with --vary_geometry: renderings per training scan")
     add("--num_frames", type=int, help=f"frames per sequence; default {default.num_frames}, of micro-expressions 32")
@@ -61,17 +66,17 @@ def arguments(description: str, subjects: Sequence[int]) -> argparse.ArgumentPar
     return flags
 
 
-def main(flags: argparse.Namespace, load: Callable[[], HeadModel], source: Callable[[], Source]) -> int:
+def main(flags: argparse.Namespace, load: Callable[[], HeadModel | HeadSet], source: Callable[[], Source]) -> int:
     """Build with parsed flags; the exit status. `source` is asked here, as it too may refuse what it finds."""
     try:
         run(flags, load, source())
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(str(error))}", file=sys.stderr)
         return 1
     return 0
 
 
-def run(flags: argparse.Namespace, load: Callable[[], HeadModel], source: Source) -> dict:
+def run(flags: argparse.Namespace, load: Callable[[], HeadModel | HeadSet], source: Source) -> dict:
     """Build with parsed flags."""
     num_frames, fps = FRAMES_AND_FPS.get(flags.kind, (BuildSettings.num_frames, BuildSettings.fps))
     settings = settings_of(

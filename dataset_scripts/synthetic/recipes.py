@@ -1,15 +1,15 @@
-"""How strongly expressions move which action units, and which shapes of a head model an action unit is.
+"""How strongly expressions move which action units: the same for all families of heads.
 
-In: a random generator and an expression. Out: action units with intensities, and weights of ARKit-named shapes.
+In: a random generator and an expression. Out: action units with intensities; `unit_tables` says which shapes they are.
 
-Source: FACS investigator's guide (EMFACS prototypes), Du, Tao & Martinez, PNAS 2014; the intensities are ours. Shapes:
-the README of ICT-FaceKit, with action unit 10 as ARKit's mouthUpperUp and 6 as cheekSquint.
+Source: FACS investigator's guide (EMFACS prototypes), Du, Tao & Martinez, PNAS 2014; the intensities are ours.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
 
+from dataset_scripts.synthetic.unit_tables import ARKIT, UnitTable, number
 from processing.facs_phrases_mvfer import SIDED_ACTIONS
 from processing.prompts_mvfer import ACTION_BANK, action_order
 
@@ -59,44 +59,8 @@ RECIPES: dict[str, tuple[dict[str, float], ...]] = {
     ),
 }
 
-# Two-sided shapes are named without their ending; "Left" and "Right" are added.
-_PAIRED = {
-    "2": {"browOuterUp": 1.0},
-    "4": {"browDown": 1.0},
-    "5": {"eyeWide": 1.0},
-    "6": {"cheekSquint": 1.0},
-    "7": {"eyeSquint": 1.0},
-    "9": {"noseSneer": 1.0},
-    "10": {"mouthUpperUp": 1.0},
-    "12": {"mouthSmile": 1.0},
-    "14": {"mouthDimple": 1.0},
-    "15": {"mouthFrown": 1.0},
-    "16": {"mouthLowerDown": 1.0},
-    "20": {"mouthStretch": 1.0},
-    "23": {"mouthPress": 0.3},
-    "24": {"mouthPress": 1.0},
-    "25": {"mouthLowerDown": 0.3, "mouthUpperUp": 0.15},
-    "45": {"eyeBlink": 1.0},
-    "64": {"eyeLookDown": 1.0},
-}
-_SINGLE = {
-    "1": {"browInnerUp": 1.0},
-    "17": {"mouthShrugLower": 1.0},
-    "18": {"mouthPucker": 1.0},
-    "22": {"mouthFunnel": 1.0},
-    "23": {"mouthRollUpper": 0.4, "mouthRollLower": 0.4},
-    "25": {"jawOpen": 0.15},
-    "26": {"jawOpen": 0.45},
-    "27": {"jawOpen": 1.0},
-    "28": {"mouthRollUpper": 1.0, "mouthRollLower": 1.0},
-    "33": {"cheekPuff": 1.0},
-    "30L": {"jawLeft": 1.0},
-    "30R": {"jawRight": 1.0},
-}
-SHAPES = sorted({s for shapes in _SINGLE.values() for s in shapes}) + sorted(
-    {s + side for shapes in _PAIRED.values() for s in shapes for side in ("Left", "Right")}
-)
-SYNTHESIZED = sorted(set(_PAIRED) | set(_SINGLE), key=action_order)
+SHAPES = ARKIT.shapes
+SYNTHESIZED = ARKIT.units
 
 # Micro-expressions by the categories of 4DME; which units belong to which is ours, the sizes and times are those that the
 # literature gives: 0.04 to 0.5 s long, onset within 0.26 s, a fraction of a full expression.
@@ -127,11 +91,6 @@ _ONE_SIDED_CHANCE = 0.2
 _ONE_SIDED = [unit for unit in ("2", "9", "10", "12", "14", "15", "20", "45") if unit in SIDED_ACTIONS]
 
 
-def number(unit: str) -> str:
-    """The unit without its side: "12L" -> "12"."""
-    return unit.rstrip("LR")
-
-
 def _excludes(unit: str, others) -> bool:
     names = {number(other) for other in others} | set(others)
     if number(unit) in {number(other) for other in others}:
@@ -145,42 +104,61 @@ def sample_expression(
     *,
     variant: int | None = None,
     strengths: tuple[float, float] = (0.5, 1.0),
+    table: UnitTable = ARKIT,
 ) -> tuple[dict[str, float], float]:
     """Draw how a person shows an expression: a variant, its strength, units varied by 20 %, up to two others too faint to name.
+
+    Of a head whose `table` lacks units, only variants are drawn that it can show (`shown_by`).
 
     Returns:
         (action units with intensities in [0, 1], the strength, uniform in `strengths`).
     """
-    recipes = RECIPES[expression]
+    recipes = [recipe for recipe in RECIPES[expression] if table.can_show(recipe)]
     recipe = recipes[int(rng.integers(len(recipes))) if variant is None else variant % len(recipes)]
     strength = float(rng.uniform(*strengths))
     units = {unit: float(np.clip(value * strength * rng.uniform(0.8, 1.2), 0, 1)) for unit, value in recipe.items()}
     if "45" in units:
         units["45"] = max(units["45"], 0.85)  # half-closed eyes would be a different action
-    candidates = [unit for unit in SYNTHESIZED if unit not in ("27", "28", "33", "45") and not _excludes(unit, units)]
+    return _in_order(units | _faint(rng, units, table)), strength
+
+
+def sample_rest(rng: np.random.Generator, table: UnitTable = ARKIT) -> dict[str, float]:
+    """Draw a face at rest: up to two action units too faint to name."""
+    return _in_order(_faint(rng, {}, table))
+
+
+def _faint(rng: np.random.Generator, units: Mapping[str, float], table: UnitTable) -> dict[str, float]:
+    """Up to two units that go with the others and are too faint to name."""
+    faint: dict[str, float] = {}
+    candidates = [unit for unit in table.units if unit not in ("27", "28", "33", "45") and not _excludes(unit, units)]
     for unit in rng.permutation(candidates)[: rng.choice(3, p=(0.5, 0.35, 0.15))]:
-        if not _excludes(unit, units):
-            units[str(unit)] = float(rng.uniform(0.03, 0.12))
-    return _in_order(units), strength
+        if not _excludes(unit, [*units, *faint]):
+            faint[str(unit)] = float(rng.uniform(0.03, 0.12))
+    return faint
 
 
-def sample_combination(rng: np.random.Generator) -> dict[str, float]:
+def shown_by(table: UnitTable) -> list[str]:
+    """The expressions of which a head can show some variant."""
+    return [name for name, recipes in RECIPES.items() if any(map(table.can_show, recipes))]
+
+
+def sample_combination(rng: np.random.Generator, table: UnitTable = ARKIT) -> dict[str, float]:
     """Draw 1 to 4 compatible action units, some of them one-sided, at intensities 0.4 to 1."""
     units: dict[str, float] = {}
     count = int(rng.integers(1, 5))
-    for unit in map(str, rng.permutation(SYNTHESIZED)):
+    for unit in map(str, rng.permutation(table.units)):
         if len(units) == count:
             break
         if unit in _ONE_SIDED and rng.random() < _ONE_SIDED_CHANCE:
             unit += str(rng.choice(["L", "R"]))
-        if not _excludes(unit, units):
+        if table.can_show([unit]) and not _excludes(unit, units):
             units[unit] = float(rng.uniform(0.4, 1.0)) if number(unit) != "45" else float(rng.uniform(0.85, 1.0))
     return _in_order(units)
 
 
-def sample_micro(rng: np.random.Generator, category: str) -> tuple[dict[str, float], float]:
+def sample_micro(rng: np.random.Generator, category: str, table: UnitTable = ARKIT) -> tuple[dict[str, float], float]:
     """Draw a micro-expression of a category: (units with intensities at the apex, the strength)."""
-    variants = MICRO[category]
+    variants = [units for units in MICRO[category] if table.can_show(units)]
     units = variants[int(rng.integers(len(variants)))]
     strength = float(rng.uniform(*MICRO_PEAK))
     return _in_order({unit: strength * float(rng.uniform(0.8, 1.2)) for unit in units}), strength if units else 0.0
@@ -208,30 +186,8 @@ def _in_order(units: Mapping[str, float]) -> dict[str, float]:
 def shape_weights(
     action_units: Mapping[str, float], *, asymmetry: Mapping[str, float] | None = None
 ) -> dict[str, float]:
-    """Weights of the ARKit-named shapes that make these action units.
-
-    Args:
-        action_units: unit -> intensity; "12L" moves the subject's left side only.
-        asymmetry: unit -> a in [-1, 1]: the left side is (1 + a) times as strong, the right side (1 - a) times.
-    Returns:
-        `dict[str, float]`: shape -> weight in [0, 1].
-    Raises:
-        ValueError: for a unit that has no shapes.
-    """
-    weights: dict[str, float] = {}
-    for unit, intensity in action_units.items():
-        paired, single = _PAIRED.get(number(unit), {}), _SINGLE.get(unit, {})
-        if not paired and not single:
-            raise ValueError(f"action unit {unit!r} has no shapes; expected one of {', '.join(SYNTHESIZED)}")
-        lean = (asymmetry or {}).get(unit, 0.0)
-        for side, factor in (("Left", 1 + lean), ("Right", 1 - lean)):
-            if unit[-1] in ("L", "R") and unit[-1] != side[0]:
-                continue
-            for shape, weight in paired.items():
-                weights[shape + side] = weights.get(shape + side, 0.0) + intensity * weight * factor
-        for shape, weight in single.items():
-            weights[shape] = weights.get(shape, 0.0) + intensity * weight
-    return {shape: float(np.clip(weight, 0, 1)) for shape, weight in weights.items()}
+    """Weights of the ARKit-named shapes that make these action units; see `UnitTable.weights`."""
+    return ARKIT.weights(action_units, asymmetry=asymmetry)
 
 
 for _name, _variants in RECIPES.items():  # the bank and the recipes must speak of the same actions

@@ -1,14 +1,14 @@
-"""Labelled faces from a parametric head: what the builders for Anny and for ICT-FaceKit share.
+"""Labelled faces from heads that move: what the builders of synthetic data share.
 
-In: a head model that is linear in its facial actions. Out: rows of `schema`. Every subject has its own random stream, so
-a row depends on the seed and the settings, and on nothing else.
+In: heads whose vertices are linear in their facial actions (`heads`). Out: rows of `schema`. Every subject has its own
+random stream, so a row depends on the seed and the settings, and on nothing else.
 """
 
 import functools
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +18,18 @@ from torch import Tensor
 from dataset_scripts.common import card
 from dataset_scripts.common.building import build, cut
 from dataset_scripts.common.captions import ACTIVE, captions_for
+from dataset_scripts.synthetic.heads import Head, HeadModel, HeadRejected, HeadSet, Source
 from dataset_scripts.synthetic.recipes import (
     MICRO,
     micro_curve,
     sample_combination,
     sample_expression,
     sample_micro,
-    shape_weights,
+    sample_rest,
+    shown_by,
 )
-from dataset_scripts.synthetic.variation import GeometryVariation, reframe
+from dataset_scripts.synthetic.unit_tables import UnitTable
+from dataset_scripts.synthetic.variation import GeometryVariation, draw_proportions, reframe
 from mvfer.data import schema
 from mvfer.data.geometry import rotation
 from processing.framing_mvfer import FRAMED, FaceFrame, frame_upright
@@ -39,37 +42,6 @@ MICRO_ACTIVE = 0.05  # a micro-expression is a trace of an expression, and is to
 SUBJECTS_PER_SHARD = 25
 
 
-@dataclass
-class HeadModel:
-    """A head whose vertices are identity + sum of weight x shape; y up, face towards +z, any unit.
-
-    Args:
-        faces (`(M, 3)` int64): triangles.
-        shape_names: ARKit names ("mouthSmileLeft"), the subject's sides.
-        shapes (`(A, N, 3)` float32): displacements.
-        identities: takes the random streams of S subjects; gives vertices `(S, N, 3)` float32 and S dicts of columns
-            (sex, age_group, ancestry) as far as known.
-    """
-
-    faces: np.ndarray
-    shape_names: list[str]
-    shapes: Tensor
-    identities: Callable[[Sequence[np.random.Generator]], tuple[Tensor, list[dict]]]
-    rejected: list[dict] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where the heads come from, for the folder's card."""
-
-    name: str  # prefix of the subjects: "anny" -> "anny-00012"
-    title: str
-    url: str
-    license: str
-    version: str
-    citation: str
-
-
 @dataclass(frozen=True)
 class BuildSettings:
     """What decides the bytes of a build (with the source and the renderer)."""
@@ -80,6 +52,8 @@ class BuildSettings:
     expressions: tuple[str, ...] = BASIC_EXPRESSIONS
     expressions_per_subject: int = 1
     random_per_subject: int = 7
+    random_per_tested: int = 0
+    rest_per_subject: int = 0
     intensity: tuple[float, float] = (0.5, 1.0)
     vary_geometry: bool = False
     variants: int = 1
@@ -101,10 +75,15 @@ class BuildSettings:
         if not 0 < self.intensity[0] <= self.intensity[1] <= 1:
             raise ValueError(f"expected an intensity range 0 < low <= high <= 1, got {self.intensity}")
         counts = (self.expressions_per_subject, self.captions_per_row, self.num_frames, self.variants)
-        if min(counts) < 1 or self.random_per_subject < 0 or self.fps <= 0:
+        at_random, at_rest = (self.random_per_subject, self.random_per_tested), self.rest_per_subject
+        if min(counts) < 1 or min(*at_random, at_rest) < 0 or self.fps <= 0:
             raise ValueError(
-                "expected expressions_per_subject, captions_per_row, num_frames, variants >= 1, "
-                f"random_per_subject >= 0 and fps > 0, got {counts}, {self.random_per_subject}, {self.fps}"
+                "expected expressions_per_subject, captions_per_row, num_frames, variants >= 1, random_per_subject, "
+                f"random_per_tested, rest_per_subject >= 0 and fps > 0, got {counts}, {at_random}, {at_rest}, {self.fps}"
+            )
+        if at_rest and self.kind == "micro":
+            raise ValueError(
+                "micro-expressions have a sequence at rest for every category's repeat; drop rest_per_subject"
             )
         check_magnification(self.magnification)
         if self.magnification != 1 and self.kind == "3d":
@@ -117,76 +96,94 @@ class BuildSettings:
 
 
 class Synthesizer:
-    """Makes the rows of subjects with one head model."""
+    """Makes the rows of subjects of one family of heads."""
 
-    def __init__(self, model: HeadModel, source: Source, settings: BuildSettings):
+    def __init__(self, model: HeadModel | HeadSet, source: Source, settings: BuildSettings):
         self.model, self.source, self.settings = model, source, settings
-        self.faces = torch.from_numpy(model.faces)
-        self.basis = model.shapes.flatten(1)  # (A, 3 N)
-        self.column = {name: i for i, name in enumerate(model.shape_names)}
-        self.variation = None
-        if settings.vary_geometry:
-            typical = model.identities([self._rng(-1)])[0][0].numpy()
-            self.variation = GeometryVariation(frame_upright(typical, model.faces).apply(typical), model.faces)
+        self._varied: tuple[np.ndarray, GeometryVariation] | None = None
+        if settings.vary_geometry and isinstance(model, HeadModel):
+            self._vary(model.heads([-1], [self._rng(-1)])[0]())
 
     def _rng(self, subject: int) -> np.random.Generator:
         return np.random.default_rng([self.settings.seed, zlib.crc32(self.source.name.encode()), subject + 1])
 
+    def _vary(self, head: Head) -> GeometryVariation:
+        """The variation of a head's topology; prepared once where all share one."""
+        if self._varied is None or self._varied[0] is not head.faces:
+            typical = head.vertices.numpy()
+            framed = frame_upright(typical, head.faces).apply(typical)
+            self._varied = head.faces, GeometryVariation(framed, head.faces)
+        return self._varied[1]
+
     def shard_rows(self, shard, rejected: list[dict]) -> Iterator[dict]:
         """Rows; appends `{"id", "reason"}` of what could not be made."""
         streams = [self._rng(number) for number in shard.subjects]
-        identities, known = self.model.identities(streams)
+        heads = self.model.heads(shard.subjects, streams)
         rejected += self.model.rejected
-        for number, rng, identity, columns in zip(shard.subjects, streams, identities, known, strict=True):
+        for number, rng, give in zip(shard.subjects, streams, heads, strict=True):
             subject = f"{self.source.name}-{number:05d}"
-            rough = frame_upright(identity.numpy(), self.model.faces) if self.variation is not None else None
-            for item in self._items(subject, shard.split, rng):
+            try:
+                head = give()
+            except HeadRejected as error:
+                rejected.append({"id": subject, "reason": str(error)})
+                continue
+            person = self._another_person(head, rng.spawn(1)[0]) if self.settings.vary_geometry else None
+            for item in self._items(subject, shard.split, rng, head.table):
                 try:
-                    vertices, faces, light_deg = self._framed(item, identity, rough)
+                    vertices, faces, light_deg = self._framed(item, head, person)
                     views = render_scan(vertices, faces, self.settings.render, frame=FRAMED, light_deg=light_deg)
                 except ValueError as error:
                     rejected.append({"id": item["id"], "reason": str(error)})
                     continue
-                yield self._row(item, views) | {"subject": subject, "split": shard.split} | columns
+                yield self._row(item, views) | {"subject": subject, "split": shard.split} | head.columns
 
-    def _items(self, subject: str, split: str, rng: np.random.Generator):
+    def _another_person(self, head: Head, rng: np.random.Generator) -> tuple[FaceFrame, Tensor]:
+        """The frame of a head, in whose units geometry varies, and what other proportions add to it, `(N, 3)`."""
+        rough = frame_upright(head.vertices.numpy(), head.faces)
+        return rough, draw_proportions(rough.apply(head.vertices), rng)
+
+    def _items(self, subject: str, split: str, rng: np.random.Generator, table: UnitTable):
         """What a subject does: dicts with id, expression (or None), units, intensity, and a seed for the rendering."""
         settings, train = self.settings, split == "train"
         if settings.kind == "micro":
-            yield from self._micro_items(subject, train, rng)
+            yield from self._micro_items(subject, train, rng, table)
             return
-        tasks: list[tuple[str | None, int]] = []
+        rest_rng = rng.spawn(1)[0]  # rows at rest change nothing of the others
+        shown = [name for name in settings.expressions if name in shown_by(table)]
         for repeat in range(settings.expressions_per_subject if train else 2):
-            tasks += [(name, repeat) for name in settings.expressions]
-        tasks += [(None, i) for i in range(settings.random_per_subject if train else 0)]
-        for name, repeat in tasks:
-            if name is None:
-                units = sample_combination(rng)
-                intensity = max(units.values())
-            else:
-                units, intensity = sample_expression(rng, name, strengths=settings.intensity)
-            asymmetry = {unit: float(np.clip(rng.normal(0, 0.12), -0.35, 0.35)) for unit in units}
-            curve = activation_curve(rng, settings.num_frames) if settings.kind == "4d" else np.ones(1)
-            pose = rng.normal(0, (3.0, 3.0, 2.0)).clip(-8, 8)
-            item_seed = int(rng.integers(2**63))
-            for variant in range(settings.variants if train and settings.vary_geometry else 1):
-                yield {
-                    "id": f"{subject}-{name or 'random'}-{repeat}" + (f"-v{variant}" if settings.variants > 1 else ""),
-                    "expression": name,
-                    "units": units,
-                    "asymmetry": asymmetry,
-                    "intensity": intensity,
-                    "curve": curve,
-                    "pose": pose,
-                    "seed": [item_seed, variant],
-                }
+            for name in shown:
+                units, intensity = sample_expression(rng, name, strengths=settings.intensity, table=table)
+                yield from self._variants(f"{subject}-{name}-{repeat}", name, units, intensity, train, rng)
+        for i in range(settings.random_per_subject if train else settings.random_per_tested):
+            units = sample_combination(rng, table)
+            yield from self._variants(f"{subject}-random-{i}", None, units, max(units.values()), train, rng)
+        for i in range(settings.rest_per_subject):
+            units = sample_rest(rest_rng, table)
+            yield from self._variants(f"{subject}-rest-{i}", "neutral", units, 0.0, train, rest_rng)
 
-    def _micro_items(self, subject: str, train: bool, rng: np.random.Generator):
+    def _variants(self, name: str, expression: str | None, units: dict, intensity: float, train: bool, rng):
+        """One action of a subject, once per rendering that is wanted of it."""
+        settings = self.settings
+        item = {
+            "expression": expression,
+            "units": units,
+            "asymmetry": {unit: float(np.clip(rng.normal(0, 0.12), -0.35, 0.35)) for unit in units},
+            "intensity": intensity,
+            "curve": activation_curve(rng, settings.num_frames) if settings.kind == "4d" else np.ones(1),
+            "pose": rng.normal(0, (3.0, 3.0, 2.0)).clip(-8, 8),
+        }
+        seed = int(rng.integers(2**63))
+        for variant in range(settings.variants if train and settings.vary_geometry else 1):
+            ending = f"-v{variant}" if settings.variants > 1 else ""
+            yield item | {"id": name + ending, "seed": [seed, variant]}
+
+    def _micro_items(self, subject: str, train: bool, rng: np.random.Generator, table: UnitTable):
         """The same of micro-expressions: every category of `MICRO`, of which only neutral and surprise are expressions."""
         settings = self.settings
+        shown = [category for category, variants in MICRO.items() if any(map(table.can_show, variants))]
         for repeat in range(settings.expressions_per_subject if train else 2):
-            for category in MICRO:
-                units, strength = sample_micro(rng, category)
+            for category in shown:
+                units, strength = sample_micro(rng, category, table)
                 yield {
                     "id": f"{subject}-micro-{category}-{repeat}",
                     "expression": category if category in EXPRESSIONS else None,
@@ -199,41 +196,35 @@ class Synthesizer:
                     "seed": [int(rng.integers(2**63)), 0],
                 }
 
-    def _framed(self, item: dict, identity: Tensor, rough: FaceFrame | None) -> tuple[Tensor, Tensor, tuple | None]:
-        """`(N, 3)` identity -> framed vertices `(T, N', 3)`, faces `(M', 3)`, light (yaw, pitch) if it is not the usual one.
+    def _framed(
+        self, item: dict, head: Head, person: tuple[FaceFrame, Tensor] | None
+    ) -> tuple[Tensor, Tensor, tuple | None]:
+        """Framed vertices `(T, N', 3)`, faces `(M', 3)`, light (yaw, pitch) if it is not the usual one.
 
-        `rough`: the person's own frame, in whose units geometry varies.
+        `person`: from `_another_person`; None if geometry does not vary.
         """
-        vertices, turn = self._vertices(item, identity), rotation(*item["pose"]).T
+        vertices, turn = _moved(head, item), rotation(*item["pose"]).T
         if self.settings.magnification != 1:
             moved = magnify(vertices.numpy(), vertices[0].numpy(), magnification=self.settings.magnification)
             vertices = torch.from_numpy(moved)
-        if self.variation is None or rough is None:
-            vertices = vertices @ turn
-            return frame_upright(vertices[0].numpy(), self.model.faces).apply(vertices), self.faces, None
-        rng = np.random.default_rng(item["seed"])
-        vertices, faces = self.variation(rough.apply(vertices) @ turn, rng)
+        if person is None:
+            vertices, faces = vertices @ turn, torch.from_numpy(head.faces)
+            return frame_upright(vertices[0].numpy(), head.faces).apply(vertices), faces, None
+        rng, (rough, proportions) = np.random.default_rng(item["seed"]), person
+        vertices, faces = self._vary(head)((rough.apply(vertices) + proportions) @ turn, rng)
         frame = frame_upright(vertices[0].numpy(), faces.numpy())
         vertices = reframe(frame.apply(vertices), rng)
         light_deg = (float(rng.uniform(-60, 60)), float(rng.uniform(10, 65))) if rng.random() < 0.7 else None
         return vertices, faces, light_deg
 
-    def example_scans(self, number: int) -> Iterator[tuple[str, np.ndarray]]:
-        """Every first scan of an expression of a test subject: its row's id, and vertices `(N, 3)` at the apex."""
+    def example_scans(self, number: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """First scans of expressions of a test subject: a row's id, vertices `(N, 3)` at the apex, faces `(M, 3)`."""
         stream = self._rng(number)
-        identity = self.model.identities([stream])[0][0]
-        for item in self._items(f"{self.source.name}-{number:05d}", "test", stream):
+        head = self.model.heads([number], [stream])[0]()
+        for item in self._items(f"{self.source.name}-{number:05d}", "test", stream, head.table):
             if "-0-" in item["id"] + "-":  # the first repeat; builds with variants add "-v0"
-                apex = self._vertices(item, identity)[int(np.argmax(item["curve"]))]
-                yield item["id"], (apex @ rotation(*item["pose"]).T).numpy()
-
-    def _vertices(self, item: dict, identity: Tensor) -> Tensor:
-        """`(N, 3)` identity -> `(T, N, 3)`: what the face does, the head upright."""
-        weights = torch.zeros(len(self.column))
-        for shape, weight in shape_weights(item["units"], asymmetry=item["asymmetry"]).items():
-            weights[self.column[shape]] = weight
-        curve = torch.tensor(item["curve"], dtype=torch.float32)[:, None]
-        return identity + ((curve * weights) @ self.basis).view(len(curve), -1, 3)
+                apex = _moved(head, item)[int(np.argmax(item["curve"]))]
+                yield item["id"], (apex @ rotation(*item["pose"]).T).numpy(), head.faces
 
     def _row(self, item: dict, views: np.ndarray) -> dict:
         settings, name = self.settings, item["expression"]
@@ -261,7 +252,7 @@ class Synthesizer:
 
 
 def build_heads(
-    load: Callable[[], HeadModel],
+    load: Callable[[], HeadModel | HeadSet],
     source: Source,
     settings: BuildSettings,
     folder: str | os.PathLike,
@@ -280,10 +271,7 @@ def build_heads(
     Returns:
         the `dataset_info`.
     """
-    numbers, first = {}, 0
-    for split, count in zip(schema.SPLITS, settings.subjects, strict=True):
-        numbers[split] = range(first, first + count)
-        first += count
+    numbers = source.splits(settings.subjects, settings.seed)
     shards = cut(numbers, SUBJECTS_PER_SHARD)
     make_worker = functools.partial(_make_synthesizer, load, source, settings)
     info = build(make_worker, card.describe_heads(source, settings), shards, folder, **parallel)
@@ -292,15 +280,23 @@ def build_heads(
     return info
 
 
+def _moved(head: Head, item: dict) -> Tensor:
+    """`(T, N, 3)`: what the face does, the head upright."""
+    wanted = head.table.weights(item["units"], asymmetry=item["asymmetry"])
+    weights = torch.tensor([wanted.get(shape, 0.0) for shape in head.shape_names], dtype=torch.float32)
+    curve = torch.tensor(item["curve"], dtype=torch.float32)[:, None]
+    return head.vertices + ((curve * weights) @ head.shapes.flatten(1)).view(len(curve), -1, 3)
+
+
 def _make_synthesizer(load, source, settings) -> Synthesizer:
     return Synthesizer(load(), source, settings)
 
 
 def _write_meshes(synthesizer: Synthesizer, subjects: Sequence[int], folder: Path) -> None:
     (folder / "meshes").mkdir(exist_ok=True)
-    faces = "".join("f {} {} {}\n".format(*face) for face in (synthesizer.model.faces + 1).tolist())
     for number in subjects:
-        for name, vertices in synthesizer.example_scans(number):
+        for name, vertices, triangles in synthesizer.example_scans(number):
+            faces = "".join("f {} {} {}\n".format(*face) for face in (triangles + 1).tolist())
             points = "".join("v {:.6f} {:.6f} {:.6f}\n".format(*point) for point in vertices.tolist())
             (folder / "meshes" / f"{name}.obj").write_text(points + faces, encoding="utf-8")
 

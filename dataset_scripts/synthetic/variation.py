@@ -1,7 +1,8 @@
 """Vary a scan's geometry as scanners and topologies do, without touching its label.
 
 In: framed vertices of one scan or sequence. Out: other vertices and faces: another resolution, smoother or noisier,
-warped, cropped, with holes; each of these only sometimes. Everything that depends on the faces alone is prepared once.
+cropped, with holes; each of these only sometimes. Everything that depends on the faces alone is prepared once. Apart from
+that, other proportions, which all scans of a person share.
 """
 
 import math
@@ -86,7 +87,6 @@ class GeometryVariation:
         Returns:
             vertices (`(T, N', 3)`), faces (`(M', 3)` int64).
         """
-        vertices = _warp(vertices, rng) if rng.random() < 0.6 else vertices
         level = self.levels[0 if rng.random() < 0.35 else int(rng.integers(len(self.levels)))]
         vertices, faces = level.merge(vertices), level.faces
         if rng.random() < 0.4:
@@ -117,12 +117,29 @@ def _waves(points: Tensor, rng: np.random.Generator, *, count: int, longest: flo
     return torch.sin(points @ waves.T + phases).sum(1) * math.sqrt(2 / count)
 
 
-def _warp(vertices: Tensor, rng: np.random.Generator) -> Tensor:
-    """Other proportions: stretch per axis and a slow, smooth displacement; people that no generator makes."""
-    stretch = torch.tensor(rng.normal(1, 0.04, 3).clip(0.9, 1.1), dtype=vertices.dtype)
-    amount = float(rng.uniform(0, 0.025))
-    field = torch.stack([_waves(vertices[0], rng, count=4, longest=3.0, shortest=0.8) for _ in range(3)], 1)
-    return vertices * stretch + amount * field
+def draw_proportions(points: Tensor, rng: np.random.Generator) -> Tensor:
+    """Another person: what to add to the framed vertices `(N, 3)` of a head at rest, and to those of all its expressions.
+
+    A stretch per axis and a smooth displacement, mostly the same on both sides: long waves change the face's form, short and
+    lower ones where its brows, lids and lips lie. So a model cannot learn one family's faces at rest by heart. What lies behind
+    each other moves alike: no teeth come out between the lips.
+    """
+    flat = points * torch.tensor([1.0, 1.0, 0.0], dtype=points.dtype)
+    stretch = torch.tensor(rng.normal(1, 0.05, 3).clip(0.88, 1.12), dtype=points.dtype)
+    offset = points * (stretch - 1)
+    mirror = torch.tensor([-1.0, 1.0, 1.0], dtype=points.dtype)
+    for longest, shortest, most in ((3.0, 0.8, 0.04), (0.8, 0.25, 0.015)):
+        seeds, share = rng.integers(2**63, size=3), float(rng.uniform(0.8, 1.0)) / 2  # of the other side
+        amount = float(rng.uniform(0, most))
+        here, there = (_field(p, seeds, longest=longest, shortest=shortest) for p in (flat, flat * mirror))
+        offset = offset + amount * ((1 - share) * here + share * there * mirror)
+    return offset
+
+
+def _field(points: Tensor, seeds: np.ndarray, *, longest: float, shortest: float) -> Tensor:
+    """A smooth random displacement `(N, 3)`, one seed per axis."""
+    waves = [_waves(points, np.random.default_rng(s), count=6, longest=longest, shortest=shortest) for s in seeds]
+    return torch.stack(waves, dim=1)
 
 
 def _noise(vertices: Tensor, faces: Tensor, rng: np.random.Generator) -> Tensor:

@@ -4,7 +4,6 @@ In: folders of runs and data sets. Out: files, lines of text and the exit status
 """
 
 import argparse
-import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from mvfer.evaluation.audits.registry import AUDITS
 from mvfer.evaluation.evaluate import TARGET_ACCURACY, evaluate
 from mvfer.evaluation.metrics import mean_over_runs
 from mvfer.evaluation.protocols.protocol import PAPER, evaluate_paper, evaluate_protocol
-from mvfer.evaluation.results import accuracies, scores_of, table, tables_of
+from mvfer.evaluation.results import accuracies, command_line, scores_of, table, tables_of
 from mvfer.hub.model_index import update_card
 from mvfer.hub.run_folder import store_calibration
 from mvfer.reports.examples import example_rows, predictions
@@ -29,6 +28,7 @@ from mvfer.reports.findings import findings
 from mvfer.reports.pictures import confusion_picture, predictions_picture
 from mvfer.reports.protocol_report import protocol_page, protocol_text
 from mvfer.reports.report import report_page
+from processing.names_mvfer import shown, shown_lines
 
 FINETUNE_STEPS = 200
 FACES = ("examples.png", "mistakes.png")  # pictures of people
@@ -37,7 +37,7 @@ FACES = ("examples.png", "mistakes.png")  # pictures of people
 def main(argv: list[str] | None = None) -> int:
     """`mvfer evaluate`: write `results.json`, pictures and the page `index.html`, print a short table."""
     args = parser().parse_args(argv)
-    command = "mvfer evaluate " + shlex.join(sys.argv[2:] if argv is None else argv)
+    command = command_line("mvfer evaluate", sys.argv[2:] if argv is None else argv)
     check(args)
     found = [evaluate_model(folder, args, command) for folder in args.model]
     results = found[0] if len(found) == 1 else found[0] | {"over_runs": over_runs(args.model, found)}
@@ -47,8 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     page = _protocol_page(results, out) if args.protocol else _page(results, out)
     (out / "index.html").write_text(page, encoding="utf-8")
     for line in findings(results):
-        print(line)
-    print("\n" + (protocol_text(results) if args.protocol else table(results)))
+        print(shown(line))
+    print("\n" + shown_lines(protocol_text(results) if args.protocol else table(results)))
     for name, value in results.get("over_runs", {}).get("accuracy", {}).items():
         print(f"{name:<44} {value['mean']:6.3f}  [{value['low']:.3f}, {value['high']:.3f}] over {len(found)} runs")
     if args.calibrate:
@@ -92,9 +92,10 @@ def check(args: argparse.Namespace) -> None:
     local = [Path(folder).is_dir() for folder in args.model]
     if args.calibrate and (args.protocol or len(args.model) > 1 or not all(local)):
         raise ValueError("--calibrate stores into one model folder on this computer, without --protocol")
-    if args.calibrate and (args.prompts or args.language != "en"):
+    if args.calibrate and (args.prompts or args.language):
         raise ValueError("--calibrate is for the model's own prompts; leave out --prompts and --language")
-    if args.protocol and (given := asked(args, "also_test", "robustness", "meshes", "prompt_audit")):
+    alone = ("also_test", "baseline", "robustness", "meshes", "prompt_audit", "wordings", "actions", "calibrate_on")
+    if args.protocol and (given := asked(args, *alone)):
         raise ValueError(f"--protocol tests folds alone; leave out {given}")
     if args.update_card and not all(local):
         raise ValueError("--update_card writes into model folders on this computer; download the repository first")
@@ -125,20 +126,21 @@ def evaluate_model(folder: str, args: argparse.Namespace, command: str) -> dict:
         "split": args.split,
         "also": {Path(other).name: other for other in args.also_test},
         "target_accuracy": args.target_accuracy,
+        "calibrate_on": args.calibrate_on,
         "audits": [name for name, audit in AUDITS.items() if audit.on_request and getattr(args, name, False)],
+        "baselines": args.baseline,
         "meshes": args.meshes,
     }
     if is_fine_tuned(model):
-        if (given := asked(args, "protocol", "prompts", "prompt_audit")) or args.language != "en":
+        if given := asked(args, "protocol", "prompts", "prompt_audit", "wordings", "actions", "language"):
             raise ValueError(
-                f"{folder}: a fine-tuned classifier, which reads no prompts and is not trained anew in folds; "
-                f"leave out {given or '--language'}"
+                f"{folder}: a fine-tuned classifier, which reads no prompts and is not trained anew in folds; leave out {given}"
             )
         results = evaluate(model, processor, args.dataset, **tests, **shared)
     elif args.protocol:
         return _evaluate_folds(folder, model, processor, args, **prompts, **shared)
     else:
-        results = evaluate(model, processor, args.dataset, **tests, **prompts, **shared)
+        results = evaluate(model, processor, args.dataset, actions=args.actions, **tests, **prompts, **shared)
     for name in FACES:
         (Path(args.out) / name).unlink(missing_ok=True)  # of an earlier report
     if not args.no_faces:
@@ -195,8 +197,10 @@ def _accuracies(results: dict) -> dict:
 
 
 def _store(args: argparse.Namespace, results: dict) -> None:
-    """Keep temperature and threshold in the model folder, if they may be trusted."""
-    chosen_on = subject_keys(dataset_info(args.dataset), load_splits(args.dataset)["validation"]["subject"])
+    """Keep the calibration in the model folder, if it may be trusted."""
+    chosen_on: set[str] = set()
+    for folder in (args.dataset, *args.calibrate_on):
+        chosen_on |= subject_keys(dataset_info(folder), load_splits(folder)["validation"]["subject"])
     store_calibration(args.model[0], results["calibration"], chosen_on=chosen_on)
     print(f"stored temperature and threshold in {Path(args.model[0]) / 'config.json'}")
 
@@ -242,12 +246,18 @@ def parser(**options) -> argparse.ArgumentParser:
     )
     add("--target_accuracy", type=float, default=TARGET_ACCURACY, help="of the answers, when the model may abstain "
         f"(default: {TARGET_ACCURACY})")  # fmt: skip
-    add("--calibrate", action="store_true", help="store temperature and threshold in the model folder")
+    add("--calibrate", action="store_true", help="store temperature, thresholds and the calibration of action units "
+        "in the model folder")  # fmt: skip
+    add("--calibrate_on", nargs="+", default=[], metavar="DIR", help="data sets whose validation people are calibrated on "
+        "as well; heads and scanners that the model never learnt from show it where to abstain")  # fmt: skip
+    add("--actions", action="store_true", help="also score facial actions: each unit, its side and its intensity")
     add(
         "--update_card",
         action="store_true",
         help="merge the scores into the model-index of the model folder's README.md",
     )
+    add("--baseline", nargs="+", default=[], metavar="N", help="also score scans relative to N others of the same person (0 1 3 "
+        "all), drawn without a look at their labels; rest: one that is known to be at rest")  # fmt: skip
     add("--robustness", action="store_true", help="also corrupt the views of up to 300 scans, and leave views out")
     add(
         "--meshes",
@@ -257,11 +267,16 @@ def parser(**options) -> argparse.ArgumentParser:
     add("--no_faces", action="store_true", help="write no picture that shows a person")
     add("--prompt_audit", action="store_true", help="also compare wordings, kinds and languages of the prompts")
     add(
+        "--wordings",
+        action="store_true",
+        help="also ask in wordings that no training sees, in every language that the model learnt",
+    )
+    add(
         "--prompts",
         nargs="+",
         choices=["actions", "names"],
         help="prompts that describe what the face does, that name the emotion, or both (default: the model's own)",
     )
-    add("--language", default="en", choices=["en", "ja"], help=LANGUAGE_HELP)
+    add("--language", choices=["en", "ja"], help=LANGUAGE_HELP)
     add("--batch_size", type=int, default=64, help="scans at once (default: 64)")
     return flags

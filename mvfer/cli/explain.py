@@ -1,7 +1,6 @@
 """The command `mvfer explain`. In: a mesh and a model. Out: the mesh, coloured by what speaks for a label, and a picture."""
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,12 @@ import trimesh
 
 import mvfer
 from modeling_mvfer.classifier_mvfer import Classifier
-from mvfer.cli.predict import add_mesh_argument, labels_of, no_face, open_model
+from mvfer.cli.predict import add_mesh_argument, labels_of, no_face, open_model, tell
 from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
 from mvfer.reports.pictures import displayable
 from mvfer.studies.explain import attribute_views, colors_of, explanation_picture, heat_of, heat_on_vertices, log_odds
 from processing.cameras_mvfer import view_name
+from processing.names_mvfer import shown
 from processing.rendering_mvfer import framed_vertices, render_mesh
 
 
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     inputs = processor(meshes=[mesh], return_tensors="pt")
     (frame,) = inputs.face_frames
     if not frame.is_face:
-        print(f"mvfer: {no_face(args.mesh, frame)}", file=sys.stderr)
+        tell(no_face(args.mesh, frame))
     views = render_mesh(mesh, settings, frame=frame)[0]
     inputs = inputs.to(model.device)
     with torch.no_grad():
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     angles = settings.view_angles_deg
     names = [f"{view_name(angle)}, weight {weight:.2f}" for angle, weight in zip(angles, weights, strict=True)]
     explanation_picture(displayable(views, settings.channels), heat, names, title, picture)
-    print(f"{title}\nwrote {args.out} and {picture}: red speaks for {label}, blue against")
+    print(f"{shown(title)}\n{shown(f'wrote {args.out} and {picture}: red speaks for {label}, blue against')}")
     return 0
 
 

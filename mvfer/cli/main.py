@@ -20,7 +20,10 @@ COMMANDS = {
     "study": "further tests: same person, head or photo, fewer views",
     "poc": "is it worth it: people needed, cost, benefit",
     "check": "have recent data drifted",
+    "audit": "has an audit log been changed",
+    "forget": "take a person out of a data set",
     "push": "put a run on the Hub",
+    "export": "write a run as ONNX graphs",
 }
 EPILOG = """`mvfer COMMAND --help` tells its flags. Examples:
   mvfer predict examples/*.ply
@@ -36,7 +39,9 @@ def main(argv: list[str] | None = None) -> int:
         try:
             return import_module(f"mvfer.cli.{argv[0]}").main(argv[1:])
         except (ValueError, OSError) as error:
-            print(f"mvfer: {' '.join(str(error).split())}", file=sys.stderr)
+            from processing.names_mvfer import shown
+
+            print(f"mvfer: {shown(' '.join(str(error).split()))}", file=sys.stderr)
             return 2
         except ModuleNotFoundError as error:
             sentence = what_is_missing(error, f"mvfer {argv[0]}")

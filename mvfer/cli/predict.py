@@ -9,23 +9,30 @@ import sys
 from pathlib import Path
 
 import mvfer
+from mvfer.cli.audit import add_audit_flags, recorder
+from mvfer.cli.own_baselines import add_baseline_flags, baselines_of
 from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
+from processing.names_mvfer import shown, shown_json
 
-LANGUAGE_HELP = "of the prompts; ja, Japanese, is for models that learnt from Japanese captions (default: en)"
+LANGUAGE_HELP = "of the prompts; a model that did not learn it refuses (default: en, or what the model learnt)"
 EPILOG = """examples:
   mvfer predict face.obj
   mvfer predict face.obj --model runs/first --labels happiness disgust --picture views.png
   mvfer predict scans/*.obj --model runs/first --json > predictions.jsonl
+  mvfer predict face.obj --actions
+  mvfer predict smile.obj frown.obj --baseline rest.obj
+  mvfer predict scans/*.obj --by_person "F[0-9]+"
 """
 
 
 def main(argv: list[str] | None = None) -> int:
     """`mvfer predict`: a probability per label for every scan."""
     args = parser().parse_args(argv)
+    from modeling_mvfer.actions_mvfer import ActionReader
     from modeling_mvfer.classifier_mvfer import Classifier, is_fine_tuned
 
     model, processor = open_model(args.model, orientation=args.orientation)
-    if is_fine_tuned(model) and (args.labels or args.prompts or args.language != "en"):
+    if is_fine_tuned(model) and (args.labels or args.prompts or args.language):
         known = ", ".join(model.config.id2label.values())
         raise ValueError(f"{args.model} was fine-tuned on {known}; leave out --labels, --prompts and --language")
     labels = labels_of(args.model, args.labels)
@@ -34,23 +41,32 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(
             f"{args.model}: several of its labels may be true at once; use pipeline('mesh-classification')"
         )
-    if classifier.warning:
-        print(f"mvfer: {classifier.warning}", file=sys.stderr)
+    reader = ActionReader.build(model, processor, language=args.language) if args.actions else None
+    for asked in (classifier, reader):
+        if asked and asked.warning:
+            tell(asked.warning)
+    baseline_of = baselines_of(args, args.meshes, processor, classifier)
+    settings = {"labels": classifier.labels, "prompts": args.prompts, "language": args.language}
+    settings |= {"orientation": args.orientation, "by_person": bool(args.by_person)}
+    record = recorder(args, "predict", model, settings, scans={"baseline": args.baseline})
     drawn, failures = [], 0
     for mesh in args.meshes:
         try:
-            row, drawing = _predict_one(mesh, processor, classifier, draw=args.picture is not None)
-        except (ValueError, OSError) as error:
+            row, drawing = _predict_one(
+                mesh, processor, classifier, reader, baseline=baseline_of(mesh), draw=args.picture is not None
+            )
+        except Exception as error:  # whatever one file does, the next ones are read
             failures += 1
             row = failed_row(mesh, error)
         else:
             drawn += [drawing] if drawing else []
+        record(mesh, row)
         print_row(row, as_json=args.json)
     if drawn:
         from mvfer.reports.pictures import predictions_picture
 
         predictions_picture(drawn, args.picture)
-        print(f"mvfer: wrote {args.picture}", file=sys.stderr)
+        tell(f"wrote {args.picture}")
     return 1 if failures else 0
 
 
@@ -94,8 +110,10 @@ def face_row(name: str, face_frames: list) -> dict:
     row = {"face_likeness": round(frame.face_likeness or 0.0, 3), "orientation": frame.orientation}
     if frame.is_face:
         return row
-    print(f"mvfer: {no_face(name, frame)}", file=sys.stderr)
-    return row | {"abstain": True}
+    from modeling_mvfer.classifier_mvfer import NOT_A_FACE
+
+    tell(no_face(name, frame))
+    return row | {"abstain": True, "reason": NOT_A_FACE}
 
 
 def no_face(name: str, frame) -> str:
@@ -108,35 +126,65 @@ def no_face(name: str, frame) -> str:
 
 def failed_row(name: str, error: Exception) -> dict:
     """What is printed of an input that could not be read; the reason goes to stderr as well."""
-    reason = " ".join(str(error).split())
-    print(f"mvfer: {reason}", file=sys.stderr)
+    kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
+    reason = kind + " ".join(str(error).split())
+    tell(reason)
     return {"input": name, "error": reason}
 
 
+def tell(sentence: str) -> None:
+    """One line on stderr, whatever the names in it hold."""
+    print(f"mvfer: {shown(sentence)}", file=sys.stderr)
+
+
 def print_row(row: dict, *, as_json: bool) -> None:
-    """One line on stdout, at once."""
+    """One line on stdout, at once. Names and labels stay within their fields; as JSON they keep every character."""
     if as_json:
-        line = json.dumps(row, ensure_ascii=False)
+        line = shown_json(json.dumps(row, ensure_ascii=False))
     elif "error" in row:
-        line = f"{row['input']}\terror: {row['error']}"
+        line = f"{_field(row['input'])}\terror: {shown(row['error'])}"
     else:
-        scores = "  ".join(f"{item['label']} {item['score']:.3f}" for item in row["scores"])
-        line = f"{row['input']}\t{'abstain: ' if row['abstain'] else ''}{scores}"
+        scores = "  ".join(f"{shown(item['label'])} {item['score']:.3f}" for item in row["scores"])
+        abstains = f"abstain ({shown(row['reason'])}): " if row["abstain"] else ""
+        line = f"{_field(row['input'])}\t{abstains}{scores}"
+        line += f"\t{actions_text(row['actions'])}" if "actions" in row else ""
     print(line, flush=True)
 
 
-def _predict_one(mesh: str, processor, classifier, *, draw: bool):
+def actions_text(actions: list[dict]) -> str:
+    """The units that are seen, as FACS writes them, with their phrase and probability: "12B lip corners pulled up 0.93"."""
+    sides = {"left": "L", "right": "R"}
+    told = [
+        f"{sides.get(row.get('side', ''), '')}{row['unit']}{row['grade'] or ''} {row['phrase']} {row['score']:.2f}"
+        for row in actions
+        if row["seen"]
+    ]
+    return "; ".join(told) or "no action"
+
+
+def _field(name: str) -> str:
+    """The name of a file as a field of a table, and no formula where a spreadsheet opens it."""
+    return shown(f"./{name}" if name.startswith(("=", "+", "-", "@")) else name)
+
+
+def _predict_one(mesh: str, processor, classifier, reader, *, baseline, draw: bool):
     """The row of one scan, and what to draw of it if asked."""
     from processing.cameras_mvfer import view_name
 
     inputs = processor(meshes=[mesh], return_tensors="pt")
-    found = classifier(inputs)
+    found = classifier(inputs, baseline=baseline)
     scores = dict(zip(classifier.labels, found.probabilities[0].tolist(), strict=True))
     names = [view_name(angle) for angle in inputs["view_angles_deg"][0].tolist()]
     weights = found.features.view_weights[0, 0].tolist()
-    row = scored_row(mesh, scores) | {"abstain": found.abstain[0], "calibrated": classifier.calibration is not None}
+    row = scored_row(mesh, scores) | {"abstain": found.abstain[0], "reason": found.reasons[0]}
+    row["calibrated"] = classifier.calibration is not None
+    if baseline is not None:
+        row["baseline_scans"] = int(baseline.count)
     row |= face_row(mesh, inputs.face_frames)
     row["view_weights"] = dict(zip(names, weights, strict=True))
+    if reader:
+        row["actions"] = reader.rows(reader.read(found.features, inputs["view_angles_deg"]))[0]
+        row["actions_calibrated"] = reader.calibration is not None
     if not draw:
         return row, None
 
@@ -163,6 +211,10 @@ def parser() -> argparse.ArgumentParser:
     )
     add_mesh_argument(flags, "meshes", "one row of output each, in order", nargs="+", metavar="mesh")
     add_model_flags(flags)
+    flags.add_argument(
+        "--actions", action="store_true", help="also read facial actions: the units of FACS, with side and intensity"
+    )
+    add_baseline_flags(flags)
     flags.add_argument("--picture", metavar="PNG", help="also draw the views beside the probabilities")
     return flags
 
@@ -202,6 +254,7 @@ def add_model_flags(flags: argparse.ArgumentParser) -> None:
         choices=["actions", "names"],
         help="describe expressions by what the face does, by their names, or both (default: the model's own)",
     )
-    flags.add_argument("--language", default="en", choices=["en", "ja"], help=LANGUAGE_HELP)
+    flags.add_argument("--language", choices=["en", "ja"], help=LANGUAGE_HELP)
     add_orientation_flags(flags, None, "the model's setting, which is auto")
     flags.add_argument("--json", action="store_true", help="one JSON object per line, for machines")
+    add_audit_flags(flags)

@@ -1,10 +1,9 @@
 """The command `mvfer render`. In: a mesh file. Out: one picture with all its views, as the model sees them."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from mvfer.cli.predict import add_mesh_argument, no_face
+from mvfer.cli.predict import add_mesh_argument, no_face, tell
 from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
 
 
@@ -15,6 +14,7 @@ def main(argv: list[str] | None = None) -> int:
     from processing.cameras_mvfer import view_name
     from processing.channels_mvfer import COLOR_CHANNELS
     from processing.meshes_mvfer import load_mesh
+    from processing.names_mvfer import shown
     from processing.orientation_mvfer import AUTO
     from processing.rendering_mvfer import RenderSettings, frame_mesh, render_mesh
 
@@ -26,13 +26,13 @@ def main(argv: list[str] | None = None) -> int:
     mesh = load_mesh(args.mesh, up_axis=args.orientation if is_known else "y", geometry_only=not needs_color)
     frame = frame_mesh(mesh, orientation="y" if is_known else AUTO)
     if not frame.is_face:
-        print(f"mvfer: {no_face(args.mesh, frame)}", file=sys.stderr)
+        tell(no_face(args.mesh, frame))
     views = render_mesh(mesh, settings, frame=frame)[0]
     names = [view_name(angle) for angle in settings.view_angles_deg]
     views_picture(views, names, args.out, title=Path(args.mesh).name)
     size = f"{len(mesh.vertices)} vertices, {len(mesh.faces)} faces"
     lies = f"orientation {args.orientation if is_known else frame.orientation}, face-likeness {frame.face_likeness:.2f}"
-    print(f"{args.out}: {', '.join(names)}; {size}; {lies}")
+    print(shown(f"{args.out}: {', '.join(names)}; {size}; {lies}"))
     return 0
 
 

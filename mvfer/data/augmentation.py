@@ -5,10 +5,11 @@ shortened caption still holds. What would change the geometry (identity, pose, l
 """
 
 import math
-import re
 from dataclasses import dataclass
 
 import numpy as np
+
+from mvfer.data.wording import split_phrases
 
 BRIGHTNESS_CHANNELS = frozenset({"clay", "clay_curvature", "red", "green", "blue", "gray"})
 
@@ -40,11 +41,6 @@ class Augmentation:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ValueError(f"augmentation: expected 0 <= {name} <= 1, got {value}")
-
-
-def split_phrases(caption: str) -> list[str]:
-    """The phrases of a caption: "inner brows raised, jaw dropped" has two. Japanese captions separate them by "、"."""
-    return [phrase for part in re.split(r",\s+|、", caption) if (phrase := part.strip())]
 
 
 def drop_phrases(caption: str, rng: np.random.Generator, *, chance: float) -> str:

@@ -5,15 +5,12 @@ epoch, row) and of nothing else, so a resumed run sees what an unbroken one woul
 captions unique: many scans share a caption, so targets are multi-positive.
 """
 
-import io
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
@@ -22,22 +19,18 @@ from mvfer.data.augmentation import (
     augment_views,
     drop_phrases,
     mirror_views,
-    split_phrases,
 )
-from processing.facs_phrases_mvfer import ACTION_PHRASES, RELAXED_PHRASES
-from processing.images_mvfer import upright_rgb
+from mvfer.data.baselines import rows_at_rest
+from mvfer.data.schema import decode_view
+from mvfer.data.wording import meaning, mirrored_units, reword, split_phrases, told_whole, units_of, units_told
+from processing.names_mvfer import printable
 from processing.prompts_mvfer import swap_sides
 from processing.rank_pooling_mvfer import rank_pool
 from processing.view_batches_mvfer import FRAMES, pad_views, sample_frames
 
-__all__ = ["Augmentation", "Collator", "ViewDataset", "split_phrases"]
+__all__ = ["Augmentation", "Collator", "ViewDataset", "meaning", "split_phrases"]
 
-_UNIT_OF_PHRASE = {
-    phrase: unit
-    for unit, languages in (ACTION_PHRASES | {"0": RELAXED_PHRASES}).items()
-    for phrases in languages.values()
-    for phrase in phrases
-}
+CAPTIONS = ("stored", "fresh")
 MEMORY_BUDGET_BYTES = 4 * 2**30
 
 
@@ -54,11 +47,15 @@ class ViewDataset(Dataset):
         num_frames: longer sequences are sampled to this many frames, uniformly in time.
         frames: "sequence", or "rank_pooled": a sequence becomes one dynamic image per view (`rank_pooling_mvfer`), as a
             scan; its brightness is not varied, as its grey means motion.
+        captions: "stored", or "fresh": what the row's captions tell is said anew in every epoch, from its action units with their
+            intensities, in any known wording of `languages`. A row whose captions tell anything else keeps them.
+        languages: of fresh captions, some of "en", "ja".
         memory_budget_bytes: splits whose views fit are decoded once and kept; larger ones are decoded row by row.
 
     `dataset[row]` and `dataset[epoch, row]` give a dict: `views` uint8 `(V, H, W, 3)`, or `(T, V, H, W, 3)` if any row
     of the splits is a sequence (and not pooled); `view_mask (V,)`; `view_angles_deg (V, 2)`; `frame_times_s (T,)` for sequences;
-    `captions`: the chosen one (none if the row has none); `known_captions`: all that are true of the row.
+    `captions`: the chosen one (none if the row has none); `known_captions`: all that are true of the row; `subject`,
+    `source` (the number of its split), `at_rest` (whether it is known to show the face at rest) and `draw`, a random number.
 
     Raises:
         ValueError: if there are no rows, a column is missing, a picture cannot be read, the numbers of frames and views are
@@ -75,6 +72,8 @@ class ViewDataset(Dataset):
         ramp_epochs: float = 0.0,
         num_frames: int = 8,
         frames: str = "sequence",
+        captions: str = "stored",
+        languages: Sequence[str] = ("en",),
         memory_budget_bytes: int = MEMORY_BUDGET_BYTES,
     ):
         splits = list(splits) if isinstance(splits, (list, tuple)) else [splits]
@@ -84,15 +83,21 @@ class ViewDataset(Dataset):
             raise ValueError(f"expected num_frames >= 1, got {num_frames}")
         if frames not in FRAMES:
             raise ValueError(f"frames: expected one of {', '.join(FRAMES)}, got {frames!r}")
+        if captions not in CAPTIONS or not languages:
+            raise ValueError(f"expected captions stored or fresh, and languages, got {captions!r} and {languages!r}")
         for split in splits:
             missing = {"views", "view_angles_deg", "captions"} - set(split.column_names)
             if missing:
                 raise ValueError(f"the split lacks the columns {sorted(missing)}; it has {split.column_names}")
         self.augmentation, self.seed, self.channels, self.num_frames = augmentation, seed, tuple(channels), num_frames
-        self.ramp_epochs = ramp_epochs
+        self.ramp_epochs, self.fresh, self.languages = ramp_epochs, captions == "fresh", tuple(languages)
         self.splits = [split.with_format("arrow") for split in splits]
         self.rows = [(s, row) for s, split in enumerate(splits) for row in range(len(split))]
         self._texts = [captions or [] for split in splits for captions in split["captions"]]
+        units = [_units(units) for split in splits for units in _column(split, "action_units")]
+        self._told = [units_told(*told) for told in zip(self._texts, units, strict=True)]
+        self._subjects = [subject for split in splits for subject in _column(split, "subject")]
+        self._at_rest = [at_rest for split in splits for at_rest in rows_at_rest(split)]
         self._angles = [_angles(angles) for split in splits for angles in split["view_angles_deg"]]
         self._times = [times for split in splits for times in _column(split, "frame_times_s")]
         lengths = [len(times) if times else 1 for times in self._times]
@@ -113,7 +118,7 @@ class ViewDataset(Dataset):
         epoch, row = index if isinstance(index, tuple) else (0, index)
         rng = np.random.default_rng((self.seed, epoch, row))
         views = self._decode(row) if self._views is None else self._views[row]  # (T, V, H, W, 3)
-        angles, known, times = self._angles[row], self._texts[row], self._times[row]
+        angles, known, told, times = self._angles[row], self._texts[row], self._told[row], self._times[row]
         times = np.asarray(times or [0.0], dtype=np.float32)
         frames = sample_frames(times, self.num_frames, rng=rng if self.augmentation else None)
         views, varied_channels = views[frames], self.channels
@@ -125,11 +130,19 @@ class ViewDataset(Dataset):
             if self.augmentation.mirror and rng.random() < 0.5:
                 views, angles = mirror_views(views, angles, channels=self.channels)
                 known = [swap_sides(text) for text in known]
+                told = None if told is None else mirrored_units(told)
             if known:
-                text = known[rng.integers(len(known))]
+                if self.fresh and told is not None:
+                    language = self.languages[rng.integers(len(self.languages))]
+                    text = reword(told, random.Random(int(rng.integers(2**63))), language=language)
+                else:
+                    text = known[rng.integers(len(known))]
                 chosen = [drop_phrases(text, rng, chance=self.augmentation.drop_phrases)]
             views, mask = augment_views(views, rng, self._strength(self.augmentation, epoch), channels=varied_channels)
+        known = known if told is None else list(dict.fromkeys([*known, told_whole(told)]))
         sample = {"view_mask": mask, "view_angles_deg": angles, "captions": chosen, "known_captions": known}
+        sample |= {"subject": self._subjects[row], "source": self.rows[row][0], "at_rest": self._at_rest[row]}
+        sample["draw"] = int(rng.integers(2**31))
         if self.has_sequences:
             return sample | {"views": views, "frame_times_s": times[frames]}
         return sample | {"views": views[0]}
@@ -143,13 +156,14 @@ class ViewDataset(Dataset):
         split, row = self.rows[index]
         try:
             frames = self.splits[split][row]["views"][0].as_py()
-            views = np.stack([np.stack([_decode_image(view) for view in frame]) for frame in frames])
+            views = np.stack([np.stack([decode_view(view) for view in frame]) for frame in frames])
         except (OSError, TypeError, ValueError) as error:
-            raise ValueError(f"split {split}, row {row}: the views cannot be read; build it again ({error})") from error
+            where = _place(self.splits[split], row)
+            raise ValueError(f"{where}: the views cannot be read ({error}); build it again") from error
         expected = len(self._times[index] or [0.0]), len(self._angles[index])
         if views.shape[:2] != expected:
             raise ValueError(
-                f"split {split}, row {row}: expected (frames, views) {expected} from frame_times_s and "
+                f"{_place(self.splits[split], row)}: expected (frames, views) {expected} from frame_times_s and "
                 f"view_angles_deg, got {views.shape[:2]}"
             )
         return views
@@ -168,9 +182,10 @@ class Collator:
 
     Returns a dict of tensors: `pixel_values (B, V, C, H, W)` or `(B, T, V, C, H, W)`, `view_mask`, `view_angles_deg`,
     with sequences `frame_mask`, `frame_times_s`; `input_ids (K, L)`, `attention_mask` of the batch's unique captions
-    and `text_targets (B, K)`, true where a caption says of a sample what one of its own says, in whatever wording; with
-    `phrases`, `phrase_input_ids (P, L)`, `phrase_attention_mask`, `phrase_targets (B, P)`. Without any caption there is an empty
-    text that is true of no sample, and the phrases' keys are absent.
+    and `text_targets (B, K)`, true where a caption names the units that one of the sample's own names, in whatever wording,
+    and no degree that is not true of them; with `phrases`, `phrase_input_ids (P, L)`, `phrase_attention_mask` and
+    `phrase_targets (B, P)`, true where all that the phrase claims is true of the sample. Without any caption there is an
+    empty text that is true of no sample, and the phrases' keys are absent.
     """
 
     def __init__(self, tokenizer, image_processor, *, phrases: bool = True):
@@ -190,12 +205,17 @@ class Collator:
             return batch
         captions = [list(sample.get("captions") or []) for sample in samples]
         known = [own + list(sample.get("known_captions") or []) for own, sample in zip(captions, samples, strict=True)]
-        names = ("input_ids", "attention_mask", "text_targets")
-        batch |= self._texts(captions, known, names=names)
-        captions, known = ([sum(map(split_phrases, own), []) for own in texts] for texts in (captions, known))
-        if self.phrases and any(captions):
+        units = [{units_of(meaning(text)) for text in texts} for texts in known]
+        facts = [frozenset().union(*map(meaning, texts)) for texts in known]
+
+        def is_true(text: str, row: int) -> bool:
+            return units_of(meaning(text)) in units[row] and meaning(text) <= facts[row]
+
+        batch |= self._texts(captions, is_true, names=("input_ids", "attention_mask", "text_targets"))
+        phrases = [sum(map(split_phrases, own), []) for own in captions]
+        if self.phrases and any(phrases):
             names = ("phrase_input_ids", "phrase_attention_mask", "phrase_targets")
-            batch |= self._texts(captions, known, names=names)
+            batch |= self._texts(phrases, lambda text, row: meaning(text) <= facts[row], names=names)
         return batch
 
     def _pixels(self, views: torch.Tensor) -> torch.Tensor:
@@ -206,22 +226,21 @@ class Collator:
             views = flat.permute(0, 2, 3, 1).reshape(*views.shape[:-3], size_px, size_px, 3)
         return self.image_processor.normalize_views(views)
 
-    def _texts(self, chosen: list[list[str]], known: list[list[str]], *, names: tuple[str, str, str]) -> dict:
-        unique = list(dict.fromkeys(text for texts in chosen for text in texts)) or [""]  # true of no sample
-        true = [{meaning(text) for text in texts} for texts in known]
-        targets = torch.tensor([[meaning(text) in row for text in unique] for row in true])
+    def _texts(
+        self, texts: list[list[str]], is_true: Callable[[str, int], bool], *, names: tuple[str, str, str]
+    ) -> dict:
+        unique = list(dict.fromkeys(text for own in texts for text in own)) or [""]  # true of no sample
+        targets = torch.tensor([[is_true(text, row) for text in unique] for row in range(len(texts))])
         tokens = self.tokenizer(unique, padding=True, truncation=True, return_tensors="pt")
         return dict(zip(names, (tokens["input_ids"], tokens["attention_mask"], targets), strict=True))
 
 
-@lru_cache(maxsize=100_000)
-def meaning(caption: str) -> frozenset[str]:
-    """What a caption says, whatever its wording, order and language: its action units; other phrases stand for themselves."""
-    return frozenset(_UNIT_OF_PHRASE.get(phrase, phrase) for phrase in split_phrases(caption))
-
-
 def _column(split, name: str) -> list:
     return split[name] if name in split.column_names else [None] * len(split)
+
+
+def _units(action_units) -> dict[str, float]:
+    return {unit["name"]: unit["intensity"] for unit in action_units or ()}
 
 
 def _angles(angles) -> np.ndarray:
@@ -231,7 +250,8 @@ def _angles(angles) -> np.ndarray:
     return angles
 
 
-def _decode_image(image: dict) -> np.ndarray:
-    source = io.BytesIO(image["bytes"]) if image.get("bytes") else Path(image["path"])
-    with Image.open(source) as opened:
-        return np.asarray(upright_rgb(opened))
+def _place(split, row: int) -> str:
+    """The file and the row in it, as far as the split knows them, for messages."""
+    name = f"{printable(str(split[row]['id'][0].as_py()))}, " if "id" in split.column_names else ""
+    where = f"{split.info.description}: " if split.info.description else ""
+    return f"{where}{name}{split.split or 'split'} row {row}"

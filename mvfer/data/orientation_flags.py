@@ -13,6 +13,12 @@ class OrientationParser(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):
         return super().parse_known_args(joined(sys.argv[1:] if args is None else args), namespace)
 
+    def error(self, message: str):
+        """A file whose name begins with "-" is taken for a flag and named here."""
+        from processing.names_mvfer import shown
+
+        super().error(shown(message))
+
 
 def joined(args: Sequence[str]) -> list[str]:
     """`--up_axis -y` -> `--up_axis=-y`."""

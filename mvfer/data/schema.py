@@ -19,18 +19,23 @@ import pyarrow.parquet as pq
 from datasets import ClassLabel, DatasetDict, Features, Image, List, Value
 from PIL import Image as PilImage
 
-from processing.images_mvfer import upright_rgb
+from processing.images_mvfer import read_picture, upright_rgb
+from processing.names_mvfer import printable, shown_json
 from processing.prompts_mvfer import EXPRESSIONS
 
 SPLITS = ("train", "validation", "test")
+ACTIVE = 0.15  # FACS intensity A, a trace: weaker actions cannot be seen and are not mentioned
 CAPTION_SOURCES = ("captions", "label_prompts", "none")
 INFO_FILE = "dataset_info.json"
 REJECTED_FILE = "rejected.jsonl"
+SHEET_FILE = "contact_sheet.png"  # which `dataset_scripts.validate` draws
 ADDED = ("apex_time_s", "static_units")  # columns that sets of format 1.0, or 1.1, lack; they are null there
 REMOVED = ("geometry", "light_deg")  # columns that only sets of before 0.2 may have; they are not read
 ROWS_PER_GROUP = 100  # small row groups: the Hub's viewer shows pages without reading a whole shard
 BYTES_PER_GROUP = 32 * 2**20
+MAX_VIEW_PX = 2**24  # 4096 x 4096: views are small, and a row has many
 _REJECTED_KEY = b"mvfer_rejected"
+_SOURCES_KEY = b"mvfer_sources"
 _PICTURES = "views.list.element.list.element.bytes"  # PNGs: neither compressed again nor looked through for repetitions
 
 
@@ -76,6 +81,15 @@ def as_list(action_units: Mapping[str, float]) -> list[dict]:
     return [{"name": name, "intensity": float(intensity)} for name, intensity in action_units.items()]
 
 
+def is_at_rest(action_units: Iterable[Mapping]) -> bool:
+    """Whether a row's `action_units` say that the face does nothing that can be seen: all are below `ACTIVE`.
+
+    Ask only rows whose units are known: recorded sets without action units store an empty list as well. "Neutral" is a
+    wider word; of a synthetic set, a neutral face may have its eyes closed, or its lips parted.
+    """
+    return all(intensity < ACTIVE for intensity in as_dict(action_units).values())
+
+
 def frame_out_of_time(times_s: Sequence[float] | np.ndarray) -> int | None:
     """The first frame that is not later than the one before it, in the precision of `frame_times_s`; None if there is none."""
     times = np.asarray(times_s, dtype=np.float64).astype(np.float32)
@@ -98,7 +112,7 @@ def encode_views(views: Iterable[np.ndarray], name: str) -> list[list[dict]]:
 
 
 def view_arrays(row: Mapping) -> np.ndarray:
-    """Decode the views of one row.
+    """Decode the views of one row. Only bytes are read: a row that names a file or an address instead is refused.
 
     Returns:
         `numpy.ndarray` of shape `(T, V, H, W, 3)`, uint8.
@@ -106,22 +120,33 @@ def view_arrays(row: Mapping) -> np.ndarray:
         ValueError: if a picture cannot be read, or the pictures differ in number or size; names the row.
     """
     try:
-        return np.stack([np.stack([_decode(view) for view in frame]) for frame in row["views"]])
+        return np.stack([np.stack([decode_view(view) for view in frame]) for frame in row["views"]])
     except (OSError, ValueError, SyntaxError, TypeError) as error:
         raise ValueError(f"row {row.get('id')!r}: a view cannot be read ({error})") from error
 
 
-def _decode(view) -> np.ndarray:
-    if isinstance(view, Mapping):
-        view = PilImage.open(io.BytesIO(view["bytes"]))
-    return np.asarray(upright_rgb(view))
+def decode_view(view) -> np.ndarray:
+    """One picture of a row, `(H, W, 3)` uint8; or one that is opened already.
+
+    Raises:
+        ValueError: if it has no bytes, or they are no picture of at most `MAX_VIEW_PX`.
+    """
+    if not isinstance(view, Mapping):
+        return np.asarray(upright_rgb(view))
+    if not view.get("bytes"):
+        path = printable(str(view.get("path") or ""))
+        where = f"only the path '{path}'" if path else "nothing"
+        raise ValueError(f"it holds {where} where the bytes of a picture should be; build the set with pictures in it")
+    return np.asarray(read_picture(view["bytes"], max_px=MAX_VIEW_PX))
 
 
 def shard_path(folder: str | os.PathLike, split: str, index: int, count: int) -> Path:
     return Path(folder) / f"{split}-{index:05d}-of-{count:05d}.parquet"
 
 
-def write_shard(path: Path, rows: Iterable[Mapping], rejected: Sequence[Mapping] = ()) -> int:
+def write_shard(
+    path: Path, rows: Iterable[Mapping], rejected: Sequence[Mapping] = (), sources: Mapping[str, str] | None = None
+) -> int:
     """Write rows as one Parquet file, whole or not at all. Missing columns become null; unknown ones raise.
 
     Rows are written in groups as they come, so a shard of long sequences never lies in memory as a whole.
@@ -131,6 +156,7 @@ def write_shard(path: Path, rows: Iterable[Mapping], rejected: Sequence[Mapping]
         rows: dicts with the columns of `features()`; `views` as `encode_views` gives them, `action_units` as a list.
         rejected: `{"id", "reason"}` of the items that could not be read, kept in the file's metadata; looked at after the
             last row, so whoever makes the rows may add to it.
+        sources: subject -> a hash of all that its rows were made of, so that a shard of edited files is known again.
     Returns:
         `int`: how many rows were written.
     """
@@ -144,7 +170,8 @@ def write_shard(path: Path, rows: Iterable[Mapping], rejected: Sequence[Mapping]
                 columns = {f.name: pa.array([row.get(f.name) for row in group], type=f.type) for f in schema}
                 writer.write_table(pa.table(columns, schema=schema), row_group_size=len(group))
                 count += len(group)
-            writer.add_key_value_metadata({_REJECTED_KEY: json.dumps(list(rejected)).encode()})
+            kept = {_REJECTED_KEY: list(rejected)} | ({_SOURCES_KEY: sources} if sources else {})
+            writer.add_key_value_metadata({key: json.dumps(value).encode() for key, value in kept.items()})
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -186,13 +213,21 @@ def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
 
 def read_rejected(path: Path) -> list[dict]:
     """The rejected items of one shard."""
-    metadata = pq.read_metadata(path).metadata or {}
-    return json.loads(metadata.get(_REJECTED_KEY, b"[]"))
+    return _metadata(path, _REJECTED_KEY, b"[]")
+
+
+def read_sources(path: Path) -> dict[str, str]:
+    """The `sources` of one shard; empty if it was written without."""
+    return _metadata(path, _SOURCES_KEY, b"{}")
+
+
+def _metadata(path: Path, key: bytes, otherwise: bytes):
+    return json.loads((pq.read_metadata(path).metadata or {}).get(key, otherwise))
 
 
 def write_rejected(folder: Path, rejected: Sequence[Mapping]) -> None:
     """List what could not be read, one JSON object per line."""
-    lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in rejected)
+    lines = "".join(shown_json(json.dumps(item, ensure_ascii=False)) + "\n" for item in rejected)
     (folder / REJECTED_FILE).write_text(lines, encoding="utf-8")
 
 
@@ -205,7 +240,7 @@ def read_rejected_file(folder: Path) -> list[dict]:
 def write_json(path: Path, values) -> None:
     """Write JSON, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.write_text(shown_json(json.dumps(values, indent=2, ensure_ascii=False)) + "\n", encoding="utf-8")
     os.replace(temporary, path)
 
 
@@ -236,12 +271,11 @@ def find_shards(folder: str | os.PathLike) -> dict[str, list[Path]]:
     return found
 
 
-def load_splits(folder: str | os.PathLike, *, decode: bool = True) -> DatasetDict:
-    """Open a data set.
+def load_splits(folder: str | os.PathLike) -> DatasetDict:
+    """Open a data set. Its pictures stay `{"bytes", "path"}`, for `view_arrays`: what `datasets` decodes may be any file.
 
     Args:
         folder: what a build script wrote.
-        decode: give views as PIL pictures; with False as `{"bytes", "path"}`, for `view_arrays`.
     Returns:
         `datasets.DatasetDict` with the splits that exist, of train, validation and test.
     Raises:
@@ -270,7 +304,10 @@ def load_splits(folder: str | os.PathLike, *, decode: bool = True) -> DatasetDic
     files = {split: [str(path) for path in paths] for split, paths in filled.items()}
     with _quiet():
         splits = datasets.load_dataset("parquet", data_files=files, features=expected, columns=columns)
-        return splits if decode else splits.cast_column("views", List(List(Image(decode=False))))
+        splits = splits.cast_column("views", List(List(Image(decode=False))))
+    for name, split in splits.items():  # for messages
+        split.info.description = ", ".join(files[name]) if len(files[name]) < 3 else f"{folder}/{name}-*.parquet"
+    return splits
 
 
 class _quiet:

@@ -3,9 +3,14 @@
 CLIP's own vocabulary has 49,408 entries, and its embedding table would outweigh a whole demo model. `build_tokenizer`
 learns a byte-level BPE from the texts a run will see, large enough that frequent words are one token. Any other text,
 Japanese and emoji included, still encodes, byte by byte in the worst case, so nothing is ever unknown.
+
+Japanese has no spaces, and pairs merged across its words would make tokens that a paraphrase does not share. Its tokens end where
+the script changes: as a rule between a stem in kanji and what kana add to it, and after every particle.
 """
 
 import json
+import re
+import unicodedata
 from collections.abc import Iterable
 
 from tokenizers import Tokenizer, pre_tokenizers, trainers
@@ -14,6 +19,20 @@ from transformers import CLIPTokenizer
 
 PAD, BOS, EOS = "<|pad|>", "<|startoftext|>", "<|endoftext|>"
 SUFFIX = "</w>"
+_UNSPACED = re.compile(r"[\u3005\u3040-\u30ff\u3400-\u9fff]+")
+_SCRIPTS = re.compile(r"[\u3040-\u309f]+|[\u30a0-\u30ff]+|[\u3005\u3400-\u9fff]+")  # hiragana, katakana, kanji
+
+LONGEST_PART = 7  # a Japanese token has fewer characters than this
+
+
+def _byte_symbols() -> list[str]:
+    """The printable stand-in of every byte, as GPT-2 chose them: printable ones stand for themselves."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = iter(range(256))
+    return [chr(byte) if byte in printable else chr(256 + next(others)) for byte in range(256)]
+
+
+_BYTE_SYMBOLS = _byte_symbols()
 
 
 def build_tokenizer(texts: Iterable[str], *, vocab_size: int = 2048, model_max_length: int = 64) -> CLIPTokenizer:
@@ -43,8 +62,13 @@ def build_tokenizer(texts: Iterable[str], *, vocab_size: int = 2048, model_max_l
     if vocab_size < len(alphabet) + 2:
         raise ValueError(f"expected vocab_size >= {len(alphabet) + 2} (bytes and special tokens), got {vocab_size}")
 
-    learned, merges = _learn_merges(texts, vocab_size=vocab_size - len(alphabet) - 2, byte_symbols=byte_symbols)
-    tokens = [*alphabet, *learned, BOS, EOS]
+    room = vocab_size - len(alphabet) - 2
+    spaced = _learn_merges([_UNSPACED.sub(" ", text) for text in texts], vocab_size=room, byte_symbols=byte_symbols)
+    unspaced = _learn_unspaced_merges(texts, vocab_size=room)
+    merges = unspaced[: max(room // 2, room - len(spaced))]
+    merges += spaced[: room - len(merges)]
+    learned = dict.fromkeys("".join(merge) for merge in merges)
+    tokens = [*alphabet, *(token for token in learned if token not in alphabet), BOS, EOS]
     return CLIPTokenizer(
         vocab={token: index for index, token in enumerate(tokens)},
         merges=merges,
@@ -56,7 +80,7 @@ def build_tokenizer(texts: Iterable[str], *, vocab_size: int = 2048, model_max_l
     )
 
 
-def _learn_merges(texts: list[str], *, vocab_size: int, byte_symbols: list[str]) -> tuple[list[str], list[tuple]]:
+def _learn_merges(texts: list[str], *, vocab_size: int, byte_symbols: list[str]) -> list[tuple[str, str]]:
     """At most `vocab_size` merges, with the normaliser and the word splitting of `CLIPTokenizer` itself."""
     stock = CLIPTokenizer(pad_token=PAD).backend_tokenizer
     learner = Tokenizer(BPE(end_of_word_suffix=SUFFIX))
@@ -69,11 +93,36 @@ def _learn_merges(texts: list[str], *, vocab_size: int, byte_symbols: list[str])
         # between merges then fall otherwise in every process, and two ranks would read one caption differently.
         special_tokens=[symbol + SUFFIX for symbol in byte_symbols],
         end_of_word_suffix=SUFFIX,
-        max_token_length=18,  # bytes: an English word, or six kana; no Japanese phrase is one token
+        max_token_length=18,  # bytes: an English word
         show_progress=False,
     )
     learner.train_from_iterator(texts, trainer)
-    merges = [tuple(merge) for merge in json.loads(learner.to_str())["model"]["merges"]][:vocab_size]
-    learned = list(dict.fromkeys("".join(merge) for merge in merges))
-    known = set(byte_symbols) | {symbol + SUFFIX for symbol in byte_symbols}
-    return [token for token in learned if token not in known], merges
+    return [tuple(merge) for merge in json.loads(learner.to_str())["model"]["merges"]][:vocab_size]
+
+
+def _learn_unspaced_merges(texts: list[str], *, vocab_size: int) -> list[tuple[str, str]]:
+    """At most `vocab_size` merges of Japanese: bytes to characters, then characters to tokens of one script.
+
+    A merge is followed by its twin at the end of a run of letters, where CLIP marks the last byte, if texts end so.
+    """
+    runs = [run for text in texts for run in _UNSPACED.findall(unicodedata.normalize("NFC", text))]
+    ends = tuple({_SCRIPTS.findall(run)[-1] for run in runs})
+    learner = Tokenizer(BPE())
+    learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, max_token_length=LONGEST_PART, show_progress=False)
+    learner.train_from_iterator([" ".join(_SCRIPTS.findall(run)) for run in runs], trainer)
+    parts = [tuple(merge) for merge in json.loads(learner.to_str())["model"]["merges"]]
+
+    def symbols(part: str) -> str:
+        return "".join(_BYTE_SYMBOLS[byte] for byte in part.encode())
+
+    merges = []
+    for character in sorted({character for run in runs for character in run}):
+        first, second, third = list(symbols(character))  # three bytes in UTF-8, all of them
+        merges += [(first, second), (first + second, third)]
+        merges += [(first + second, third + SUFFIX)] if any(end.endswith(character) for end in ends) else []
+    for left, right in parts:
+        merges.append((symbols(left), symbols(right)))
+        if any(end.endswith(left + right) for end in ends):
+            merges.append((symbols(left), symbols(right) + SUFFIX))
+    return list(dict.fromkeys(merges))[:vocab_size]

@@ -53,7 +53,7 @@ class SplitClassifier:
 
     @classmethod
     def build(
-        cls, model, processor, splits: Iterable, *, kinds: Sequence[str] | None = None, language: str = "en"
+        cls, model, processor, splits: Iterable, *, kinds: Sequence[str] | None = None, language: str | None = None
     ) -> "SplitClassifier":
         """For the classes of these splits (`datasets.Dataset`), in the data set's order.
 
@@ -132,7 +132,9 @@ def present_classes(*splits) -> list[str]:
     return [name for index, name in enumerate(splits[0].features["expression"].names) if index in occurring]
 
 
-def validation_accuracy(model, processor, split, *, kinds: Sequence[str] | None = None, language: str = "en") -> float:
+def validation_accuracy(
+    model, processor, split, *, kinds: Sequence[str] | None = None, language: str | None = None
+) -> float:
     """Accuracy on the labelled rows of one split, among the classes that occur there: the number to watch in training.
 
     Raises:

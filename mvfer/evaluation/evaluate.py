@@ -9,15 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from modeling_mvfer.zeroshot_mvfer import prompts_key
+from modeling_mvfer.actions_mvfer import ActionReader
+from modeling_mvfer.zeroshot_mvfer import prompt_language, prompts_key
 from mvfer.data.schema import dataset_info, load_splits
-from mvfer.evaluation.audits.calibration import calibrate
-from mvfer.evaluation.audits.leakage import MOST_ROWS, find_leaks, seen_subjects
+from mvfer.evaluation.action_calibration import calibrate_units
+from mvfer.evaluation.actions import score_units
+from mvfer.evaluation.audits.leakage import MOST_ROWS, find_leaks, seen_scans, seen_subjects
 from mvfer.evaluation.audits.registry import Tested, check_audits, run_audits, tested_meshes
 from mvfer.evaluation.classifiers import Predictions, SplitClassifier
 from mvfer.evaluation.embeddings import SplitFeatures, embed_split, match_statistics
+from mvfer.evaluation.familiarity import Calibrator, Held, further_sets
 from mvfer.evaluation.metrics import score
 from mvfer.evaluation.probes import fit_knn, fit_linear_probe
+from mvfer.evaluation.relative import check_counts, score_relative
 from mvfer.evaluation.results import SCHEMA_VERSION, environment, summary
 
 TARGET_ACCURACY = 0.95  # of the answers, when the model may abstain
@@ -31,11 +35,14 @@ def evaluate(
     split: str = "test",
     seed: int = 0,
     prompt_kinds: Sequence[str] | None = None,
-    language: str = "en",
+    language: str | None = None,
     also: Mapping[str, str | Path] | None = None,
     audits: Collection[str] = (),
+    baselines: Sequence[str] = (),
     meshes: str | Path | None = None,
     target_accuracy: float = TARGET_ACCURACY,
+    calibrate_on: Sequence[str | Path] = (),
+    actions: bool = False,
     seen: Mapping[str, Sequence[str]] | None = None,
     batch_size: int = 64,
     command: str = "",
@@ -49,12 +56,17 @@ def evaluate(
         split (`str`, defaults to "test"): the rows that are scored.
         seed (`int`): of the resamples, the covered halves and the corruptions.
         prompt_kinds (*optional*): which prompts describe a class, as in `prompts_for`; "actions" never names an emotion. By
-            default those that the model's configuration names. language (`str`, defaults to "en"): of the prompts.
+            default those that the model's configuration names. language (*optional*): of the prompts; by default
+            English, or what the model learnt.
         also (mapping of name to folder, *optional*): data sets of another origin; only their `split` is used.
         audits: names of those `AUDITS` that are made on request only.
+        baselines: also score scans relative to this many of the same person's others, as in `score_relative`.
         meshes (*optional*): a folder of mesh files named by tested rows' ids: also make the audits that need them.
         target_accuracy (`float`): of the answers, where the threshold of abstention is chosen. It and the temperature are
             fitted on scans of classes that the model knows.
+        calibrate_on: further data sets whose validation people take part in this; heads and scanners that the model never learnt
+            from show it where to abstain.
+        actions (`bool`): also score action units, of the model that reads prompts.
         seen (mapping, *optional*): from `load_subjects_seen`: whom the model was trained and chosen on.
         command (`str`): how these numbers were made, written beside them.
     Returns:
@@ -69,45 +81,67 @@ def evaluate(
     classifier = build(splits.values())
     if why := classifier.cannot_score(splits[split]):
         raise ValueError(f"{dataset_dir}: split {split!r} shows {why}")
+    check_counts(baselines, model)
     check_audits(audits, has_prompts=classifier.kind == "zero_shot", has_meshes=meshes is not None)
     files = tested_meshes(meshes, splits[split], processor.image_processor)
     embedded = embed_splits(model, processor, splits, split, seed=seed, **options)
     features, train, validation = embedded[split], embedded["train"], embedded["validation"]
     tested = Tested(model, processor, classifier, splits[split], features, validation, files, seed, **options)
-    held_out = classifier.predictions(validation, validation.image_embeds)
-    known = classifier.known(held_out), classifier.known(tested.predictions)
+    further = further_sets(model, processor, classifier, calibrate_on, seen, **options)
+    held = [Held("", True, validation, classifier.known(classifier.predictions(validation, validation.image_embeds)))]
+    calibrator = Calibrator(train.features, held + further, target_accuracy=target_accuracy, seed=seed)
+    reader = ActionReader.build(model, processor, language=language) if classifier.kind == "zero_shot" else None
     fitted = fit_classifiers(train, validation) if classifier.kind == "zero_shot" else {}
     results = {
         **score_views(classifier, features, seed=seed),
         **score_fitted(fitted, features, classifier, seed=seed),
-        "calibration": calibrate(*known, target_accuracy=target_accuracy, seed=seed),
+        "calibration": calibrator.calibrate(classifier.known(tested.predictions), features),
         **run_audits(tested, audits),
+        "by_baseline": {},
         "leakage": find_leaks(dataset_info(dataset_dir), embedded, split, seen),
         "transfer": {},
     }
+    if reader:
+        reader = calibrate_units(reader, validation, splits["validation"], results["calibration"])
+    answered = {"test": calibrator.answers(classifier, features, results["calibration"])}
+    units = {"test": score_units(reader, features, splits[split], seed=seed)} if actions and reader else {}
+    relative = partial(
+        score_relative, model, processor.image_processor, counts=baselines, seed=seed, batch_size=batch_size
+    )
+    if baselines:
+        results["by_baseline"][Path(dataset_dir).name] = relative(splits[split], classifier)
     for name, folder in (also or {}).items():
         other = open_splits(folder, split, processor)
         there = build(other.values())
-        scans = embed_split(model, processor.image_processor, other[split], **options)
+        few = len(other[split]) <= MOST_ROWS
+        scans = embed_split(model, processor.image_processor, other[split], thumbnails=few, **options)
         results["transfer"][name] = score_transfer(there, scans, classifier, train, fitted, seed=seed)
-        results["leakage"]["found"] += transfer_leaks(name, folder, other[split], seen)
+        if baselines:
+            results["by_baseline"][name] = relative(other[split], there)
+        results["leakage"]["found"] += transfer_leaks(name, folder, scans, seen)
+        answered[name] = calibrator.answers(classifier, scans, results["calibration"])
+        if units and reader:
+            units[name] = score_units(reader, scans, other[split], seed=seed)
     return results | {
+        "familiarity": calibrator.summary(answered),
+        "actions": units,
         "chance": classifier.chance,
         **_texts(classifier, splits, results["calibration"], prompt_kinds, language),
         **provenance(dataset_dir, splits, split, seed=seed, command=command),
     }
 
 
-def _texts(classifier: SplitClassifier, splits, calibration: dict, kinds, language: str) -> dict:
+def _texts(classifier: SplitClassifier, splits, calibration: dict, kinds, language: str | None) -> dict:
     """What the model learnt from, and the prompts that it read; the calibration, which holds for them alone, notes their key."""
     prompts = classifier.prompts
     if prompts is None:
         return {"supervision": ["labels"]}
     calibration["prompts_key"] = prompts_key(prompts)
+    config = classifier.classifier.model.config
     return {
         "supervision": sorted(set(splits["train"]["caption_source"])),
-        "prompt_kinds": list(kinds or classifier.classifier.model.config.prompt_kinds),
-        "language": language,
+        "prompt_kinds": list(kinds or config.prompt_kinds),
+        "language": prompt_language(config, language),
         "prompts": {label: list(texts) for label, texts in prompts.items()},
     }
 
@@ -149,9 +183,10 @@ def score_answers(predictions: Predictions, names: Sequence[str], *, seed: int) 
     )
 
 
-def transfer_leaks(name: str, folder: str | Path, rows, seen: Mapping[str, Sequence[str]] | None) -> list[str]:
-    """A sentence for every way in which the model has met people of another data set's tested rows."""
-    return [f"{name}: {sentence}" for sentence in seen_subjects(dataset_info(folder), rows["subject"], seen or {})]
+def transfer_leaks(name: str, folder: str | Path, scans: SplitFeatures, seen: Mapping | None) -> list[str]:
+    """A sentence for every way in which the model has met people or scans of another data set's tested rows."""
+    found = seen_subjects(dataset_info(folder), scans.subjects, seen or {}) + seen_scans(scans, seen or {})
+    return [f"{name}: {sentence}" for sentence in found]
 
 
 def provenance(dataset_dir: str | Path, splits, split: str, *, seed: int, command: str) -> dict:

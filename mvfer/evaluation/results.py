@@ -3,8 +3,9 @@
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping
-from pathlib import Path
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any, NotRequired, TypedDict
 
 import torch
@@ -50,6 +51,26 @@ class ConfusionMatrix(TypedDict):
     counts: list[list[int]]
 
 
+class ActionResults(TypedDict):
+    """Action units on one set of scans; `None` where there is nothing of the kind."""
+
+    mean: dict[str, Interval | None]  # over the judged units: auc, f1, balanced_accuracy, icc
+    per_unit: dict[str, dict[str, Any]]
+    side_right: Interval | None  # share of one-sided actions
+    sides: dict[str, dict[str, float]]
+    not_judged: list[str]  # units that are not shown, or always
+    calibrated: bool
+    num_scans: int
+    num_subjects: int
+
+
+class Familiarity(TypedDict):
+    """What becomes of the scans of the tested set ("test") and of sets of another origin, by name."""
+
+    calibrated_on: list[str]  # further sets
+    sets: dict[str, dict[str, Any]]  # unlike, answered, accuracy, resting_misnamed: intervals; told_apart: a number
+
+
 class Leakage(TypedDict):
     """Sentences: what was checked, what could not be, and what was found."""
 
@@ -71,7 +92,10 @@ class Results(TypedDict):
     linear_probe: NotRequired[Scores | None]
     confusion_matrix: ConfusionMatrix
     calibration: dict[str, Any]
+    familiarity: NotRequired[Familiarity | None]
+    actions: NotRequired[dict[str, ActionResults | None]]  # "test", and data sets of another origin
     leakage: Leakage
+    by_baseline: NotRequired[dict[str, dict[str, Scores]]]  # data set, then how many of a person's own scans were given
     transfer: dict[str, dict[str, Scores | None]]  # data set, then a key of TRANSFER_TESTS
     chance: float
     supervision: list[str]
@@ -108,6 +132,19 @@ def renamed(results: Mapping) -> dict[str, Any]:
     kind = next((kind for kind in KINDS if kind in results), None)
     names = RENAMED[kind] if kind else {}
     return ({"kind": kind} if kind else {}) | {names.get(key, key): value for key, value in results.items()}
+
+
+def command_line(program: str, words: Sequence[str]) -> str:
+    """A command as it is written beside its results: of whole paths the last part alone, as the others may name people."""
+    return f"{program} {shlex.join(map(without_folders, words))}".strip()
+
+
+def without_folders(word: str) -> str:
+    """The last part of a path that begins at the root or at home or goes upwards; any other word as it is."""
+    flag, is_set, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
+    path = PurePath(value)
+    is_elsewhere = path.is_absolute() or value.startswith("~") or ".." in path.parts
+    return f"{flag}{is_set}{path.name}" if is_elsewhere else word
 
 
 def environment() -> dict[str, str]:
@@ -148,7 +185,14 @@ def scores_by_test(results: Mapping) -> dict[str, dict]:
     found |= {f"{words}, {view} view only": value for view, value in results["by_view"].items()}
     for data, tests in results["transfer"].items():
         found |= {f"{TRANSFER_TESTS[test]} on {data}": value for test, value in tests.items() if value}
+    for data, counts in results.get("by_baseline", {}).items():
+        found |= {f"{words} on {data}, {_baseline_words(count)}": scores for count, scores in counts.items()}
     return found
+
+
+def _baseline_words(count: str) -> str:
+    known = {"0": "no baseline", "all": "beside all own scans", "rest": "beside one at rest"}
+    return known.get(count, f"beside {count} own scans")
 
 
 def summary(scored: dict) -> dict:

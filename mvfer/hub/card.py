@@ -14,6 +14,7 @@ from modeling_mvfer.classifier_mvfer import is_fine_tuned
 from mvfer.evaluation.results import scores_by_test
 from mvfer.hub.model_index import METRICS, eval_results
 from mvfer.reports.findings import findings
+from processing.names_mvfer import as_markdown, shown_lines
 
 _INSTALLED = Path(__file__).with_name("model_card.md")
 TEMPLATE = _INSTALLED if _INSTALLED.is_file() else Path(__file__).parents[2] / "model_card.md"  # of a checkout
@@ -44,7 +45,7 @@ def model_card(model, processor, *, results: Mapping | None = None, datasets: Se
     render = processor.image_processor.render_settings
     supervision, calibration = results["supervision"] if results else [], model.config.calibration
     variables = {
-        "card_data": _card_data(model, results, datasets).to_yaml(),
+        "card_data": _Ready(_card_data(model, results, datasets).to_yaml()),
         "labels": _labels(model),
         "title": "MVFER",
         "parameters": f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}",
@@ -63,12 +64,20 @@ def model_card(model, processor, *, results: Mapping | None = None, datasets: Se
         "findings": findings(results) if results else [],
         "scores": scores_by_test(results) if results else {},
     }
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    options: dict = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    environment = jinja2.Environment(
+        finalize=lambda value: as_markdown(value) if type(value) is str else value, **options
+    )
+    environment.filters["code"] = lambda text: _Ready(shown_lines(str(text)).replace("`", "'"))
     try:
         text = environment.from_string(source).render(variables)
     except jinja2.UndefinedError as error:
         raise ValueError(f"{TEMPLATE.name}: {error}") from error
     return str(ModelCard(text))
+
+
+class _Ready(str):
+    """Text that is written as it is."""
 
 
 def _labels(model) -> list[str]:

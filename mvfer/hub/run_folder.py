@@ -13,33 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError
-from transformers.dynamic_module_utils import custom_object_save
 
-from modeling_mvfer.classification_mvfer import MVFERForFaceClassification
-from modeling_mvfer.classification_pipeline_mvfer import CLASSIFICATION_TASK, MeshClassificationPipeline
 from modeling_mvfer.configuration_mvfer import EARLIER_KEYS, Calibration, MVFERConfig
 from modeling_mvfer.modeling_mvfer import MVFERModel
-from modeling_mvfer.pipeline_mvfer import TASK, ZeroShotMeshClassificationPipeline
-from modeling_mvfer.stream_mvfer import MVFERStream
 from mvfer.data.schema import write_json
 from mvfer.evaluation.audits.leakage import SEEN_FILE, load_subjects_seen
 from mvfer.hub.card import model_card
 from processing.processing_mvfer import MVFERProcessor
 
-EXPORTS = {  # model class: its auto classes, the first of which `transformers` writes itself; its pipeline; further code
-    MVFERModel: (
-        ("AutoModel", "AutoModelForZeroShotImageClassification"),
-        TASK,
-        ZeroShotMeshClassificationPipeline,
-        (MVFERStream,),
-    ),
-    MVFERForFaceClassification: (
-        ("AutoModelForImageClassification",),
-        CLASSIFICATION_TASK,
-        MeshClassificationPipeline,
-        (),
-    ),
-}
+STAGING = ".saving-"
 
 
 def save_run(
@@ -54,8 +36,8 @@ def save_run(
 ) -> Path:
     """Write everything that makes `folder` a model repository; other files in it are left alone.
 
-    All files are first written beside their places, then moved there one by one. If that writing fails, for instance
-    on a full disk, what the folder held before is untouched.
+    All files are first written beside their places, then moved there one by one, `config.json` last. If that writing fails,
+    for instance on a full disk, what the folder held before is untouched.
 
     Args:
         folder: the run's folder; made if it does not exist.
@@ -74,8 +56,9 @@ def save_run(
     staging = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))  # the same file system as its parent
-        _write_model(staging, model, processor)
+        staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=folder))  # the same file system as its parent
+        model.save_pretrained(staging)
+        processor.save_pretrained(staging)
         (staging / "README.md").write_text(
             model_card(model, processor, results=results, datasets=datasets), encoding="utf-8"
         )
@@ -83,7 +66,10 @@ def save_run(
         for name, content in contents.items():
             if content is not None:
                 write_json(staging / name, content)
-        for file in sorted(staging.iterdir()):
+        (folder / "config.json").unlink(
+            missing_ok=True
+        )  # who is killed from here on leaves a folder that is no model, not
+        for file in sorted(staging.iterdir(), key=lambda path: (path.name == "config.json", path.name)):  # half of two
             os.replace(file, folder / file.name)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -97,8 +83,14 @@ def save_run(
     return folder
 
 
+def remove_leftovers(folder: str | Path) -> None:
+    """Delete what a process that was killed in `save_run` left behind; nobody else may be saving there."""
+    for path in Path(folder).glob(f"{STAGING}*"):
+        shutil.rmtree(path)
+
+
 def set_calibration(config: MVFERConfig, calibration: Mapping) -> None:
-    """Take temperature, threshold and prompts of a configuration from `results["calibration"]`: none if it has none."""
+    """Take the calibration of a configuration from `results["calibration"]`: none if it has none."""
     config.calibration = _stored(calibration)
 
 
@@ -126,38 +118,8 @@ def store_calibration(folder: str | Path, calibration: Mapping, *, chosen_on: It
         write_json(path.with_name(name), content)
 
 
-def _write_model(folder: Path, model: MVFERModel, processor: MVFERProcessor) -> None:
-    model_class, processor_class, image_class = type(model), type(processor), type(processor.image_processor)
-    auto_classes, task, pipeline_class, further = EXPORTS.get(model_class, EXPORTS[MVFERModel])
-    model_class.register_for_auto_class(auto_classes[0])
-    model_class.config_class.register_for_auto_class()
-    processor_class.register_for_auto_class()
-    image_class.register_for_auto_class()
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    for code in (pipeline_class, *further):
-        custom_object_save(code, folder)
-
-    # `register_for_auto_class` knows one auto class per class; the stock pipelines ask for more.
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config["auto_map"] = {
-        "AutoConfig": _reference(model_class.config_class),
-        **dict.fromkeys(auto_classes, _reference(model_class)),
-        "AutoProcessor": _reference(processor_class),
-        "AutoImageProcessor": _reference(image_class),
-    }
-    config["custom_pipelines"] = {
-        task: {"impl": _reference(pipeline_class), "pt": [auto_classes[0]], "type": "multimodal", "default": {}}
-    }
-    write_json(folder / "config.json", config)
-
-
 def _stored(calibration: Mapping) -> dict | None:
     """What a configuration keeps of `results["calibration"]`; a classifier has no prompts."""
     if calibration.get("temperature") is None:
         return None
     return {f.name: calibration.get(f.name) for f in dataclasses.fields(Calibration)}
-
-
-def _reference(cls: type) -> str:
-    return f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"

@@ -1,11 +1,13 @@
 """Self-contained HTML pages: readable offline, on a phone, and on paper. In: texts, rows, figures. Out: one file."""
 
 import base64
-import io
+import html
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 
 from matplotlib.figure import Figure
+
+from mvfer.reports.pictures import png_of
+from processing.names_mvfer import shown_lines
 
 LEGAL = (
     "Inferring emotions of people at work or in education is prohibited in the EU (Regulation 2024/1689, Art. 5(1)(f)), "
@@ -44,6 +46,11 @@ def page(title: str, *parts: str, language: str = "en") -> str:
         + "\n".join(part for part in parts if part)
         + "\n</body>\n</html>\n"
     )
+
+
+def escape(text: str) -> str:
+    """Text of others as HTML shows it, whatever is in it."""
+    return html.escape(shown_lines(text), quote=True)
 
 
 def heading(text: str) -> str:
@@ -92,13 +99,11 @@ def making(results: Mapping) -> list[str]:
 def picture(source: Figure | bytes, alt: str, caption: str = "") -> str:
     """A figure, or the bytes of a PNG, inside the page."""
     if isinstance(source, Figure):
-        buffer = io.BytesIO()
-        source.savefig(buffer, dpi=130, format="png")
-        source = buffer.getvalue()
+        source = png_of(source)
     data = base64.b64encode(source).decode("ascii")
     shown = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     wide = " class=wide" if int.from_bytes(source[16:20]) > WIDE_PX else ""  # a PNG says its width there
-    return f'<figure><img{wide} src="data:image/png;base64,{data}" alt="{escape(alt, quote=True)}">{shown}</figure>'
+    return f'<figure><img{wide} src="data:image/png;base64,{data}" alt="{escape(alt)}">{shown}</figure>'
 
 
 def interval(value: Mapping | None, *, digits: int = 3) -> str:

@@ -3,6 +3,7 @@
 In: numbers and rendered views. Out: PNG files. Drawn without a display.
 """
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from processing.names_mvfer import shown, shown_lines
 
 INK, MUTED, ACCENT, QUIET = "#1f2933", "#7b8794", "#2f6f9f", "#cbd5df"
 
@@ -45,7 +49,7 @@ def confusion_picture(confusion: np.ndarray, names: Sequence[str], path: str | P
         if confusion[row, column]:
             color = "white" if shares[row, column] > 0.55 else INK
             axes.text(column, row, f"{confusion[row, column]:d}", ha="center", va="center", color=color, fontsize=9)
-    ticks = range(len(names))
+    ticks, names = range(len(names)), [*map(shown, names)]
     axes.set_xticks(ticks, names, rotation=45, ha="right", color=INK)
     axes.set_yticks(ticks, names, color=INK)
     axes.set_xlabel("predicted", color=MUTED)
@@ -122,7 +126,7 @@ def _bars(axes, row: PredictedScan) -> None:
     values = [value for _, value in ranked]
     colors = [QUIET] * (len(ranked) - 1) + [ACCENT]
     axes.barh(places, values, color=colors, height=0.68)
-    axes.set_yticks(places, [label for label, _ in ranked], color=INK, fontsize=9)
+    axes.set_yticks(places, [shown(label) for label, _ in ranked], color=INK, fontsize=9)
     for tick, (label, _) in zip(axes.get_yticklabels(), ranked, strict=True):
         if label == row.true_label:
             tick.set_fontweight("bold")
@@ -157,4 +161,17 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a PNG, and the folder for it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130, format="png")
+    path.write_bytes(png_of(figure))
+
+
+def png_of(figure: Figure) -> bytes:
+    """The figure as a PNG. Names and labels in it are text: a `$` in them is no formula, and control characters are spelt out."""
+    axes = [axis for one in figure.axes for axis in (one.xaxis, one.yaxis)]
+    powers = [label for axis in axes if axis.get_scale() == "log" for label in axis.get_ticklabels(which="both")]
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and text not in powers:  # "10^2" is one
+            text.set_parse_math(False)
+            text.set_text(shown_lines(text.get_text()))
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=130, format="png")
+    return buffer.getvalue()

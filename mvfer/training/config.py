@@ -18,7 +18,7 @@ from transformers import HfArgumentParser
 
 from modeling_mvfer.objective_config_mvfer import ObjectiveConfig
 from mvfer.training.presets import PRESETS, PSEUDO
-from processing.prompts_mvfer import BASIC_EXPRESSIONS
+from processing.prompts_mvfer import BASIC_EXPRESSIONS, LANGUAGES
 
 _FLY = "on-the-fly rendering was removed in 0.2: take the key out, and training reads the stored views"
 # Settings that a recipe of an earlier version may still have: name -> the values that change nothing, what to say of others.
@@ -115,6 +115,12 @@ class SupervisionSettings:
         "Where texts come from: the data's captions, or prompts that a teacher assigns to scans (needs --model).",
         "captions",
     )
+    captions: Literal["stored", "fresh"] = _help(
+        "stored: captions as the data has them. fresh: said anew in every epoch from the rows' action units, in all wordings but "
+        "those held out, with degrees; rows whose captions tell anything else keep them.",
+        "stored",
+    )
+    languages: list[str] = _help("fresh: languages of the captions, en and ja.", ["en"], choices=LANGUAGES)
     prompt_bank: list[str] = _help(
         "pseudo: expressions whose prompts of facial actions are assigned; give those that the scans may show.",
         [*BASIC_EXPRESSIONS],
@@ -136,6 +142,11 @@ class ModelSettings:
         None,
     )
     temporal_layers: int = _help("Transformer layers between the frames before they are fused.", 0)
+    baseline: float = _help(
+        "Chance that a person's scans are seen relative to some of their own, so that the model takes a person's baseline; 0: it "
+        "takes none.",
+        0.5,
+    )
     frozen_towers: bool = _help(
         "Train only what joins views and frames: for a model that already knows scans, and sequences to learn from, at a third "
         "of the time.",
@@ -197,6 +208,10 @@ class MonitoringSettings:
     num_workers: int = _help("Loader processes per training process; one keeps up.", 1)
     report_to: Literal["none", "tensorboard", "wandb"] = _help("Where the log goes besides metrics.jsonl.", "none")
     resume: str = _help("'last', or a folder below checkpoints/: go on from there, bit for bit.", "")
+    resume_on_other_data: bool = _help(
+        "Go on although the data sets are others than those that the checkpoint was made with; it is recorded.", False
+    )
+    overwrite: bool = _help("Start anew in a folder that holds a run: its checkpoints and log are deleted.", False)
 
 
 @dataclass
@@ -220,13 +235,15 @@ class TrainConfig(
             self.learning_rate = {"lora": 3e-4, "full": 1e-5}.get(self.method, 1e-3) if warm else 1e-3
         if self.supervision == "pseudo":
             self._check_pseudo()
-        for name in ("view_dropout", "occlusion", "drop_phrases", "ramp", "warmup", "ema_decay"):
+        for name in ("baseline", "view_dropout", "occlusion", "drop_phrases", "ramp", "warmup", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         counts = ("steps", "batch_size", "scans_per_subject", "num_frames", "gradient_accumulation", "lora_rank")
         for name in (*counts, "eval_every", "checkpoint_every", "log_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.languages or set(self.languages) - set(LANGUAGES):
+            raise ValueError(f"languages must be some of {', '.join(LANGUAGES)}, got {self.languages}")
         if self.labels_per_class < 0:
             raise ValueError(f"labels_per_class must be zero (all) or more, got {self.labels_per_class}")
         if self.wise_ft and self.head != "prompts":
@@ -241,6 +258,8 @@ class TrainConfig(
                 "a model from scratch has nothing to keep: pass --model with a trained model's folder, or --method full "
                 "without --wise_ft to train from scratch"
             )
+        if self.overwrite and self.resume:
+            raise ValueError("--resume goes on with a run, --overwrite deletes it; leave one out")
         if self.learning_rate <= 0 or self.clip_norm <= 0:
             raise ValueError(
                 f"learning_rate and clip_norm must be positive, got {self.learning_rate}, {self.clip_norm}"
@@ -276,11 +295,12 @@ class TrainConfig(
             raise ValueError(f"confidence must be in [0, 1], got {self.confidence}")
 
     def save(self, path: Path) -> None:
-        names = [f.name for group in GROUPS for f in dataclasses.fields(group) if f.name != "resume"]
+        names = [f.name for group in GROUPS for f in dataclasses.fields(group) if f.name not in OF_ONE_START]
         recipe = {name: getattr(self, name) for name in names}
         path.write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+OF_ONE_START = ("resume", "resume_on_other_data", "overwrite")  # no part of the recipe
 GROUPS = TrainConfig.__bases__  # of flags, in the order of --help
 EXAMPLES = """examples:
   accelerate launch train.py --dataset data/anny --output_dir runs/first

@@ -97,6 +97,7 @@ class Learner:
         batches = batches_of(
             [subject for split in self.task.train_splits for subject in split["subject"]],
             self.task.batch_size(world),
+            sources=[source for source, split in enumerate(self.task.train_splits) for _ in range(len(split))],
             captioned=self.task.captioned,
             seed=config.seed,
             scans_per_subject=config.scans_per_subject,
@@ -181,6 +182,8 @@ def training_views(task: Task, config: TrainConfig, *, world: int = 1) -> ViewDa
         channels=task.infos[0]["render_settings"]["channels"],
         num_frames=config.num_frames,
         frames=config.frames,
+        captions=config.captions,
+        languages=config.languages,
         ramp_epochs=config.ramp * config.steps * config.gradient_accumulation * task.batch_size(world) * world / rows,
     )
 

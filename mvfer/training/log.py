@@ -9,6 +9,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from tqdm import tqdm
 
+from mvfer.evaluation.results import without_folders
 from mvfer.training.config import TrainConfig
 
 
@@ -23,7 +24,7 @@ class MetricsLog:
 
     def __init__(self, config: TrainConfig, accelerator: Accelerator, *, step: int):
         self.accelerator, self.path = accelerator, Path(config.output_dir) / "metrics.jsonl"
-        settings = {name: " ".join(v) if isinstance(v, list) else v for name, v in vars(config).items()}
+        settings = {name: _shown(value) for name, value in vars(config).items()}
         accelerator.init_trackers("mvfer", config=settings)
         self.is_kept = accelerator.is_main_process
         self.bar = tqdm(
@@ -60,6 +61,13 @@ class MetricsLog:
 
     def __exit__(self, *_) -> None:
         self.bar.close()
+
+
+def _shown(setting):
+    """A setting for trackers, which may send it elsewhere: without the folders that paths lie in."""
+    if isinstance(setting, list):
+        return " ".join(map(without_folders, map(str, setting)))
+    return without_folders(setting) if isinstance(setting, str) else setting
 
 
 def _step_of(line: str) -> float:

@@ -13,12 +13,14 @@ from transformers import AutoTokenizer
 from modeling_mvfer import MVFERConfig, MVFERModel
 from mvfer.data.batching import Collator
 from mvfer.data.tokenizer import build_tokenizer
+from mvfer.data.wording import known_phrases, languages_of, wordings_met
 from mvfer.evaluation.evaluate import evaluate
 from mvfer.training.config import TrainConfig
 from mvfer.training.presets import small_config
 from mvfer.training.task import Task
 from mvfer.training.teacher import prompt_bank
 from processing import MVFERImageProcessor, MVFERProcessor
+from processing.facs_phrases_mvfer import RELAXED_PHRASES
 from processing.prompts_mvfer import EXPRESSIONS, LANGUAGES, prompts_for
 
 
@@ -32,9 +34,10 @@ class Pretraining(Task):
         super().__init__(config, splits, infos)
         self.processor = build_processor(config, splits, infos)
         self.model = build_model(config, self.processor, infos)
-        if config.supervision == "captions" and (kinds := prompt_kinds([split["train"] for split in splits])):
-            self.model.config.prompt_kinds = kinds
         self.train_splits = [split["train"] for split in splits]
+        if config.supervision == "captions":  # else the model knows the words that it knew at the start
+            for name, value in learnt_words(config, self.train_splits).items():
+                setattr(self.model.config, name, value)
         if config.learns_from_captions:
             self.captioned = [bool(captions) for split in self.train_splits for captions in split["captions"]]
         tokenizer = self.processor.tokenizer if config.supervision == "captions" else None  # a teacher gives the texts
@@ -70,9 +73,10 @@ def build_processor(config: TrainConfig, splits: list, infos: list[dict]) -> MVF
         return MVFERProcessor(image_processor=image_processor, tokenizer=AutoTokenizer.from_pretrained(config.model))
     image_processor = MVFERImageProcessor.from_render_settings(render, **sequences)
     captions = sorted({caption for split in splits for row in split["train"]["captions"] for caption in row})
-    bank = [prompts_for(EXPRESSIONS, language=language) for language in LANGUAGES]
-    prompts = [prompt for language in bank for prompts in language.values() for prompt in prompts]
-    return MVFERProcessor(image_processor=image_processor, tokenizer=build_tokenizer(captions + prompts))
+    names = [prompts_for(EXPRESSIONS, kinds=["names"], language=language) for language in LANGUAGES]
+    prompts = [prompt for bank in names for texts in bank.values() for prompt in texts]
+    tokenizer = build_tokenizer(captions + prompts + known_phrases())
+    return MVFERProcessor(image_processor=image_processor, tokenizer=tokenizer)
 
 
 def build_model(config: TrainConfig, processor: MVFERProcessor, infos: list[dict]) -> MVFERModel:
@@ -81,11 +85,9 @@ def build_model(config: TrainConfig, processor: MVFERProcessor, infos: list[dict
         "fusion": config.fusion,
         "frame_fusion": config.frame_fusion,
         "temporal_layers": config.temporal_layers,
+        "baseline": config.baseline > 0,
         "objective": config.objective,
     }
-    wordings = {info.get("build", {}).get("captions_per_row") for info in infos}
-    if config.supervision == "captions":  # else the model knows the wordings that it knew at the start
-        fields["prompt_wordings"] = 1 if wordings == {1} else None
     if config.fusion == "text":
         fields["fusion_prompt_ids"] = processor.tokenizer(prompt_bank([*EXPRESSIONS]), truncation=True)["input_ids"]
     fields["view_angles_deg"] = infos[0]["render_settings"]["view_angles_deg"]
@@ -102,12 +104,24 @@ def build_model(config: TrainConfig, processor: MVFERProcessor, infos: list[dict
     return model
 
 
-def prompt_kinds(rows: list) -> list[str] | None:
-    """The prompts that a model understands once it has learnt from these rows, if labels were made into texts; else `None`."""
+def learnt_words(config: TrainConfig, rows: list) -> dict[str, Any]:
+    """The fields of the model's configuration that say which prompts it understands once it has learnt from these rows.
+
+    Kinds are as they were unless labels were made into texts. Of an earlier run it goes on with, the languages stay.
+    """
+    captions = {caption for split in rows for row in split["captions"] for caption in row or ()}
     sources = {source for split in rows for source in split["caption_source"]}
-    if "label_prompts" not in sources:
-        return None
-    return ["actions", "names"] if "captions" in sources else ["names"]
+    fresh = config.captions == "fresh" and "captions" in sources
+    languages = set(config.languages if fresh else languages_of(captions))
+    if config.model != "small":
+        languages |= set(MVFERConfig.from_pretrained(config.model).prompt_languages or ())
+    words: dict[str, Any] = {
+        "prompt_wordings": len(RELAXED_PHRASES["en"]) if fresh else wordings_met(captions),
+        "prompt_languages": [language for language in LANGUAGES if language in languages] or None,
+    }
+    if "label_prompts" in sources:
+        words["prompt_kinds"] = ["actions", "names"] if "captions" in sources else ["names"]
+    return words
 
 
 def learnt_from(config: TrainConfig, caption_sources: list[str]) -> set[str]:

@@ -1,9 +1,9 @@
 """Which rows make which batch: a pure function of (seed, epoch, batch, rank), so a resumed run sees what the unbroken one would.
 
 In: the subject of every row, the batch size of one process, how many processes. Out: lists of `(epoch, row)` pairs. Several
-scans of one person come one after the other: identity then does not separate the scans of a batch, expression does. Where texts
-are learnt from and few rows have any, these rows come more often. The last, incomplete batch of an epoch is dropped, so that
-every rank has the same number of rows.
+scans of one person come one after the other: identity then does not separate the scans of a batch, expression does. Sources
+have equal shares; where texts are learnt from and few rows have any, these rows come more often. The last, incomplete batch of
+an epoch is dropped, so that every rank has the same number of rows.
 """
 
 from collections.abc import Hashable, Iterator, Sequence
@@ -12,25 +12,48 @@ import numpy as np
 
 
 def batches_of(
-    subjects: Sequence[Hashable], batch_size: int, *, captioned: Sequence[bool] | None = None, world: int = 1, **options
+    subjects: Sequence[Hashable],
+    batch_size: int,
+    *,
+    sources: Sequence[int] | None = None,
+    captioned: Sequence[bool] | None = None,
+    world: int = 1,
+    **options,
 ) -> Iterator[list[tuple[int, int]]]:
-    """The endless batches of one rank; if fewer than half of the rows are captioned, half of every batch is.
+    """The endless batches of one rank. Every source has the same share of each; of captioned rows, if few, half of it.
 
     Args:
         subjects, batch_size, world, options: as in `EpochBatches`.
+        sources (*optional*): which data set each row is of; a small one comes round more often. Default: all are of one.
         captioned (*optional*): which rows have a text that is learnt from; default: all are alike.
     """
-    captioned_rows = [row for row, is_captioned in enumerate(captioned or ()) if is_captioned]
-    size = min(batch_size // 2, len(captioned_rows) // world)  # captioned rows per batch
-    if not size or 2 * len(captioned_rows) >= len(subjects):
-        yield from EpochBatches(subjects, batch_size, world=world, **options)  # without end
-    parts = captioned_rows, sorted(set(range(len(subjects))) - set(captioned_rows))
-    samplers = [
-        EpochBatches([subjects[row] for row in rows], count, world=world, **options)
-        for rows, count in zip(parts, (size, batch_size - size), strict=True)
-    ]
+    captioned = [True] * len(subjects) if captioned is None else captioned
+    rows_of: dict[int, list[int]] = {}
+    for row, source in enumerate(sources or [0] * len(subjects)):
+        rows_of.setdefault(source, []).append(row)
+    parts = []  # rows, and how many of them are in a batch
+    sizes = equal_shares([len(rows) // world for rows in rows_of.values()], batch_size)
+    for rows, size in zip(rows_of.values(), sizes, strict=True):
+        described = [row for row in rows if captioned[row]]
+        half = min(size // 2, len(described) // world)
+        if half and 2 * len(described) < len(rows):
+            parts += [(described, half), ([row for row in rows if not captioned[row]], size - half)]
+        elif size:
+            parts.append((rows, size))
+    samplers = [EpochBatches([subjects[row] for row in rows], size, world=world, **options) for rows, size in parts]
     for batches in zip(*samplers, strict=True):
-        yield [(epoch, rows[index]) for rows, batch in zip(parts, batches, strict=True) for epoch, index in batch]
+        yield [(epoch, rows[index]) for (rows, _), batch in zip(parts, batches, strict=True) for epoch, index in batch]
+
+
+def equal_shares(most: Sequence[int], total: int) -> list[int]:
+    """Split `total` into shares as equal as can be, each at most `most`; what no share can hold goes to the largest."""
+    shares, left = [0] * len(most), total
+    by_size = sorted(range(len(most)), key=lambda part: most[part])
+    for place, part in enumerate(by_size):
+        shares[part] = min(most[part], left // (len(most) - place))
+        left -= shares[part]
+    shares[by_size[-1]] += left
+    return shares
 
 
 class EpochBatches:

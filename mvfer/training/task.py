@@ -12,15 +12,18 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from modeling_mvfer import MVFERModel
+from mvfer.data.baselines import draw_baselines
 from mvfer.data.batching import Collator, ViewDataset
-from mvfer.evaluation.audits.leakage import load_subjects_seen, subjects_seen
+from mvfer.data.fingerprint import fingerprint
+from mvfer.evaluation.audits.leakage import load_subjects_seen, scans_seen, subjects_seen
 from mvfer.evaluation.classifiers import validation_accuracy
-from mvfer.evaluation.results import table
+from mvfer.evaluation.results import table, without_folders
 from mvfer.hub.run_folder import save_run, set_calibration
 from mvfer.reports.findings import findings
-from mvfer.training.checkpoints import TrainState
+from mvfer.training.checkpoints import Origin, TrainState
 from mvfer.training.config import TrainConfig
 from processing import MVFERProcessor
+from processing.names_mvfer import shown_lines
 
 
 class Task(ABC):
@@ -64,7 +67,10 @@ class Task(ABC):
 
     def collate(self, samples: list[dict]) -> dict[str, Tensor]:
         """From samples to a batch of `model.forward`."""
-        return self.collator(samples)
+        batch = self.collator(samples)
+        if self.model.config.baseline:
+            batch |= draw_baselines(samples, share=self.config.baseline)
+        return batch
 
     def score(self, model: torch.nn.Module) -> float:
         """Mean accuracy over the validation subjects of every data set."""
@@ -76,21 +82,30 @@ class Task(ABC):
         """Data sets on which the finished model is tested as transfer: name to folder."""
         return {Path(path).name: path for path in [*self.config.dataset[1:], *self.config.also_test]}
 
-    def export(self, model: torch.nn.Module, weights: dict, state: TrainState, command: str) -> None:
+    def origin(self) -> Origin:
+        """What the run learns from."""
+        before = None if self.config.model == "small" else load_subjects_seen(self.config.model)
+        data = [fingerprint(folder) for folder in self.config.dataset]
+        return Origin(data, subjects_seen(self.infos, self.splits, before=before))
+
+    def export(self, model: torch.nn.Module, weights: dict, state: TrainState, origin: Origin, command: str) -> None:
         """Test these weights once on held-out subjects and transfer sets, write the model folder, and say how well it does."""
         config = self.config
         before = None if config.model == "small" else load_subjects_seen(config.model)
-        seen = subjects_seen(self.infos, self.splits, before=before)
+        seen = origin.seen | scans_seen(self.splits, before=before)
         model.load_state_dict(weights)
-        model, results = self.test(model, also=self.transfer_sets, seed=config.seed, seen=seen, command=command)
+        options = {"seen": seen, "calibrate_on": config.dataset[1:], "command": command}
+        model, results = self.test(model, also=self.transfer_sets, seed=config.seed, **options)
         set_calibration(model.config, results["calibration"])
         results["training"] = {
             "steps": state.step,
             "best_step": state.best_step,
             self.score_name: state.best_score,
             "seed": config.seed,
-            "start": config.model,
+            "start": without_folders(config.model),
+            "data": origin.data,
+            **({"other_data_from_step": origin.switched_at} if origin.switched_at else {}),
             **self.summary,
         }
         save_run(config.output_dir, model, self.processor, results=results, datasets=self.infos, subjects_seen=seen)
-        print("\n".join([*findings(results), "", table(results)]))
+        print(shown_lines("\n".join([*findings(results), "", table(results)])))

@@ -9,7 +9,7 @@ import pytest
 
 from dataset_scripts import build_ict_facekit
 from dataset_scripts.common import building
-from dataset_scripts.recorded import scan_sets
+from dataset_scripts.recorded import scan_sets, scans
 from dataset_scripts.synthetic.recipes import SHAPES
 from dataset_scripts.synthetic.synthesis import BuildSettings, build_heads
 from processing.rendering_mvfer import RenderSettings
@@ -76,6 +76,18 @@ def face_folder(tmp_path_factory):
             direction = np.array([0.0, np.cos(number), 1.0])
             write_obj(folder / f"{name}.obj", neutral + 1.2 * bump[:, None] * direction, quads)
     return folder
+
+
+@pytest.fixture
+def framed_once(monkeypatch):
+    """Scans of a build in this process are framed as its first one: where pictures do not matter, that saves most of the time."""
+    first, original = [], scans.frame_mesh
+
+    def frame(mesh):
+        first.append(first[0] if first else original(mesh))
+        return first[-1]
+
+    monkeypatch.setattr(scans, "frame_mesh", frame)
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def bu3dfe(folder, people=("F0001", "F0002", "M0001", "M0044"), levels=(1, 4)):
 
 
 def rows_of(folder):
-    return [row for split in schema.load_splits(folder, decode=False).values() for row in split]
+    return [row for split in schema.load_splits(folder).values() for row in split]
 
 
 def write_abs(path: Path, shift: float = 0.0) -> None:

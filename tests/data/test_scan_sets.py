@@ -7,10 +7,10 @@ import pytest
 from dataset_scripts.merge import main as merge_main
 from dataset_scripts.recorded import scan_sets
 from dataset_scripts.recorded.facs import describable, parse_units, split_units
-from dataset_scripts.recorded.pseudonyms import Pseudonyms
 from dataset_scripts.validate import validate
 from mvfer.data import schema
 from mvfer.data.protocols import PROTOCOLS, Protocol, folds, keeps
+from mvfer.data.pseudonyms import Pseudonyms
 from processing.meshes_mvfer import load_mesh
 from processing.prompts_mvfer import EXPRESSIONS
 
@@ -211,7 +211,7 @@ def test_fourdme_takes_the_frames_from_onset_to_offset(build, tmp_path, kind):
 def test_a_plain_folder_of_labels_and_one_with_splits(build, tmp_path):
     for number, label in enumerate(("happy", "sad", "happy", "wink")):
         write_plain_obj(tmp_path / "plain" / label / f"p{number}_x.obj", number / 10)
-    out = build("folder", tmp_path / "plain", "--subject_pattern", "(p\\d)_")
+    out = build("folder", tmp_path / "plain", "--subject_pattern", "(p\\d)_", "--task_labels", "wink")
     assert sorted(EXPRESSIONS[r["expression"]] if r["expression"] >= 0 else r["task"] for r in rows_of(out)) == [
         "happiness", "happiness", "sadness", "wink"
     ]  # fmt: skip

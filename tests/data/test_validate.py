@@ -104,3 +104,19 @@ def test_times_that_do_not_go_forward_are_found_with_their_row(good, tmp_path, s
 
     report = validate(spoil(good, tmp_path / "x", stop_the_clock))
     assert "test: rows whose frame times do not go forward: 1 (ict-00003-fear-0 at frame 1)" in report.failures
+
+
+def test_scans_of_another_set_are_found_under_other_names_and_its_key_is_told(good, tmp_path):
+    def renamed(row):
+        row.update(subject="s" + row["subject"], id="s" + row["id"])
+
+    other = spoil(good, tmp_path / "other", renamed, split="train")
+    info = schema.dataset_info(other)
+    schema.write_json(other / schema.INFO_FILE, info | {"build": info["build"] | {"options": {"key_id": "aaaa"}}})
+    report = validate(good, against=[other])
+    assert any(f"scans that are in train and in train of {other}" in text for text in report.failures)
+    assert any("another key" in text for text in report.warnings)
+    schema.write_json(
+        other / schema.INFO_FILE, info | {"render_settings": info["render_settings"] | {"channels": ["a"]}}
+    )
+    assert any("other channels" in text for text in validate(good, against=[other]).failures)

@@ -7,8 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
+from modeling_mvfer import MVFERModel
 from modeling_mvfer.classifier_mvfer import Classifier
 from mvfer.cli.evaluate import main
 from mvfer.data.schema import load_splits, shard_path
@@ -17,6 +19,7 @@ from mvfer.evaluation.results import accuracies, table
 from mvfer.reports import pictures
 from mvfer.reports.examples import example_rows, predictions
 from mvfer.reports.findings import findings
+from mvfer.training.presets import small_config
 from tests.train.toy import write_toy_data
 
 
@@ -210,3 +213,18 @@ def test_clay_is_shown_in_grey_and_colours_as_they_are():
     shown = pictures.displayable(views, ("depth", "clay", "curvature"))
     np.testing.assert_array_equal(shown, np.repeat(views[..., 1:2], 3, axis=-1))
     assert pictures.displayable(views, ("red", "green", "blue")) is views
+
+
+def test_scores_beside_own_scans(small_processor, toy):
+    """A model of which all people's scans are moved alike by their baseline, and the words for what was scored."""
+    tokenizer = small_processor.tokenizer
+    special = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
+    torch.manual_seed(0)
+    model = MVFERModel(small_config(vocab_size=len(tokenizer), image_size=32, baseline=True, **special)).eval()
+    found = evaluate(model, small_processor, toy, baselines=["0", "all"], progress=False)
+    relative = found["by_baseline"][Path(toy).name]
+    assert list(relative) == ["0", "all"]
+    assert relative["0"]["accuracy"] == found["test"]["accuracy"] and relative["0"]["num_relative"] == 0
+    assert relative["all"]["num_relative"] == relative["all"]["num_scans"]
+    assert relative["all"]["accuracy"] != relative["0"]["accuracy"]
+    assert f"zero-shot on {Path(toy).name}, beside all own scans" in accuracies(found)

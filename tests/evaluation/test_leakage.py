@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mvfer.cli.evaluate import main
-from mvfer.data.schema import dataset_info, load_splits, shard_path
-from mvfer.evaluation.audits.leakage import duplicated_scans, seen_subjects, subject_keys, subjects_seen
+from mvfer.data.schema import dataset_info, load_splits, shard_path, write_json
+from mvfer.evaluation.audits.leakage import duplicated_scans, scans_seen, seen_subjects, subject_keys, subjects_seen
 from mvfer.evaluation.evaluate import evaluate
 from mvfer.hub.load import load_run
 from mvfer.hub.run_folder import save_run
@@ -34,9 +34,9 @@ def found(model, processor, folder, **options):
 
 
 def test_clean_data_has_no_leak_and_says_what_was_checked(small_model, small_processor, toy):
-    seen = subjects_seen([dataset_info(toy)], [load_splits(toy)])
+    seen = subjects_seen([dataset_info(toy)], [load_splits(toy)]) | scans_seen([load_splits(toy)])
     report = found(small_model, small_processor, toy, seen=seen)
-    assert report["found"] == [] and len(report["checked"]) == 3 and report["not_checked"] == []
+    assert report["found"] == [] and len(report["checked"]) == 4 and report["not_checked"] == []
     assert "no subjects_seen.json" in found(small_model, small_processor, toy)["not_checked"][0]
 
 
@@ -76,6 +76,43 @@ def test_people_that_the_model_was_trained_on_are_known_again(small_model, small
         "LEAK, the numbers below cannot be trusted: the model was trained on 3 tested subjects: toy-000"
     )
     assert "toy-000" not in json.dumps(seen)  # keys, not names
+
+
+def renamed(toy, folder, key_id) -> Path:
+    """The same scans under the pseudonyms of another key, with those that were trained on as tested ones."""
+
+    def plant(rows):
+        return [row | {"subject": f"s{row['subject']}", "id": f"s{row['id']}"} for row in rows["train"][:6]]
+
+    copy = replant(toy, folder, plant)
+    pq.write_table(pq.read_table(shard_path(toy, "test", 0, 1)), shard_path(copy, "train", 0, 1))
+    write_json(copy / "dataset_info.json", dataset_info(copy) | {"build": {"options": {"key_id": key_id}}})
+    return copy
+
+
+def test_people_under_another_key_are_found_by_the_looks_of_their_scans(small_model, small_processor, toy, tmp_path):
+    info = dataset_info(toy) | {"build": {"options": {"key_id": "aaaa"}}}
+    seen = subjects_seen([info], [load_splits(toy)]) | scans_seen([load_splits(toy)])
+    other = renamed(toy, tmp_path / "other", "bbbb")
+    report = found(small_model, small_processor, other, seen=seen)
+    assert report["found"] == [
+        "the model was trained on 6 tested scans of 2 tested subjects, by the looks of the scans: stoy-000, stoy-001"
+    ]
+    (sentence,) = report["not_checked"]
+    assert "another key (bbbb) than those that the model was trained on (aaaa)" in sentence
+    transfer = evaluate(small_model, small_processor, toy, also={"other": other}, seen=seen, progress=False)["leakage"]
+    assert transfer["found"] == [f"other: {sentence}" for sentence in report["found"]]
+    keyless = found(small_model, small_processor, other, seen={"trained_on": [], "chosen_on": []})
+    assert any("no hashes of scans" in sentence for sentence in keyless["not_checked"])
+
+
+def test_what_a_model_folder_keeps_of_scans_is_salted_and_fits_no_other_scan(toy):
+    one, two = (scans_seen([load_splits(toy)])["scans"][0] for _ in range(2))
+    assert (
+        set(one["trained_on"]).isdisjoint(two["trained_on"]) and len(one["trained_on"]) == len(two["trained_on"]) > 24
+    )
+    assert set(one["trained_on"]).isdisjoint(one["chosen_on"])
+    assert all(len(digest) == 12 for digest in one["trained_on"])
 
 
 def test_keys_are_those_of_the_source_and_of_synthetic_people_those_of_the_seed():

@@ -3,18 +3,27 @@
 import base64
 import hashlib
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlparse
 
 COMMIT = "0" * 39 + "1"
-LFS = (".safetensors",)
+LFS = (".safetensors", ".parquet")
+LARGE = "application/octet-stream"
 
 
 class LoopbackHub:
-    """`with LoopbackHub() as hub:` serves at `hub.url`; `files` is path -> bytes, `private` what was asked for."""
+    """`with LoopbackHub() as hub:` serves at `hub.url`; `files` is path -> bytes, `private` what was asked for.
 
-    def __init__(self):
+    token: any other is answered with 401. refuse: (part of a path, status) that is answered with that status. cut_uploads,
+    cut_downloads: so many large files are cut off in the middle. `ranges` are the Range headers that came.
+    """
+
+    def __init__(self, *, token=None, refuse=None, cut_uploads: int = 0, cut_downloads: int = 0):
+        self.token, self.refuse = token, refuse
+        self.cut_uploads, self.cut_downloads = cut_uploads, cut_downloads
+        self.ranges: list[str] = []
         self.files: dict[str, bytes] = {}
         self.uploads: dict[str, bytes] = {}  # large files by their SHA-256, before the commit names them
         self.private: bool | None = None
@@ -40,6 +49,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         path, body = self._path(), self._body()
+        if self._refuses(path):
+            return
         if path == "/api/repos/create":
             request = json.loads(body)
             self.hub.private = request.get("private", request.get("visibility") == "private")
@@ -70,17 +81,23 @@ class _Handler(BaseHTTPRequestHandler):
             self._missing()
 
     def do_PUT(self):
+        if self.hub.cut_uploads:
+            self.hub.cut_uploads -= 1
+            self.rfile.read(1000)
+            return self._hang_up()
         body = self._body()
         self.hub.uploads[hashlib.sha256(body).hexdigest()] = body
         self._json({})
 
     def do_GET(self):
         path = self._path()
+        if self._refuses(path):
+            return None
         if "/resolve/" in path:
             name = path.split("/resolve/")[1].partition("/")[2]
             if name not in self.hub.files:
                 return self._missing()
-            return self._send(self.hub.files[name], "application/octet-stream")
+            return self._send(self.hub.files[name], LARGE)
         if "/tree/" in path:
             entries = [{"type": "file", "path": n, "size": len(c), "oid": _sha(c)} for n, c in self.hub.files.items()]
             return self._json(entries)
@@ -102,20 +119,47 @@ class _Handler(BaseHTTPRequestHandler):
     def _json(self, content) -> None:
         self._send(json.dumps(content).encode(), "application/json")
 
+    def _refuses(self, path: str) -> bool:
+        """Whether the request is refused; then it has been answered."""
+        part, status = self.hub.refuse or ("", 0)
+        if self.hub.token and self.headers.get("Authorization") != f"Bearer {self.hub.token}":
+            part, status = "", 401
+        if not status or part not in path:
+            return False
+        self._send(json.dumps({"error": f"refused with {status}"}).encode(), "application/json", status=status)
+        return True
+
+    def _hang_up(self) -> None:
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
     def _missing(self) -> None:
         self._send(b"{}", "application/json", status=404)
 
     def _send(self, content: bytes, kind: str, status: int = 200) -> None:
+        whole, wanted = content, self.headers.get("Range")
+        if wanted and status == 200:
+            self.hub.ranges.append(wanted)
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            content, status = whole[int(first) : int(last) + 1 if last else None], 206
         self.send_response(status)
+        if status == 206:
+            self.send_header("Content-Range", f"bytes {first}-{int(first) + len(content) - 1}/{len(whole)}")
+        self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
-        self.send_header("ETag", f'"{_sha(content)}"')
+        self.send_header("ETag", f'"{_sha(whole)}"')
         self.send_header("X-Repo-Commit", COMMIT)
         if status == 404:
             self.send_header("X-Error-Code", "EntryNotFound")
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            is_cut = self.hub.cut_downloads and kind == LARGE and len(content) > 50_000
+            self.wfile.write(content[: len(content) // 2] if is_cut else content)
+            if is_cut:
+                self.hub.cut_downloads -= 1
+                self.wfile.flush()
+                self._hang_up()
 
 
 def _sha(content: bytes) -> str:

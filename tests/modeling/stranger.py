@@ -1,4 +1,4 @@
-"""Run code where none of our packages can be imported: what a stranger does with a model folder."""
+"""Run code where none of our packages can be imported, nor numba: what a stranger does with a model folder."""
 
 import json
 import subprocess
@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 
 OUR_PACKAGES = ("modeling_mvfer", "processing", "dataset_scripts", "mvfer", "train")
+BLOCKED = (*OUR_PACKAGES, "numba")
 BEGIN = """
 import importlib.abc, json, sys
 
 class Block(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in OUR_PACKAGES:
+        if name.split(".")[0] in BLOCKED:
             raise ModuleNotFoundError(f"blocked: {name}")
 
 sys.meta_path.insert(0, Block())
@@ -28,7 +29,7 @@ END = '\nprint("RESULT" + json.dumps(found))\n'
 
 def as_a_stranger(code: str, values: dict, *, cache: Path, env: dict | None = None) -> dict:
     """What the code puts into `found`; it sees `values` and `options`. `cache` is its home and the Hub's cache."""
-    head = "\n".join(f"{name} = {value!r}" for name, value in (values | {"OUR_PACKAGES": OUR_PACKAGES}).items())
+    head = "\n".join(f"{name} = {value!r}" for name, value in (values | {"BLOCKED": BLOCKED}).items())
     environment = {"PATH": "/usr/bin:/bin", "HF_HOME": str(cache), "HOME": str(cache), "OMP_NUM_THREADS": "1"}
     environment |= env or {"HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-c", head + BEGIN + code + END]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoModelForImageClassification, pipeline
+from transformers import AutoModel, AutoModelForImageClassification, pipeline
 
-from modeling_mvfer import MeshClassificationPipeline, MVFERForFaceClassification
+from modeling_mvfer import Classifier, MeshClassificationPipeline, MVFERForFaceClassification, modeling_mvfer
 from modeling_mvfer.zeroshot_mvfer import class_embeddings, class_logits
 from mvfer.hub.load import load_run
 from mvfer.hub.run_folder import save_run
@@ -210,3 +210,37 @@ def test_a_saved_classifier_works_where_our_packages_are_missing(tuned, tuned_ru
     for name in ("inferred", "photo"):
         assert {row["label"] for row in found[name]} == set(LABELS)
         assert sum(row["score"] for row in found[name]) == pytest.approx(1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("asked", [{"num_labels": 5}, {"id2label": {0: "x", 1: "y"}, "label2id": {"x": 0, "y": 1}}])
+def test_a_published_classifier_takes_a_new_head_and_keeps_its_vision(classifier, tmp_path, asked):
+    published = classifier(rows_per_class=[2, 1, 3], class_weights=[1.0, 2.0, 1.0], calibration={"temperature": 2.0})
+    published.save_pretrained(tmp_path)
+    model = AutoModelForImageClassification.from_pretrained(tmp_path, ignore_mismatched_sizes=True, **asked)
+    number = model.num_labels
+    assert number == asked.get("num_labels", 2) and model.head.weight.shape == (number, 8)
+    assert (model.config.class_weights, model.config.rows_per_class, model.config.calibration) == (None,) * 3
+    assert 0.3 < model.head.weight.norm(dim=1).mean() < 3 and model.head.bias.abs().max() == 0
+    pixels = torch.randn(2, 3, 3, 16, 16)
+    features = [m.get_image_features(pixels).pooler_output for m in (model.eval(), published)]
+    torch.testing.assert_close(*features)
+    again = AutoModelForImageClassification.from_pretrained(tmp_path)
+    assert again.config.calibration.temperature == 2.0 and list(again.config.rows_per_class) == [2, 1, 3]
+
+
+def test_a_zero_shot_calibration_is_not_one_of_a_new_head(tiny_model, tmp_path):
+    pretrained = tiny_model(calibration={"temperature": 2.0, "prompts_key": "0123456789abcdef"})
+    pretrained.save_pretrained(tmp_path)
+    model = AutoModelForImageClassification.from_pretrained(tmp_path, num_labels=4)
+    assert Classifier.from_head(model).calibration is None and model.config.num_labels == 4
+
+
+def test_a_classifier_opened_as_a_model_of_texts_says_that_its_texts_mean_nothing(classifier, tmp_path, monkeypatch):
+    classifier().save_pretrained(tmp_path)
+    said = []
+    monkeypatch.setattr(modeling_mvfer.logger, "warning", said.append)
+    model = AutoModel.from_pretrained(tmp_path)
+    assert said == [modeling_mvfer.NO_TEXT_TOWER]
+    assert model.logit_scale.item() == pytest.approx(model.config.logit_scale_init_value)
+    assert all(p.isfinite().all() and p.abs().max() < 10 for p in model.text_model.parameters())

@@ -36,7 +36,10 @@ found["objective"], found["calibration"] = vars(config.objective), config.calibr
 if photo:
     classify = pipeline("zero-shot-mesh-classification", model=folder, **options)
     found["mesh"] = classify(mesh, candidate_labels=["happiness", "surprise"])
-    found["inferred"] = pipeline(model=folder, **options)(mesh, candidate_labels=["happiness", "surprise"])
+    try:
+        pipeline(model=folder, **options)
+    except RuntimeError as error:  # there are several tasks
+        found["tasks"] = str(error)
     photos = pipeline("zero-shot-image-classification", model=folder, **options)
     photo = Image.open(photo)
     found["photo"] = photos(photo, candidate_labels=TEXTS)
@@ -75,7 +78,7 @@ def test_a_saved_run_works_where_our_packages_are_missing(small_run, small_model
     assert found["terms"] == ["contrastive", "cross_view", "phrase", "view_contrastive"]
     assert (found["objective"], found["calibration"]) == (vars(small_model.config.objective), calibration)
     assert {row["label"] for row in found["mesh"]} == {"happiness", "surprise"}
-    assert found["mesh"] == found["inferred"]
+    assert "zero-shot-image-classification, zero-shot-mesh-classification" in found["tasks"]
     assert sum(row["score"] for row in found["photo"]) == pytest.approx(1)
     assert [row["label"] for row in found["photos"][1]] == [row["label"] for row in found["photo"]]
 

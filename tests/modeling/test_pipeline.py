@@ -3,6 +3,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from transformers import pipeline
 
@@ -141,3 +142,82 @@ def test_other_classes_or_prompts_are_not_called_calibrated(classify, face_obj, 
         rows = classify(face_obj, **asked)
     assert {row["abstain"] for row in rows} == {None} and scores(rows) == pytest.approx(plain)
     assert "calibrated for other classes or prompts" in caplog.text
+
+
+def test_only_the_best_labels_are_given_if_asked_for(classify, face_obj):
+    rows = classify(face_obj, LABELS)
+    assert classify(face_obj, LABELS, top_k=2) == rows[:2]
+    with pytest.raises(ValueError, match="top_k: expected a whole number"):
+        classify(face_obj, LABELS, top_k=0)
+
+
+def test_a_template_is_the_text_of_labels_without_prompts(classify, face_obj):
+    own = {"sadness": ["lip corners pulled down"]}
+    found = classify(face_obj, LABELS, hypothesis_template="a face with {}", prompts=own)
+    texts = {label: [f"a face with {label}"] for label in LABELS} | own
+    assert scores(found) == pytest.approx(scores(classify(face_obj, LABELS, prompts=texts)))
+    with pytest.raises(ValueError, match="hypothesis_template"):
+        classify(face_obj, LABELS, hypothesis_template="a face")
+
+
+def test_a_photo_may_be_an_image_an_array_or_a_file(classify, tmp_path):
+    (photo,) = photos(1)
+    photo.save(tmp_path / "photo.png")
+    expected = scores(classify(photo, LABELS))
+    for same in (np.asarray(photo), tmp_path / "photo.png", str(tmp_path / "photo.png")):
+        assert scores(classify(same, LABELS)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_column_of_a_data_set_is_a_batch(classify):
+    datasets = pytest.importorskip("datasets")
+    images = photos(2)
+    column = datasets.Dataset.from_dict({"image": images}, features=datasets.Features({"image": datasets.Image()}))
+    found = classify(column["image"], LABELS)
+    assert [scores(rows) for rows in found] == [pytest.approx(scores(classify(one, LABELS))) for one in images]
+
+
+def test_an_address_is_refused_with_the_reason(classify):
+    with pytest.raises(ValueError, match="https://x.org/face.png: addresses are not fetched; download the file"):
+        classify("https://x.org/face.png", LABELS)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_bad_file_does_not_lose_the_batch_if_errors_are_skipped(classify, face_obj, tmp_path, batch_size):
+    bad = tmp_path / "bad.obj"
+    bad.write_text("v 1 2\n")
+    files = [face_obj, str(bad), face_obj]
+    found = classify(files, LABELS, on_error="skip", batch_size=batch_size)
+    expected = scores(classify(face_obj, LABELS))
+    assert [scores(found[0]), scores(found[2])] == [pytest.approx(expected, abs=1e-5)] * 2
+    assert [list(row) for row in found[1]] == [["error"]] and "bad.obj" in found[1][0]["error"]
+    assert "bad.obj" in classify(str(bad), LABELS, on_error="skip")[0]["error"]
+    with pytest.raises(ValueError, match="bad.obj"):
+        classify(files, LABELS)
+    with pytest.raises(ValueError, match="on_error: expected one of raise, skip"):
+        classify(files, LABELS, on_error="ignore")
+
+
+def test_texts_are_encoded_once_for_calls_alike_and_again_when_the_weights_change(classify, monkeypatch):
+    (photo,) = photos(1)
+    calls, encode = [], pipeline_mvfer.class_embeddings
+    monkeypatch.setattr(pipeline_mvfer, "class_embeddings", lambda *args: calls.append(1) or encode(*args))
+    classify._kept = (None, None)
+    first = classify(photo, LABELS)
+    assert classify(photo, LABELS) == first and len(calls) == 1
+    classify(photo, LABELS[:2])
+    assert len(calls) == 2
+    weight = classify.model.text_projection.weight
+    with torch.no_grad():
+        weight.mul_(-1)
+    turned = classify(photo, LABELS[:2])
+    with torch.no_grad():
+        weight.mul_(-1)
+    assert len(calls) == 3 and scores(turned) != pytest.approx(scores(classify(photo, LABELS[:2])))
+
+
+def test_a_saved_pipeline_brings_its_processor(classify, tmp_path):
+    classify.save_pretrained(tmp_path)
+    (photo,) = photos(1)
+    loaded = pipeline("zero-shot-image-classification", model=str(tmp_path), trust_remote_code=True, device="cpu")
+    assert type(loaded).__name__ == "ZeroShotMeshClassificationPipeline"
+    assert scores(loaded(photo, LABELS)) == pytest.approx(scores(classify(photo, LABELS)), abs=1e-5)

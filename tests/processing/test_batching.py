@@ -86,7 +86,8 @@ def test_rows_decoded_one_by_one_equal_rows_kept_in_memory(split):
 def test_several_splits_follow_one_another(split):
     both = ViewDataset([split, split])
     assert len(both) == 8 and both.num_views == 3
-    assert equal(both[5], ViewDataset(split)[1])
+    assert equal(both[5] | {"source": 0, "draw": 0}, ViewDataset(split)[1] | {"draw": 0})
+    assert both[5]["source"] == 1
 
 
 def test_a_sample_is_a_function_of_seed_epoch_and_row(split):
@@ -353,3 +354,63 @@ def test_paraphrases_of_one_meaning_are_positives_of_one_another():
     assert meaning("口角が上がっている") == meaning("corners of the mouth lifted")
     assert meaning("left eye closed") != meaning("right eye closed")
     assert meaning("a scar, smiling mouth") == {"a scar", "12"}
+
+
+def with_units(split, units: list[dict]):
+    named = [[{"name": name, "intensity": value} for name, value in row.items()] for row in units]
+    return split.add_column("action_units", named)
+
+
+FRESH = [{"12L": 0.9, "26": 0.4}, {"26": 0.9}, {"26": 0.6}, {"12L": 0.8, "1": 0.3}]
+
+
+def fresh_split():
+    split = with_units(make_split(), FRESH)
+    captions = [["jaw dropped, left lip corner pulled up"], ["jaw dropped"], ["jaw lowered"], ["眉の内側が上がる"]]
+    return split.remove_columns("captions").add_column("captions", captions)
+
+
+def test_fresh_captions_are_said_anew_in_every_epoch_and_are_true():
+    from mvfer.data.wording import facts, languages_of, meaning, mirrored_units, units_of
+
+    options = {"captions": "fresh", "languages": ("en", "ja"), "seed": 1}
+    plain = Augmentation(**{**vars(NOTHING), "mirror": True})
+    dataset, again = (ViewDataset(fresh_split(), augmentation=plain, **options) for _ in range(2))
+    drawn = [dataset[epoch, 0] for epoch in range(60)]
+    for epoch, sample in enumerate(drawn):
+        assert sample["captions"] == again[epoch, 0]["captions"]
+        (caption,) = sample["captions"]
+        units = FRESH[0] if "12L" in meaning(caption) else mirrored_units(FRESH[0])
+        assert units_of(meaning(caption)) == set(units) and meaning(caption) <= facts(units)
+    texts = {sample["captions"][0] for sample in drawn}
+    assert len(texts) > 40 and languages_of(texts) == ["en", "ja"]
+
+
+def test_rows_whose_captions_are_not_their_units_keep_them_and_stored_captions_do_not_change():
+    plain = Augmentation(**{**vars(NOTHING), "mirror": False})
+    fresh = ViewDataset(fresh_split(), augmentation=plain, captions="fresh")
+    assert all(fresh[epoch, 3]["captions"] == ["眉の内側が上がる"] for epoch in range(5))
+    stored = ViewDataset(fresh_split(), augmentation=plain)
+    assert all(stored[epoch, 1]["captions"] == ["jaw dropped"] for epoch in range(5))
+    with pytest.raises(ValueError, match="stored or fresh"):
+        ViewDataset(fresh_split(), captions="new")
+
+
+def test_degrees_are_true_of_what_shows_them_and_of_nothing_else(collate):
+    dataset = ViewDataset(fresh_split())
+    strong, middle = dataset[1], dataset[2]  # 26 at 0.9 and at 0.6
+    strong["captions"], middle["captions"] = ["jaw strongly lowered"], ["lower jaw dropped"]
+    weak = dataset[1] | {"captions": ["jaw slightly lowered"], "known_captions": ["jaw slightly lowered"]}
+    batch = collate([strong, middle, weak])
+    expected = [[True, True, False], [False, True, False], [False, True, True]]
+    assert batch["text_targets"].tolist() == expected == batch["phrase_targets"].tolist()
+
+
+def test_a_phrase_of_several_actions_is_true_where_all_of_them_are(collate):
+    views = np.zeros((1, 16, 16, 3), dtype=np.uint8)
+    texts = ["smiling with parted lips", "lips parted", "smiling, lips parted, brows lowered"]
+    batch = collate([{"views": views, "captions": [text]} for text in texts])
+    phrases = ["smiling with parted lips", "lips parted", "smiling", "brows lowered"]
+    expected = [[True, True, True, False], [False, True, False, False], [True, True, True, True]]
+    assert batch["phrase_targets"].tolist() == expected and len(phrases) == batch["phrase_input_ids"].shape[0]
+    assert batch["text_targets"].tolist() == [[True, False, False], [False, True, False], [False, False, True]]

@@ -282,7 +282,7 @@ def test_a_plain_clip_configuration_loads_with_default_cameras(tmp_path):
     )
     clip.save_pretrained(tmp_path)
     processor = MVFERImageProcessor.from_pretrained(tmp_path)
-    assert processor.render_settings == RenderSettings(size_px=32)
+    assert processor.render_settings == RenderSettings(size_px=32, backend="auto")
     assert list(processor.image_mean) == [0.1, 0.2, 0.3]
 
 

@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor, AutoProcessor
+from transformers import AutoImageProcessor, AutoProcessor, CLIPImageProcessorPil, CLIPProcessor
 
 from mvfer.data.tokenizer import build_tokenizer
 from processing import MVFERImageProcessor, MVFERProcessor
@@ -105,6 +106,7 @@ def test_the_saved_folder_holds_the_code_it_needs_and_nothing_that_stays_home(pr
 
 ELSEWHERE = """
 import sys
+from types import SimpleNamespace
 
 class NoPackagesOfOurs:
     def find_spec(self, name, path=None, target=None):
@@ -116,7 +118,7 @@ sys.meta_path.insert(0, NoPackagesOfOurs())
 import torch
 torch.set_num_threads(1)
 from PIL import Image
-from transformers import AutoImageProcessor, AutoProcessor
+from transformers import AutoImageProcessor, AutoProcessor, CLIPImageProcessorPil, CLIPProcessor
 
 folder, mesh, picture, out = sys.argv[1:]
 processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
@@ -162,3 +164,49 @@ def test_random_pixels_and_a_render_get_the_same_mean_and_spread(processor):
     pixels = np.random.default_rng(0).integers(0, 255, (24, 24, 3), dtype=np.uint8)
     as_photo = processor(images=[Image.fromarray(pixels)], return_tensors="pt")["pixel_values"][0]
     torch.testing.assert_close(as_photo, processor.image_processor.normalize_views(pixels))
+
+
+def test_a_plain_clip_gives_its_tokenizer_and_how_it_reads_photos(processor, tmp_path):
+    size = {"height": 24, "width": 24}
+    clip = CLIPProcessor(
+        CLIPImageProcessorPil(
+            size={"shortest_edge": 30}, crop_size=size, image_mean=[0.1, 0.2, 0.3], image_std=[0.5] * 3
+        ),
+        processor.tokenizer,
+    )
+    clip.save_pretrained(tmp_path)
+    loaded = MVFERProcessor.from_pretrained(tmp_path)
+    assert type(loaded.image_processor) is MVFERImageProcessor and loaded.image_processor.size_px == 24
+    moment = [photo(), photo(), photo()]
+    inputs = loaded(images=[moment], text=["jaw dropped"], return_tensors="pt")
+    assert inputs["pixel_values"].shape == (1, 3, 3, 24, 24)
+    theirs = clip(images=moment, text=["jaw dropped"], return_tensors="pt")
+    torch.testing.assert_close(inputs["pixel_values"][0], theirs["pixel_values"])
+    assert torch.equal(inputs["input_ids"], theirs["input_ids"])
+
+
+def test_the_backend_of_a_machine_is_not_stored(processor, tmp_path):
+    assert processor.image_processor.render_backend == "auto"
+    MVFERImageProcessor(render_backend="torch").save_pretrained(tmp_path)
+    file = tmp_path / "preprocessor_config.json"
+    assert json.loads(file.read_text())["render_backend"] == "auto"
+    earlier = file.read_text().replace('"render_backend": "auto"', '"render_backend": "numba"')
+    file.write_text(earlier)
+    assert MVFERImageProcessor.from_pretrained(tmp_path).render_backend == "auto"
+    assert MVFERImageProcessor.from_pretrained(tmp_path, render_backend="torch").render_backend == "torch"
+
+
+def test_logits_become_ranked_labels_and_prompts_count_together(processor):
+    logits = torch.tensor([[1.0, 3.0, 2.0], [0.0, 0.0, 5.0]])
+    outputs = SimpleNamespace(logits_per_image=logits)
+    rows = processor.post_process_zero_shot(outputs, ["a", "b", "c"])
+    expected = logits.softmax(-1)
+    assert [row["label"] for row in rows[0]] == ["b", "c", "a"]
+    assert [row["score"] for row in rows[0]] == pytest.approx(sorted(expected[0].tolist(), reverse=True))
+    both = processor.post_process_zero_shot(outputs, {"a": ["x", "y"], "b": ["z"]}, top_k=1)
+    likelihood = torch.stack([logits.exp()[:, :2].mean(-1), logits.exp()[:, 2]], -1)
+    best = (likelihood / likelihood.sum(-1, keepdim=True)).max(-1)
+    assert [one["label"] for (one,) in both] == ["ab"[k] for k in best.indices]
+    assert [one["score"] for (one,) in both] == pytest.approx(best.values.tolist())
+    with pytest.raises(ValueError, match="expected 3 texts"):
+        processor.post_process_zero_shot(outputs, ["a", "b"])

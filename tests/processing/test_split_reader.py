@@ -34,7 +34,9 @@ def test_every_row_comes_once_and_in_order_as_the_processor_would_give_it(scans)
     batches = list(reader)
     assert [list(batch.rows) for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8]] and len(reader) == 3
     pixels = torch.cat([batch.inputs["pixel_values"] for batch in batches])
-    expected = processor(images=[list(row["views"][0]) for row in scans], view_angles_deg=ANGLES, return_tensors="pt")
+    expected = processor(
+        images=[list(view_arrays(row)[0]) for row in scans], view_angles_deg=ANGLES, return_tensors="pt"
+    )
     torch.testing.assert_close(pixels, expected["pixel_values"].double())
     assert reader.num_views == 3 and batches[2].inputs["view_mask"].tolist() == [[True] * 3]
     assert frames_of(batches[0].samples[0]).shape == (1, 3, 32, 32, 3)

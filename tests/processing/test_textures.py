@@ -116,7 +116,9 @@ def test_ply_texture_outside_the_folder_is_forbidden(secret):
 
 def test_texture_that_is_no_image(tmp_path):
     save(tmp_path / "skin.png", "not an image")
-    with pytest.raises(ValueError, match=r"m\.obj: its texture 'skin\.png' is not readable \(UnidentifiedImageError"):
+    with pytest.raises(
+        ValueError, match=r"m\.obj: its texture 'skin\.png' is not readable \(no picture of a known kind"
+    ):
         load_mesh(textured_obj(tmp_path, "skin.png"))
 
 

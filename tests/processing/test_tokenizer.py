@@ -8,6 +8,8 @@ import torch
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from mvfer.data.tokenizer import build_tokenizer
+from mvfer.data.wording import known_phrases
+from processing.facs_phrases_mvfer import HELD_OUT_PHRASES
 
 TEXTS = ["inner brows raised, jaw dropped", "left lip corner pulled up", "眉の内側が上がる、口が開く"] * 3
 TIES = [f"{a}{b}{c}" for a in "ab" for b in "cd" for c in "efgh"]  # all pairs are equally frequent
@@ -99,3 +101,32 @@ def test_the_vocabulary_keeps_within_its_bound():
 def test_input_that_cannot_work_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         build_tokenizer(**arguments)
+
+
+@pytest.fixture(scope="module")
+def bank_tokenizer():
+    return build_tokenizer(known_phrases())
+
+
+def test_held_out_wordings_are_made_of_tokens_that_known_ones_teach(bank_tokenizer):
+    taught = {token for text in known_phrases() for token in bank_tokenizer(text).input_ids}
+    unseen = {}
+    for language in ("en", "ja"):
+        tokens = [
+            token
+            for bank in HELD_OUT_PHRASES.values()
+            for text in bank[language]
+            for token in bank_tokenizer(text).input_ids
+        ]
+        unseen[language] = sum(token not in taught for token in tokens) / len(tokens)
+    assert unseen["en"] == 0 and unseen["ja"] < 0.02
+    assert len(bank_tokenizer) < 1700
+
+
+def test_japanese_tokens_end_where_the_script_changes(bank_tokenizer):
+    tokens = bank_tokenizer("下唇が顎の方へ引き下げられている").input_ids[1:-1]
+    assert [bank_tokenizer.decode([token]) for token in tokens][:6] == ["下唇", "が", "顎", "の", "方", "へ"]
+    assert bank_tokenizer.decode(tokens) == "下唇が顎の方へ引き下げられている"
+    for text in ("口角が上がっている", "唇をすぼめている、眉をひそめている"):
+        ids = bank_tokenizer(text).input_ids
+        assert bank_tokenizer.decode(ids, skip_special_tokens=True).replace(" ", "") == text

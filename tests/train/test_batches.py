@@ -2,7 +2,7 @@ from itertools import islice
 
 import pytest
 
-from mvfer.training.sampler import EpochBatches, batches_of
+from mvfer.training.sampler import EpochBatches, batches_of, equal_shares
 
 
 def take(count, **settings):
@@ -72,3 +72,19 @@ def test_fewer_captioned_rows_than_half_a_batch_all_come_in_each():
 @pytest.mark.parametrize("captioned", [None, [True] * 20, [False] * 20, [row % 2 == 0 for row in range(20)]])
 def test_without_a_minority_of_captioned_rows_all_are_alike(captioned):
     assert mixed(7, captioned) == list(islice(EpochBatches(range(20), 4, seed=1), 7))
+
+
+def test_sources_have_equal_shares_however_many_rows_they_have():
+    sources = [0] * 40 + [1] * 10 + [2] * 3
+    batches = list(islice(batches_of(range(53), 12, sources=sources, seed=1), 20))
+    for batch in batches:
+        assert [sum(sources[row] == source for _, row in batch) for source in range(3)] == [5, 4, 3]
+    small = [row for batch in batches for _, row in batch if sources[row] == 1]
+    assert len(small) == 80 and min(small.count(row) for row in range(40, 50)) >= 5, "it comes round more often"
+    assert {epoch for epoch, row in batches[-1] if sources[row] == 2} == {19}
+
+
+def test_shares_are_as_equal_as_can_be():
+    assert equal_shares([100, 100], 7) == [3, 4]
+    assert equal_shares([100, 2, 100], 12) == [5, 2, 5]
+    assert equal_shares([3], 9) == [9], "too few rows: the sampler says so"

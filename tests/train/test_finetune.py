@@ -55,7 +55,7 @@ def test_a_probe_learns_the_toy_faces_and_changes_the_head_alone(tune, small_run
     assert results["test"]["accuracy"]["mean"] > 0.8
     assert set(results["by_view"]) == {"front", "left_30", "right_30"}
     assert results["training"]["method"] == "probe" and results["training"]["labelled_scans"] == 24
-    assert results["leakage"]["found"] == [] and results["training"]["start"] == str(small_run)
+    assert results["leakage"]["found"] == [] and results["training"]["start"] == small_run.name
     config = json.loads((folder / "config.json").read_text())
     assert config["calibration"]["temperature"] == results["calibration"]["temperature"]
     card = (folder / "README.md").read_text()

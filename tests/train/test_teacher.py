@@ -154,7 +154,7 @@ def test_a_label_free_run_goes_on_bit_for_bit(start, toy_data, tmp_path):
 def test_two_ranks_teach_what_one_teaches(start, toy_data, tmp_path):
     from .test_train import launch
 
-    shared = ("--steps", 1, "--model", start, *PSEUDO[:-2], "--mixed_precision", "no", "--batch_size")
+    shared = ("--steps", 1, "--model", start, *PSEUDO[:-2], "--mixed_precision", "no", "--baseline", 0, "--batch_size")
     process = launch(arguments(toy_data, tmp_path / "two", *shared, 4), ranks=2)
     assert process.wait() == 0, process.stdout.read()
     train.main(arguments(toy_data, tmp_path / "one", *shared, 8))

@@ -14,6 +14,13 @@ PATCHES = {
 ANGLES = [[-30.0, 0.0], [0.0, 0.0], [30.0, 0.0]]
 
 
+def own_shades(person: int, size_px: int) -> np.ndarray:
+    """What a person looks like: `(H, W, 1)` uint8, a few fields brighter than others, so that no two people are the same."""
+    shades = np.random.default_rng([7, person]).integers(0, 48, (4, 4, 1), dtype=np.uint8)
+    rows = np.arange(size_px) * 4 // size_px
+    return shades[rows][:, rows]
+
+
 def write_toy_data(
     folder: Path,
     *,
@@ -34,6 +41,7 @@ def write_toy_data(
             for expression, units in ACTIONS.items():
                 name = f"toy-{person:03d}-{expression}"
                 views = rng.integers(*background, size=(frames, 3, size_px, size_px, 3), dtype=np.uint8)
+                views += own_shades(person, size_px)
                 for unit in units:
                     row, column = (place * size_px // 3 for place in PATCHES[unit])
                     views[-(frames - 1) :, :, row : row + size_px // 4, column : column + size_px // 4] = 220

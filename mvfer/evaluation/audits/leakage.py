@@ -1,24 +1,32 @@
 """Has the model seen what it is tested on? People and scans that are on both sides of a test, found rather than trusted.
 
-In: the subjects and thumbnails of every split, and the keys of the people that the model was trained and chosen on, which its
-folder holds. Out: a list of what was checked and of what was found, each as one sentence.
+In: the subjects and thumbnails of every split, and what the model's folder holds of those that it was trained and chosen on: keys
+of people, and hashes of scans, as people go by other names where somebody else built the set. Out: a list of what was checked
+and of what was found, each as one sentence.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from datasets import Image, List
 from transformers.utils import cached_file
 
-from mvfer.data.duplicates import SAME_BELOW, THUMBNAIL_PX, same_scans
+from mvfer.data.duplicates import SAME_BELOW, THUMBNAIL_PX, same_scans, thumbnail
+from mvfer.data.scan_digests import all_digests, is_seen, new_salt
+from mvfer.data.schema import view_arrays
 from mvfer.evaluation.embeddings import SplitFeatures
 
 SEEN_FILE = "subjects_seen.json"
 COARSE_PX = 8
 MOST_ROWS = 20_000  # of a split whose scans are compared one by one
 EXAMPLES = 3
+_TOLD = {
+    "trained_on": "the model was trained on",
+    "chosen_on": "the model's weights or its temperature were chosen on",
+}
 
 
 def subject_keys(info: Mapping, subjects: Iterable[str]) -> set[str]:
@@ -34,22 +42,51 @@ def subject_keys(info: Mapping, subjects: Iterable[str]) -> set[str]:
 
 
 def subjects_seen(
-    infos: Sequence[Mapping], splits: Sequence[Mapping], *, before: Mapping[str, Sequence[str]] | None = None
+    infos: Sequence[Mapping], splits: Sequence[Mapping], *, before: Mapping | None = None
 ) -> dict[str, list[str]]:
     """What a model folder keeps of its training: keys of the people whose scans were trained on, and were used to choose.
 
     Args:
         infos, splits: of every training set; before: the same of the model that the training started from.
+    Returns:
+        "trained_on", "chosen_on": keys of people; "key_ids": of the keys that made the pseudonyms of these sets.
     """
-    found = {key: set((before or {}).get(key, ())) for key in ("trained_on", "chosen_on")}
+    found = {key: set((before or {}).get(key, ())) for key in ("trained_on", "chosen_on", "key_ids")}
     for info, one in zip(infos, splits, strict=True):
+        found["key_ids"] |= {key_id_of(info)} - {None}
         for key, name in (("trained_on", "train"), ("chosen_on", "validation")):
             found[key] |= subject_keys(info, one[name]["subject"])
     return {key: sorted(keys) for key, keys in found.items()}
 
 
-def load_subjects_seen(folder: str | Path) -> dict[str, list[str]] | None:
-    """What `subjects_seen` wrote into a model folder or repository; `None` if it has no such file."""
+def scans_seen(splits: Sequence[Mapping], *, before: Mapping | None = None) -> dict:
+    """What a model folder keeps of the scans themselves: a list of salted hashes per use, in sets of a salt of their own.
+
+    Args:
+        splits: of every training set; before: what the folder of the model that the training started from holds.
+    Returns:
+        `{"scans": [{"salt", "trained_on", "chosen_on"}, ...]}`; of splits with more than `MOST_ROWS` rows the first ones.
+    """
+    one: dict = {"salt": new_salt()}
+    for key, name in (("trained_on", "train"), ("chosen_on", "validation")):
+        one[key] = all_digests((small for split in splits for small in _thumbnails(split[name])), one["salt"])
+    return {"scans": [*(before or {}).get("scans", ()), one]}
+
+
+def _thumbnails(rows) -> Iterator[np.ndarray]:
+    stored = rows.select_columns(["id", "views"]).cast_column("views", List(List(Image(decode=False))))
+    for row in stored.select(range(min(len(rows), MOST_ROWS))):
+        row["views"] = [row["views"][len(row["views"]) // 2]]  # the frame that `thumbnail` takes
+        yield thumbnail(view_arrays(row))
+
+
+def key_id_of(info: Mapping) -> str | None:
+    """Which key made the pseudonyms of a set; `None` if there are none, as of people who do not exist."""
+    return (info.get("build") or {}).get("options", {}).get("key_id")
+
+
+def load_subjects_seen(folder: str | Path) -> dict | None:
+    """What `subjects_seen` and `scans_seen` wrote into a model folder or repository; `None` if it has no such file."""
     path = cached_file(str(folder), SEEN_FILE, _raise_exceptions_for_missing_entries=False)
     return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
 
@@ -82,8 +119,22 @@ def find_leaks(
     if seen is None:
         skipped.append(f"whom the model has seen: its folder has no {SEEN_FILE}")
     else:
-        checked.append("subjects that the model was trained or chosen on")
+        checked.append("subjects that the model was trained or chosen on, by their names")
         found += seen_subjects(info, embedded[tested].subjects, seen)
+        if key_id_of(info) not in {None, *seen.get("key_ids", ())} and seen.get("key_ids"):
+            skipped.append(
+                f"people by their names: the pseudonyms of this set were made with another key ({key_id_of(info)}) than "
+                f"those that the model was trained on ({', '.join(seen['key_ids'])}), so one person has two names"
+            )
+        thumbnails = embedded[tested].thumbnails
+        if seen.get("scans") and thumbnails is not None:
+            checked.append(
+                "scans that the model was trained or chosen on, by their looks; other scans of a person are not found"
+            )
+            found += seen_scans(embedded[tested], seen)
+        else:
+            why = f"its {SEEN_FILE} has no hashes of scans" if thumbnails is not None else f"more than {MOST_ROWS} rows"
+            skipped.append(f"scans that the model has seen, by their looks: {why}")
     return {"checked": checked, "not_checked": skipped, "found": found}
 
 
@@ -99,15 +150,28 @@ def shared_subjects(subjects: Mapping[str, Sequence[str]], tested: str) -> list[
 def seen_subjects(info: Mapping, tested: Sequence[str], seen: Mapping[str, Sequence[str]]) -> list[str]:
     """A sentence if the model was trained on tested people, and one if its weights or temperature were chosen on them."""
     keys = {subject: subject_keys(info, [subject]).pop() for subject in set(tested)}
-    told = {
-        "trained_on": "the model was trained on",
-        "chosen_on": "the model's weights or its temperature were chosen on",
-    }
     found = []
-    for kind, words in told.items():
+    for kind, words in _TOLD.items():
         shared = sorted(subject for subject, key in keys.items() if key in set(seen.get(kind, ())))
         if shared:
             found.append(f"{words} {_count(shared, 'tested subject')}: {_some(shared)}")
+    return found
+
+
+def seen_scans(features: SplitFeatures, seen: Mapping) -> list[str]:
+    """A sentence if the model was trained on tested scans, under whatever names, and one if it was chosen on them."""
+    found = []
+    for kind, words in _TOLD.items():
+        sets = [(one["salt"], set(one[kind])) for one in seen.get("scans", ())]
+        rows = [
+            row
+            for row, small in enumerate(features.thumbnails or ())
+            if any(is_seen(small, salt, digests) for salt, digests in sets)
+        ]
+        if rows:
+            people = sorted({features.subjects[row] for row in rows})
+            scans, subjects = _count(rows, "tested scan"), _count(people, "tested subject")
+            found.append(f"{words} {scans} of {subjects}, by the looks of the scans: {_some(people)}")
     return found
 
 

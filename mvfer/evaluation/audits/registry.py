@@ -14,6 +14,7 @@ from mvfer.evaluation.audits.fairness import ATTRIBUTES, fairness_audit
 from mvfer.evaluation.audits.prompt_audit import audit_prompts
 from mvfer.evaluation.audits.robustness import choose_rows, find_meshes, mesh_robustness, view_robustness
 from mvfer.evaluation.audits.weights import mean_weights
+from mvfer.evaluation.audits.wordings import audit_wordings
 from mvfer.evaluation.classifiers import Predictions, SplitClassifier, worst_mistakes
 from mvfer.evaluation.embeddings import SplitFeatures, check_reads_scans
 
@@ -128,12 +129,18 @@ def _prompt_audit(tested: Tested) -> dict:
     return audit_prompts(*parts, seed=tested.seed)
 
 
+def _wordings(tested: Tested) -> dict:
+    tokenizer = tested.processor.tokenizer
+    return audit_wordings(tested.model, tokenizer, tested.classifier, tested.features, seed=tested.seed)
+
+
 AUDITS = {
     "fairness": Audit(_fairness),
     "drift_baseline": Audit(_drift_baseline),
     "weights": Audit(_weights),
     "mistakes": Audit(_mistakes),
     "prompt_audit": Audit(_prompt_audit, on_request=True, needs="prompts"),
+    "wordings": Audit(_wordings, on_request=True, needs="prompts"),
     "robustness": Audit(_robustness, on_request=True),
     "mesh_robustness": Audit(_mesh_robustness, on_request=True, needs="meshes"),
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset, concatenate_datasets
 
+from modeling_mvfer.zeroshot_mvfer import prompt_language
 from mvfer.data.protocols import PROTOCOLS, Protocol, folds, keeps, name_of, protocols_of
 from mvfer.data.schema import dataset_info, load_splits
 from mvfer.evaluation.audits.calibration import calibration_scores, fit_temperature
@@ -36,7 +37,7 @@ def evaluate_protocol(
     seed: int = 0,
     repetitions: int = 1,
     prompt_kinds: Sequence[str] | None = None,
-    language: str = "en",
+    language: str | None = None,
     seen: Mapping[str, Sequence[str]] | None = None,
     fine_tune: Callable[[Sequence[Mapping]], list[dict]] | None = None,
     batch_size: int = 64,
@@ -81,7 +82,7 @@ def evaluate_protocol(
         "leakage": _leakage(drawn, dataset_info(dataset_dir), seen),
         "seed": seed,
         "data": {"name": Path(dataset_dir).name, "rows": {"tested": len(tested)}},
-        "language": language,
+        "language": prompt_language(model.config, language),
         "command": command,
         "environment": environment(),
     }
@@ -93,7 +94,7 @@ def evaluate_paper(
     dataset_dir: str | Path,
     *,
     seed: int = 0,
-    language: str = "en",
+    language: str | None = None,
     command: str = "",
     **options,
 ) -> dict:
@@ -126,7 +127,7 @@ def evaluate_paper(
         },
         "seed": seed,
         "data": {"name": Path(dataset_dir).name},
-        "language": language,
+        "language": prompt_language(model.config, language),
         "command": command,
         "environment": environment(),
     }

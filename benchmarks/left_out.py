@@ -1,0 +1,88 @@
+"""Heads that a model never saw: each family left out in turn, seen alone and beside some of the person's own scans.
+
+    python -m benchmarks.left_out --train data/anny-varied data/ict-varied data/valid-varied \
+        --test data/anny data/ict data/valid --steps 1500 --seeds 0 1 2 --out report/left-out -- --captions fresh
+
+In: for every family a set to train on and one to test on, in the same order; flags of `train.py` after `--`. Out: one run per
+family and seed below `--out`, trained on the other families, and a table (`left_out.md`, `left_out.json`) of means over
+seeds with 95 % intervals. Nothing of the family left out is trained on or chosen by; "at rest" is told of one own scan, own
+scans are drawn without a look at their labels. "rest mistaken": scans at rest that are called something else without abstaining.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.arms import parser, run_arms, write_table
+from mvfer.data.baselines import rows_at_rest
+from mvfer.data.schema import load_splits
+from mvfer.evaluation.classifiers import SplitClassifier
+from mvfer.evaluation.embeddings import embed_split
+from mvfer.evaluation.relative import score_relative
+from mvfer.hub.load import load_run
+
+COLUMNS = {"one scan": "0", "beside one at rest": "rest", "beside 3 own": "3", "beside all own": "all"}
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    ours, recipe = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
+    args = _parse(ours)
+    arms = {}
+    for family in args.test:
+        others = [train for train, test in zip(args.train, args.test, strict=True) if test != family]
+        arms[Path(family).name] = ["--dataset", *others, *recipe]
+    folders = run_arms(args, arms, [])
+    scores = {
+        name: [score_left_out(folder, test, seed) for folder, seed in zip(folders[name], args.seeds, strict=True)]
+        for name, test in zip(arms, args.test, strict=True)
+    }
+    settings = {"train": args.train, "test": args.test, "steps": args.steps, "seeds": args.seeds, "recipe": recipe}
+    write_table("left_out", args.out, settings, scores)
+    return 0
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    flags = parser(__doc__.splitlines()[0])
+    flags.add_argument("--train", nargs="+", required=True, metavar="DIR", help="a set of each family, to train on")
+    flags.add_argument("--test", nargs="+", required=True, metavar="DIR", help="a set of each family, to test on")
+    for action in flags._actions:
+        if action.dest == "dataset":  # of comparisons on one data set
+            action.required, action.default, action.help = False, "", argparse.SUPPRESS
+    args = flags.parse_args(argv)
+    if len(args.train) != len(args.test) or len(args.train) < 2:
+        flags.error("expected as many --train as --test sets, of at least two families, in the same order")
+    return args
+
+
+def score_left_out(folder: Path, test: str, seed: int) -> dict[str, float]:
+    """Accuracies of a run on the test people of a family, and how many of their scans at rest mislead."""
+    torch.set_num_threads(1)
+    model, processor = load_run(folder)
+    split = load_splits(test)["test"]
+    classifier = SplitClassifier.build(model, processor, [split])
+    options = {"seed": seed, "progress": None}
+    found = score_relative(model, processor.image_processor, split, classifier, list(COLUMNS.values()), **options)
+    scores = {column: found[count]["accuracy"]["mean"] for column, count in COLUMNS.items()}
+    return scores | {"rest mistaken": rest_mistaken(model, processor, split, classifier)}
+
+
+def rest_mistaken(model, processor, split, classifier: SplitClassifier) -> float:
+    """The share of scans at rest that are neither called neutral nor left to people; NaN if there are none."""
+    rows = np.flatnonzero(rows_at_rest(split))
+    if not len(rows):
+        return float("nan")
+    embeds = embed_split(model, processor.image_processor, split.select(rows), progress=False).image_embeds
+    one = classifier.classifier
+    with torch.no_grad():
+        decided = one.decide(one.tempered(torch.from_numpy(embeds)))
+    wrong = decided.probabilities.argmax(-1).numpy() != one.labels.index("neutral")
+    return float((wrong & ~np.array([bool(left) for left in decided.abstain])).mean())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

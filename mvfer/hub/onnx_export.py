@@ -1,0 +1,134 @@
+"""A model as ONNX graphs, for where there is no torch.
+
+In: a model, its processor. Out: a folder with `views.onnx` and `texts.onnx`, which give embeddings of unit length, or with
+`classifier.onnx`, which gives logits; `export.json`, what turns them into probabilities; the processor's files. Every graph has
+been run and compared with torch.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import onnxscript  # noqa: F401  (torch's exporter needs it)
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from modeling_mvfer.classifier_mvfer import is_fine_tuned
+from mvfer.data.schema import write_json
+
+TOLERANCE = 1e-4
+VIEW_INPUTS = ("pixel_values", "view_mask", "view_angles_deg")
+TEXT_INPUTS = ("input_ids", "attention_mask")
+
+
+class Views(nn.Module):
+    """Views `(B, V, C, H, W)` to embeddings `(B, D)` of unit length, or a classifier's logits `(B, K)`."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: Tensor, view_mask: Tensor, view_angles_deg: Tensor) -> Tensor:
+        inputs = {"pixel_values": pixel_values, "view_mask": view_mask, "view_angles_deg": view_angles_deg}
+        if is_fine_tuned(self.model):
+            return self.model(**inputs).logits
+        return normalize(self.model.get_image_features(**inputs).pooler_output, dim=-1)
+
+
+class Texts(nn.Module):
+    """Token ids `(K, L)` to embeddings `(K, D)` of unit length."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return normalize(self.model.get_text_features(input_ids, attention_mask=attention_mask).pooler_output, dim=-1)
+
+
+def export_onnx(model, processor, folder: str | Path) -> dict[str, float]:
+    """Write the graphs of a model, for any number of samples, views and texts, and compare them with torch.
+
+    Args:
+        model (`MVFERModel` or `MVFERForFaceClassification`): in 32 bits. processor (`MVFERProcessor`): saved beside the graphs.
+        folder: made if it does not exist.
+    Returns:
+        `dict`: of each graph, the largest difference from torch.
+    Raises:
+        ValueError: if a graph differs from torch by more than 1e-4; its file is then removed.
+    """
+    folder, model = Path(folder), model.eval()
+    folder.mkdir(parents=True, exist_ok=True)
+    processor.save_pretrained(folder)
+    for code in folder.glob("*_mvfer.py"):
+        code.unlink()
+    size = processor.image_processor.size_px
+    faces = "classifier" if is_fine_tuned(model) else "views"
+    found = {faces: _export(Views(model), folder / f"{faces}.onnx", VIEW_INPUTS, lambda n: _views(n, size))}
+    if not is_fine_tuned(model):
+        found["texts"] = _export(Texts(model), folder / "texts.onnx", TEXT_INPUTS, lambda n: _texts(n, model.config))
+    calibration = model.config.calibration
+    facts = {
+        "difference_from_torch": found,
+        "scale": None if is_fine_tuned(model) else float(model.logit_scale.exp()),
+        "labels": list(model.config.id2label.values()) if is_fine_tuned(model) else None,
+        "problem_type": model.config.problem_type,
+        "calibration": vars(calibration) if calibration else None,
+        "prompt_kinds": list(model.config.prompt_kinds),
+        "prompt_wordings": model.config.prompt_wordings,
+    }
+    write_json(folder / "export.json", facts)
+    return found
+
+
+@torch.no_grad()
+def _export(module: nn.Module, path: Path, names: tuple[str, ...], example) -> float:
+    inputs = example(2)
+    size = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    torch.onnx.export(
+        module,
+        tuple(inputs[name] for name in names),
+        path,
+        input_names=list(names),
+        output_names=["output"],
+        dynamic_shapes={name: size for name in names},
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    difference = 0.0
+    for number in (1, 3):
+        inputs = example(number)
+        (found,) = session.run(None, {name: inputs[name].numpy() for name in names})
+        difference = max(difference, float(np.abs(found - module(**inputs).numpy()).max()))
+    if not difference <= TOLERANCE:
+        path.unlink()
+        raise ValueError(f"{path}: differs from torch by {difference:.1e}, more than {TOLERANCE:.0e}; keep to torch")
+    return difference
+
+
+def _views(samples: int, size: int) -> dict[str, Tensor]:
+    """Views of as many samples, one view more each than samples, the last of the first sample absent."""
+    generator = torch.Generator().manual_seed(samples)
+    mask = torch.ones(samples, samples + 1, dtype=torch.bool)
+    mask[0, -1] = False
+    angles = 60 * torch.rand(samples, samples + 1, 2, generator=generator) - 30
+    return {
+        "pixel_values": torch.randn(samples, samples + 1, 3, size, size, generator=generator),
+        "view_mask": mask,
+        "view_angles_deg": angles,
+    }
+
+
+def _texts(texts: int, config) -> dict[str, Tensor]:
+    """As many texts of four tokens and more; the first one has padding."""
+    text, length = config.text_config, 4 + texts
+    generator = torch.Generator().manual_seed(texts)
+    ids = torch.randint(1, text.vocab_size - 3, (texts, length), generator=generator)
+    ids[:, -1] = text.eos_token_id
+    ids[0, -2:] = torch.tensor([text.eos_token_id, text.pad_token_id])
+    mask = torch.ones_like(ids)
+    mask[0, -1] = 0
+    return {"input_ids": ids, "attention_mask": mask}

@@ -1,0 +1,92 @@
+"""A run that is asked to stop, or loses one of its processes, at any moment: it ends soon, with the reason, and can go on."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+import train
+from mvfer.hub.load import load_run
+from mvfer.training.checkpoints import complete_checkpoints
+from mvfer.training.pretraining import Pretraining
+
+from .test_train import arguments, launch, log_of
+
+MOMENTS = {
+    "checkpoint": (train, "save_checkpoint"),
+    "validation": (train.Learner, "score"),
+    "export": (Pretraining, "export"),
+}
+SIGNALS = [name for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
+
+
+def signalled(function, name: str, *, times: list):
+    """The function; at its first call this process gets a signal."""
+
+    def call(*arguments, **options):
+        if not times:
+            times.append(name)
+            signal.raise_signal(getattr(signal, name))
+        return function(*arguments, **options)
+
+    return call
+
+
+@pytest.fixture
+def heard():
+    """Every signal is heard as by default; a shell may have told us to ignore some."""
+    before = {name: signal.signal(getattr(signal, name), signal.SIG_DFL) for name in SIGNALS}
+    yield
+    for name, handler in before.items():
+        signal.signal(getattr(signal, name), handler)
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.slow
+def test_a_signal_leaves_a_folder_that_can_be_resumed(toy_data, tmp_path, monkeypatch, capsys, heard, moment, name):
+    number = getattr(signal, name)
+    argv, times = arguments(toy_data, tmp_path / "run", "--steps", 3, "--checkpoint_every", 2, "--eval_every", 2), []
+    where, attribute = MOMENTS[moment]
+    with monkeypatch.context() as patch:
+        patch.setattr(where, attribute, signalled(getattr(where, attribute), name, times=times))
+        assert train.main(argv) == 143
+    assert times == [name] and "--resume last" in capsys.readouterr().out
+    assert signal.getsignal(number) is signal.SIG_DFL  # as before
+    assert complete_checkpoints(tmp_path / "run" / "checkpoints")
+    assert train.main([*argv, "--resume", "last"]) == 0
+    load_run(tmp_path / "run")
+    assert not list((tmp_path / "run").glob(".saving-*"))
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored(heard):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with train.StopSignal(None) as stop:
+        signal.raise_signal(signal.SIGHUP)
+        assert not stop.asked
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.asked
+
+
+@pytest.mark.slow
+def test_when_one_process_is_killed_the_others_end_within_a_minute_and_say_why(toy_data, tmp_path):
+    process = launch(arguments(toy_data, tmp_path / "run", "--steps", 100_000, "--checkpoint_every", 2), ranks=2)
+    try:
+        for _ in range(1200):
+            if (tmp_path / "run" / "metrics.jsonl").is_file() and len(log_of(tmp_path / "run")) >= 4:
+                break
+            assert process.poll() is None, process.stdout.read()
+            time.sleep(0.1)
+        ranks = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
+        victim = max(map(int, ranks.stdout.split()))
+        begin = time.monotonic()
+        os.kill(victim, signal.SIGKILL)
+        said, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode != 0 and time.monotonic() - begin < 60
+    assert "another process of this run has ended" in said and "--resume last" in said
+    assert complete_checkpoints(Path(tmp_path / "run" / "checkpoints"))
