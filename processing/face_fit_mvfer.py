@@ -8,6 +8,7 @@ such as hair, a hole or a fragment before the face, has no weight. All places ar
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +90,7 @@ def search(view: DepthMap, rough: tuple | None = None) -> Fits:
     fits = _distinct(_best(scored(view, fits, close=0.25, step=7)))[: counts[1]]
     fits = refine(view, fits, widths=(0.4, 0.35, 0.3), step=5, modes=0)
     fits = _distinct(_best(scored(view, fits, close=0.2, step=3)))[: counts[2]]
-    stiff = {"modes": FEW_MODES, "prior": 10 * PRIOR, "like_normals": True}
+    stiff: dict[str, Any] = {"modes": FEW_MODES, "prior": 10 * PRIOR, "like_normals": True}
     fits = scored(view, refine(view, fits, widths=(0.3, 0.3, 0.25, 0.25), step=3, **stiff))
     fits = _distinct(_best(fits))[: counts[3]]
     return _best(scored(view, refine(view, fits, widths=(0.2, 0.2, 0.15, 0.15), **stiff)))

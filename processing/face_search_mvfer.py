@@ -65,7 +65,7 @@ def _search_from(points, faces, turn, low, high) -> FaceFrame | None:
     view, seen = _overview(points, faces, turn, low, high)
     best = None
     for fits in (search(view, rough) for rough in (FEW_TURNS_DEG, None)):
-        for h in np.flatnonzero(fits.score > max(HOPELESS, 0.8 * fits.score[0])):
+        for h in np.flatnonzero(fits.score > max(HOPELESS, 0.8 * fits.score[0])).tolist():
             best = _better(best, _look_closely(points, faces, seen.then(frame_at(view, fits, h))))
             if best is not None and best[1].score[0] < SURE:  # perhaps not yet there
                 best = _better(best, _look_closely(points, faces, best[0]))
