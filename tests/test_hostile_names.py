@@ -153,8 +153,6 @@ def test_cards_keep_what_others_say_in_its_place(small_model, small_processor):
     rows = [line for line in text.splitlines() if line.startswith("| a")]
     assert rows and all(line.replace(r"\|", "").count("|") in (4, 6) for line in rows)
     assert text.count("```") % 2 == 0 and sum(line.startswith("# ") for line in plain.splitlines()) == 1
-        "\n# "
-    )
 
 
 def test_the_card_of_a_data_set_keeps_what_others_say_in_its_place():
