@@ -21,7 +21,7 @@ ifdef ICT
 	$(BIN)/python -m dataset_scripts.build_ict_facekit --source "$(ICT)" --out $(DATA)/ict $(RECIPE) --subjects 20 10 60 --num_proc $(PROCESSES)
 endif
 	ACCELERATE_USE_CPU=true $(BIN)/torchrun --nproc_per_node $(PROCESSES) train.py \
-	    --dataset $(DATA)/anny $(if $(ICT),--also_test $(DATA)/ict) --output_dir $(RUN) --steps 550 --view_dropout 0.6 --num_workers 0
+	    --dataset $(DATA)/anny $(if $(ICT),--also_test $(DATA)/ict) --output_dir $(RUN) --overwrite --steps 550 --view_dropout 0.6 --num_workers 0
 	$(BIN)/mvfer predict $(DATA)/anny/meshes/*.obj --model $(RUN) --picture views.png
 
 test: $(VENV)/test

@@ -26,7 +26,17 @@ from mvfer.data.batching import ViewDataset
 from mvfer.data.folder_lock import folder_lock
 from mvfer.data.schema import dataset_info, load_splits
 from mvfer.evaluation.results import command_line
-from mvfer.training.checkpoints import TrainState, find_checkpoint, go_on, save_checkpoint, save_weights, start_anew
+from mvfer.hub.run_folder import remove_leftovers
+from mvfer.training.checkpoints import (
+    TrainState,
+    drop_later,
+    find_checkpoint,
+    go_on,
+    save_checkpoint,
+    save_weights,
+    start_anew,
+    take_best,
+)
 from mvfer.training.checks import check_data, check_start, check_transfer
 from mvfer.training.config import TrainConfig, parse_config
 from mvfer.training.finetuning import FineTuning
@@ -37,6 +47,7 @@ from mvfer.training.task import Task
 from processing.names_mvfer import shown_lines
 
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
+HANGUP = getattr(signal, "SIGHUP", None)
 TASKS = {"pretrain": Pretraining, "finetune": FineTuning}
 
 
@@ -59,8 +70,13 @@ def run(task: Task, config: TrainConfig, accelerator: Accelerator, argv: list[st
     if start:
         origin = go_on(start, origin, with_other_data=config.resume_on_other_data)
     if accelerator.is_main_process:
-        if not start:
+        remove_leftovers(folder)
+        if start and start.resolve().parent == checkpoints.resolve():
+            drop_later(checkpoints, start)
+        else:
             start_anew(folder, overwrite=config.overwrite)
+            if start:  # of another run's folder: its best step so far is ours
+                take_best(start.parent, checkpoints)
         config.save(folder / "train_config.json")
         _report_size(task.model, views)
 
@@ -68,6 +84,9 @@ def run(task: Task, config: TrainConfig, accelerator: Accelerator, argv: list[st
     accelerator.register_for_checkpointing(state, *learner.stateful)
     if start:
         accelerator.load_state(str(start))
+        accelerator.wait_for_everyone()
+        if not best.exists():  # it lies beside another run's checkpoint; one of this run is kept instead
+            state.best_score, state.best_step = -1.0, 0
 
     def keep(weights: dict) -> None:
         if accelerator.is_main_process:
@@ -137,7 +156,10 @@ class StopSignal:
         self.accelerator, self.asked, self.waits = accelerator, False, True
 
     def __enter__(self):
-        self.previous = {number: signal.signal(number, self._ask) for number in STOP_SIGNALS}
+        numbers = [
+            n for n in STOP_SIGNALS if signal.getsignal(n) is not signal.SIG_IGN or n != HANGUP
+        ]  # `nohup` ignores it
+        self.previous = {number: signal.signal(number, self._ask) for number in numbers}
         return self
 
     def __exit__(self, kind, error, trace) -> None:

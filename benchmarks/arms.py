@@ -98,7 +98,15 @@ def _run(args: argparse.Namespace, name: str, seed: int, flags: list[str]) -> No
         return
     folder.mkdir(parents=True, exist_ok=True)
     common = ["--dataset", args.dataset, "--output_dir", str(folder), "--steps", str(args.steps), "--seed", str(seed)]
-    common += ["--eval_every", str(args.steps), "--checkpoint_every", str(args.steps), "--num_workers", "0"]
+    common += [
+        "--eval_every",
+        str(args.steps),
+        "--checkpoint_every",
+        str(args.steps),
+        "--num_workers",
+        "0",
+        "--overwrite",
+    ]
     command = [sys.executable, "train.py", *common, *flags]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     with (folder / "log.txt").open("w") as log:

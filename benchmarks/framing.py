@@ -1,6 +1,7 @@
 """Is a face framed where it should be, whatever is wrong with its scan? `python -m benchmarks.framing --out report/framing`.
 
-In: heads of Anny, drawn and expressing as `build_anny` makes them, and with `--valid` those of VALID. Each is disturbed
+In: heads of Anny, drawn and expressing as `build_anny` makes them; with `--valid` also those of VALID, with `--ict` those of
+ICT-FaceKit, neither of which the template of the search was made of. Each is disturbed
 (`scan_disturbances`), framed, and looked at by the bundled model. Out: `framing.json` and `framing.md`: how often eyes and
 corners of the mouth lie within 0.05 face radii of where they lie when the whole head is framed, beside the plain measure of
 nose and rim; the model's accuracy; the time of both, interleaved; and how face-like things look that are no faces.
@@ -28,12 +29,22 @@ ANY_ORIENTATION = ("oriented", "mirrored", "pair")
 
 
 def anny_heads(count: int, seed: int) -> Iterator[tuple[Head, str]]:
-    """Framed heads, every expression in turn, nobody twice."""
     from dataset_scripts.build_anny import load_head
+
+    return expressive_heads(load_head(), count, seed)
+
+
+def ict_heads(folder: Path, count: int, seed: int) -> Iterator[tuple[Head, str]]:
+    from dataset_scripts.build_ict_facekit import load_head
+
+    return expressive_heads(load_head(str(folder)), count, seed)
+
+
+def expressive_heads(model, count: int, seed: int) -> Iterator[tuple[Head, str]]:
+    """Framed heads of a `HeadModel`, every expression in turn, nobody twice."""
     from dataset_scripts.synthetic.recipes import sample_expression, shape_weights
     from processing.prompts_mvfer import EXPRESSIONS
 
-    model = load_head()
     column = {name: i for i, name in enumerate(model.shape_names)}
     marks = [int(model.shapes[column[name]].norm(dim=1).argmax()) for name in LANDMARKS]
     known = [name for name in EXPRESSIONS if name != "contempt"]
@@ -44,6 +55,12 @@ def anny_heads(count: int, seed: int) -> Iterator[tuple[Head, str]]:
         for shape, weight in shape_weights(sample_expression(rng, name)[0]).items():
             vertices = vertices + weight * model.shapes[column[shape]]
         yield _framed(vertices.numpy(), model.faces, marks), name
+
+
+def heads_of(source: str, path: Path | None, count: int, seed: int) -> list[tuple[Head, str]]:
+    if path is None:
+        return list(anny_heads(count, seed))
+    return list(valid_heads(path) if source == "valid" else ict_heads(path, count, seed))
 
 
 def valid_heads(path: Path) -> Iterator[tuple[Head, str]]:
@@ -92,17 +109,19 @@ class Model:
         return self.classifier.labels[int(found.probabilities[0].argmax())]
 
 
-def measure_share(number: int, count: int, cases: int, seed: int, valid: Path | None, with_model: bool) -> list[dict]:
+def measure_share(
+    number: int, count: int, cases: int, seed: int, source: str, path: Path | None, with_model: bool
+) -> list[dict]:
     """Every so many of the cases, as rows."""
     torch.set_num_threads(1)
     names = list(DISTURBANCES)
-    people = list(valid_heads(valid)) if valid else list(anny_heads(min(cases, 210), seed))
-    model, rows = Model() if with_model and not valid else None, []
+    people = heads_of(source, path, min(cases, 210), seed)
+    model, rows = Model() if with_model and source == "anny" else None, []
     for case in range(number, cases, count):
         head, truth = people[case % len(people)]
         name = names[case % len(names)]
         scan = DISTURBANCES[name](head, np.random.default_rng([seed, case]))
-        row = {"disturbance": name, "source": "valid" if valid else "anny"}
+        row = {"disturbance": name, "source": source}
         vertices = scan.vertices.astype(np.float32)
         for way, find in (("plain", frame_upright), ("found", frame_face)):
             options = {"orientation": "auto"} if way == "found" and name in ANY_ORIENTATION else {}
@@ -113,7 +132,7 @@ def measure_share(number: int, count: int, cases: int, seed: int, valid: Path | 
                 row |= {f"{way}_error": float("inf"), f"{way}_is_face": False}
                 continue
             row |= {f"{way}_s": time.process_time() - began, f"{way}_error": error_of(frame, scan, head)}
-            row |= {f"{way}_is_face": frame.is_face}
+            row |= {f"{way}_is_face": frame.is_face, f"{way}_likeness": frame.face_likeness}
             if model:
                 row[f"{way}_is_right"] = model(scan, frame) == truth
         rows.append(row)
@@ -151,7 +170,7 @@ def no_face_rows(repeats: int, seed: int) -> dict[str, list[float]]:
 
 
 def summary(rows: list[dict]) -> dict[str, dict]:
-    """By disturbance, and of all: shares in percent."""
+    """By disturbance, and of all: shares in percent, and the face-likeness that all but a hundredth reach."""
     groups = defaultdict(list)
     for row in rows:
         groups[row["disturbance"]].append(row)
@@ -167,6 +186,8 @@ def summary(rows: list[dict]) -> dict[str, dict]:
                 one[f"{way}_accuracy"] = 100 * float(np.mean([row[f"{way}_is_right"] for row in group]))
         off = [row for row in group if row["found_error"] >= 4 * WITHIN]
         one["far_off"], one["far_off_said"] = len(off), sum(not row["found_is_face"] for row in off)
+        one["silent"] = 100 * float(np.mean([row["found_error"] >= WITHIN and row["found_is_face"] for row in group]))
+        one["likeness"] = float(np.quantile([row.get("found_likeness") or 0.0 for row in group], 0.01))
         one["called_no_face"] = sum(not row["found_is_face"] for row in group)
         result[name] = one
     return result
@@ -192,8 +213,10 @@ def main(argv: list[str] | None = None) -> int:
     flags = argparse.ArgumentParser(prog="python -m benchmarks.framing", description=(__doc__ or "").partition("\n")[0])
     flags.add_argument("--out", type=Path, required=True, help="folder for framing.json and framing.md")
     flags.add_argument("--cases", type=int, default=2000)
+    flags.add_argument("--other_cases", type=int, default=200, help="of VALID and ICT-FaceKit, each")
     flags.add_argument("--seed", type=int, default=5)
     flags.add_argument("--valid", type=Path, help="also VALID's heads, one .npz")
+    flags.add_argument("--ict", type=Path, help="also heads of ICT-FaceKit, the FaceXModel folder")
     flags.add_argument("--no_model", action="store_true", help="do not ask the bundled model")
     flags.add_argument("--num_proc", type=int, default=1)
     args = flags.parse_args(argv)
@@ -202,14 +225,18 @@ def main(argv: list[str] | None = None) -> int:
         "seed": args.seed,
         "within_radii": 0.05,
         "times_ms": measure_times(),
-        "no_faces": no_face_rows(6, args.seed),
+        "no_faces": no_face_rows(12, args.seed),
     }
+    sources = {"anny": None, "valid": args.valid, "ict": args.ict}
     with ProcessPoolExecutor(args.num_proc) as pool:
-        for name, valid in (("anny", None), *((("valid", args.valid),) if args.valid else ())):
-            options = (args.num_proc, args.cases, args.seed, valid, not args.no_model)
+        for name, path in sources.items():
+            if path is None and name != "anny":
+                continue
+            cases = args.cases if path is None else args.other_cases
+            options = (args.num_proc, cases, args.seed, name, path, not args.no_model)
             parts = [pool.submit(measure_share, number, *options) for number in range(args.num_proc)]
             results[name] = summary([row for part in parts for row in part.result()])
-    text = "\n".join(f"{name}\n\n{table(results[name])}" for name in ("anny", "valid") if name in results)
+    text = "\n".join(f"{name}\n\n{table(results[name])}" for name in sources if name in results)
     (args.out / "framing.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     (args.out / "framing.md").write_text(text, encoding="utf-8")
     print(text, json.dumps(results["times_ms"]), json.dumps(results["no_faces"]), sep="\n")

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def read(folder: str, most: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Thumbnails and people by the ids of rows."""
-    splits = load_splits(folder, decode=False).values()
+    splits = load_splits(folder).values()
     rows = list(itertools.islice((row for split in splits for row in split), most))
     return {row["id"]: thumbnail(view_arrays(row)) for row in rows}, {row["id"]: row["subject"] for row in rows}
 

@@ -304,6 +304,29 @@ def stone(head: Head, rng: np.random.Generator) -> Head:
     return replace(head, vertices=vertices, faces=faces)
 
 
+def hand(head: Head, rng: np.random.Generator) -> Head:
+    """A palm and five fingers, spread, however it lies."""
+    whole = replace(head, vertices=np.zeros((3, 3)), faces=np.array([[0, 1, 2]]))
+    whole = with_part(whole, *ball((0, 0, 0), (0.8, 0.9, 0.3), rng, up=(-1, 1)))
+    for number in range(5):
+        angle = np.radians(-50 + 25 * number + rng.uniform(-8, 8))
+        vertices, faces = ball((0, 0, 0), (0.17, rng.uniform(0.6, 0.9), 0.17), rng, up=(-1, 1))
+        turn = rotation(0, rng.uniform(-30, 30), 0).numpy() @ rotation(0, 0, -np.degrees(angle)).numpy()
+        whole = with_part(whole, vertices @ turn.T + [1.3 * np.sin(angle), 1.3 * np.cos(angle), 0], faces)
+    return oriented(whole, rng)
+
+
+def furniture(head: Head, rng: np.random.Generator) -> Head:
+    """Four to nine boxes, however they lie."""
+    whole = replace(head, vertices=np.zeros((3, 3)), faces=np.array([[0, 1, 2]]))
+    corners = np.array(list(product((-1, 1), repeat=3)), float)
+    sides = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
+    faces = np.concatenate([sides[:, [0, 1, 2]], sides[:, [0, 2, 3]]])
+    for _ in range(int(rng.integers(4, 10))):
+        whole = with_part(whole, corners * rng.uniform(0.1, 0.8, 3) + rng.uniform(-1, 1, 3), faces)
+    return oriented(whole, rng)
+
+
 NO_FACES: dict[str, Callable[[Head, np.random.Generator], Head]] = {
-    one.__name__: one for one in (back, crown, body, teapot, stone)
+    one.__name__: one for one in (back, crown, body, teapot, stone, hand, furniture)
 }

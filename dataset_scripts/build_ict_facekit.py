@@ -118,15 +118,16 @@ def load_head(folder: str) -> HeadModel:
 
 
 def source(folder: str) -> Source:
-    """The version is a hash of the neutral mesh and of the names beside it, since the folder carries none."""
+    """The version is a hash of all meshes, since the folder carries none."""
     root = Path(folder)
     if not (root / "generic_neutral_mesh.obj").is_file():
         raise ValueError(
             f"{folder}: no generic_neutral_mesh.obj here; clone https://github.com/ICT-VGL/ICT-FaceKit and pass its "
             "FaceXModel folder"
         )
-    digest = hashlib.sha256((root / "generic_neutral_mesh.obj").read_bytes())
-    digest.update("".join(sorted(path.name for path in root.glob("*.obj"))).encode())
+    digest = hashlib.sha256()
+    for path in sorted(root.glob("*.obj")):
+        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
     return Source(
         name="ict",
         title="ICT-FaceKit, a morphable face model (USC Institute for Creative Technologies)",

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from dataset_scripts.synthetic import head_sets
-from dataset_scripts.synthetic.gltf_morphs import MorphPart, read_morph_parts
+from dataset_scripts.synthetic.gltf_morphs import MorphPart, join_parts, read_morph_parts
 from dataset_scripts.synthetic.heads import Head, HeadSet, Source
 from dataset_scripts.synthetic.unit_tables import VALID
 
@@ -116,20 +116,10 @@ def read_avatar(path: Path, name: str) -> Head:
         raise ValueError(f"{path}: no meshes {', '.join(missing)}; expected a file of valid-avatars-glb, names kept")
     middle = (parts["h_L_eye"].vertices.mean(0) + parts["h_R_eye"].vertices.mean(0)) / 2
     chosen = [_cut(parts[_BODY], middle[1] - _NECK_M), *(parts[mesh] for mesh in _MESHES)]
-    shapes = [{_shape_name(target): moved for target, moved in part.shapes.items()} for part in chosen]
-    if missing := sorted(set(SHAPES) - set(shapes[0])):
+    vertices, faces, shapes = join_parts(chosen, SHAPES, _shape_name)
+    if missing := [shape for shape in SHAPES if shape not in map(_shape_name, chosen[0].shapes)]:
         raise ValueError(f"{path}: no shapes {', '.join(missing)}; expected a file of valid-avatars-glb, names kept")
-    starts = np.cumsum([0, *(len(part.vertices) for part in chosen)])
-    moves = np.zeros((len(SHAPES), starts[-1], 3), np.float32)
-    for start, part, own in zip(starts, chosen, shapes, strict=False):
-        for number, shape in enumerate(SHAPES):
-            if shape in own:
-                moves[number, start : start + len(part.vertices)] = own[shape]
-    vertices = np.concatenate([part.vertices for part in chosen]) - middle
-    faces = np.concatenate([part.faces + start for part, start in zip(chosen, starts, strict=False)])
-    return Head(
-        torch.from_numpy(vertices.astype(np.float32)), faces, SHAPES, torch.from_numpy(moves), VALID, columns_of(name)
-    )
+    return Head(vertices - torch.tensor(middle, dtype=torch.float32), faces, SHAPES, shapes, VALID, columns_of(name))
 
 
 def _shape_name(target: str) -> str:

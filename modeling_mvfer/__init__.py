@@ -13,6 +13,8 @@ from transformers import (
     AutoModelForZeroShotImageClassification,
 )
 
+from .actions_mvfer import ActionReader, ActionScores
+from .actions_pipeline_mvfer import MeshActionUnitsPipeline
 from .audit_log_mvfer import AuditLog
 from .classification_mvfer import MVFERClassifierOutput, MVFERForFaceClassification
 from .classification_pipeline_mvfer import MeshClassificationPipeline
@@ -34,6 +36,8 @@ with suppress(
     import_module("processing")
 
 __all__ = [
+    "ActionReader",
+    "ActionScores",
     "AuditLog",
     "Classified",
     "Classifier",
@@ -45,6 +49,7 @@ __all__ = [
     "MVFERModel",
     "MVFEROutput",
     "MVFERStream",
+    "MeshActionUnitsPipeline",
     "MeshClassificationPipeline",
     "ObjectiveConfig",
     "ZeroShotMeshClassificationPipeline",

@@ -14,7 +14,7 @@ class MeshClassificationPipeline(MeshPipeline):
 
     ```python
     classify = pipeline("mesh-classification", model=folder, trust_remote_code=True)
-    classify("face.obj")  # [{"score": 0.93, "label": "happiness", "abstain": False}, ...]
+    classify("face.obj")  # [{"score": 0.93, "label": "happiness", "abstain": False, "reason": None}, ...]
     ```
     """
 
@@ -35,9 +35,10 @@ class MeshClassificationPipeline(MeshPipeline):
             top_k (`int`, *optional*): only the best so many labels.
             on_error (`str`, *optional*): "raise" or "skip", as in the zero-shot pipeline.
         Returns:
-            `list[dict]` with "score", "label" and "abstain", best first; a list of these for a list. Scores sum to 1, except
-            for multi-label models, where each is a probability of its own. "abstain", the same in all rows of an input, is true
-            where the scan is better left to people, `None` if the model was not calibrated.
+            `list[dict]` with "score", "label", "abstain" and "reason", best first; a list of these for a list. Scores sum to
+            1, except for multi-label models, where each is a probability of its own. "abstain", the same in all rows of an
+            input, is true where the scan is better left to people, and "reason" then says why; `None` if the model was not
+            calibrated.
         Raises:
             ValueError: if an input cannot be understood; the message names it.
         """

@@ -18,7 +18,8 @@ from torch.nn.functional import normalize
 
 from .baseline_mvfer import NO_BASELINE, Baseline
 from .classification_mvfer import MULTI_LABEL
-from .configuration_mvfer import Calibration
+from .configuration_mvfer import Calibration, Familiarity
+from .familiarity_mvfer import reason, unlike
 from .modeling_mvfer import MVFERImageOutput
 from .zeroshot_mvfer import class_embeddings, class_logits, class_prompts, prompts_key
 
@@ -30,6 +31,8 @@ CALIBRATED_FOR_OTHERS = (
     "this model is calibrated for other classes or prompts: these scores are no probabilities of being right, and it does not "
     "abstain"
 )
+UNLIKE = "unlike the scans it learnt from"
+NOT_A_FACE = "not a face"
 
 
 class Classified(NamedTuple):
@@ -38,11 +41,13 @@ class Classified(NamedTuple):
     probabilities (`(B, K)`): rows sum to 1, except for multi-label models, where each is a probability of its own.
     abstain (`B` of `bool` or `None`): whether the scan is better left to people; `None` where the model cannot tell.
     features ([`MVFERImageOutput`], *optional*): embeddings and weights of views and frames, where scans were given.
+    reasons (`B` of `str` or `None`): why it abstains: "unlike the scans it learnt from", "unsure between anger and disgust".
     """
 
     probabilities: Tensor
     abstain: list[bool | None]
     features: MVFERImageOutput | None = None
+    reasons: Sequence[str | None] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,8 @@ class Classifier:
             `None` for a head.
         calibration ([`Calibration`], *optional*): of the model, if it was found for just these classes.
         warning (`str`, *optional*): what to tell a user whose scores are not calibrated.
+        familiarity ([`Familiarity`], *optional*): tells scans unlike those that the model was calibrated on, whatever the
+            classes.
     """
 
     model: torch.nn.Module
@@ -66,6 +73,7 @@ class Classifier:
     class_embeds: dict[str, Tensor] | None = None
     calibration: Calibration | None = None
     warning: str | None = None
+    familiarity: Familiarity | None = None
 
     @classmethod
     def of(cls, model, processor, labels: Sequence[str], **options) -> Classifier:
@@ -106,9 +114,10 @@ class Classifier:
             model.train(was_training)
         logits = partial(class_logits, class_embeds=embeds, scale=float(model.logit_scale.detach().float().exp()))
         calibration, warning = model.config.calibration, None
+        familiarity = calibration and calibration.familiarity
         if calibration is None or calibration.prompts_key != prompts_key(texts):
             calibration, warning = None, CALIBRATED_FOR_OTHERS if calibration else NOT_CALIBRATED
-        return cls(model, list(labels), logits, texts, embeds, calibration, warning)
+        return cls(model, list(labels), logits, texts, embeds, calibration, warning, familiarity)
 
     @classmethod
     def from_head(cls, model) -> Classifier:
@@ -117,7 +126,8 @@ class Classifier:
         if calibration and calibration.prompts_key is not None:  # of the prompts that the model was fine-tuned from
             calibration = None
         warning = None if calibration else NOT_CALIBRATED
-        return cls(model, labels, model.head, calibration=calibration, warning=warning)
+        familiarity = calibration and calibration.familiarity
+        return cls(model, labels, model.head, calibration=calibration, warning=warning, familiarity=familiarity)
 
     @property
     def kind(self) -> str:
@@ -131,14 +141,19 @@ class Classifier:
 
     def at(self, temperature: float | None) -> Classifier:
         """The same at a temperature of the user's own, of which no threshold is known; `None` changes nothing."""
-        return self if temperature is None else replace(self, calibration=Calibration(temperature), warning=None)
+        if temperature is None:
+            return self
+        return replace(self, calibration=Calibration(temperature), warning=None, familiarity=None)
 
     @torch.no_grad()
     def __call__(self, inputs: Mapping[str, Tensor], *, baseline: Baseline | None = None) -> Classified:
         """Classify scans: `inputs` are the processor's, of `B` scans of one shape; with a baseline, relative to it."""
         inputs = {name: value.to(self.model.device) for name, value in inputs.items()}
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        return self.read(self.model.get_image_features(**inputs, baseline=baseline))
+        reader = (
+            self if baseline is None else replace(self, familiarity=None)
+        )  # what is alike was found without a baseline
+        return reader.read(self.model.get_image_features(**inputs, baseline=baseline))
 
     @torch.no_grad()
     def baseline_of(self, inputs: Mapping[str, Tensor], *, at_rest: bool = False) -> Baseline:
@@ -151,18 +166,30 @@ class Classifier:
 
     def read(self, features: MVFERImageOutput) -> Classified:
         """Classify scans of which the model has made features."""
-        return self.decide(self.tempered(embeds_of(features)))._replace(features=features)
+        found = self.decide(self.tempered(embeds_of(features)), self.unlike(features))
+        return found._replace(features=features)
+
+    def unlike(self, features: MVFERImageOutput) -> list[bool | None]:
+        """Of each of `B` scans, whether it is unlike those that the model was calibrated on; `None` where nothing is known."""
+        return unlike(features.pooler_output.float(), self.familiarity)
 
     def tempered(self, embeds: Tensor) -> Tensor:
         """Unit-length embeddings `(B, D)` to logits `(B, K)`, divided by the temperature."""
         return self.logits(embeds) / (self.calibration.temperature if self.calibration else 1.0)
 
-    def decide(self, tempered: Tensor) -> Classified:
-        """Tempered logits `(B, K)` to probabilities, and whether to abstain."""
+    def decide(self, tempered: Tensor, unlike: Sequence[bool | None] | None = None) -> Classified:
+        """Tempered logits `(B, K)`, and which scans are `unlike` the known ones, to probabilities and whether to abstain."""
         probabilities = tempered.sigmoid() if self.is_multi_label else tempered.softmax(-1)
         least = self.calibration and self.calibration.abstain_below
-        abstain = [None] * len(tempered) if least is None else (probabilities.amax(-1) < least).tolist()
-        return Classified(probabilities, abstain)
+        abstain: list[bool | None] = [None] * len(tempered)
+        reasons: list[str | None] = [None] * len(tempered)
+        for row, scores in enumerate(probabilities.tolist()):
+            if unlike is not None and unlike[row]:
+                abstain[row], reasons[row] = True, UNLIKE
+            elif least is not None:
+                abstain[row] = max(scores) < least
+                reasons[row] = reason(self.labels, scores) if abstain[row] else None
+        return Classified(probabilities, abstain, reasons=reasons)
 
 
 def embeds_of(features: MVFERImageOutput) -> Tensor:

@@ -32,6 +32,64 @@ POSITIVE = (
 
 
 @dataclass
+class ActionCalibration:
+    """How the logits of action phrases become probabilities and intensities; `actions_mvfer` reads them.
+
+    Args:
+        phrases_key (`str`): `zeroshot_mvfer.prompts_key` of the phrases that it was found for.
+        units (unit to 5 or 8 numbers): slope and offset of the probability, slope and offset of the intensity, both before a
+            sigmoid; the probability from which on it counts as seen; of units with sides also the weights of what phrases
+            and views say of the side, and the logit of "both".
+    Raises:
+        ValueError: if a unit has other numbers, or a slope falls.
+    """
+
+    phrases_key: str
+    units: dict[str, list[float]]
+
+    def __post_init__(self):
+        self.check()
+
+    def check(self) -> None:
+        """Raise a ValueError that names the first unit whose numbers are out of range."""
+        for unit, numbers in self.units.items():
+            fits = len(numbers) in (5, 8) and all(isinstance(n, int | float) and math.isfinite(n) for n in numbers)
+            if not fits or min(numbers[0], numbers[2], *numbers[4:7]) < 0:
+                raise ValueError(f"action unit {unit}: expected 5 or 8 numbers, slopes of 0 or more, got {numbers!r}")
+
+
+@dataclass
+class Familiarity:
+    """What the features of the scans that a model was calibrated on have in common; `familiarity_mvfer` compares with it.
+
+    Args:
+        directions (`str`): `(R, D)` numbers of 16 bits, in base64: directions in which these features hardly differ, scaled
+            so that their variance there is 1.
+        centre (`R` numbers): where along these they lie.
+        spread (2 numbers): what their mean square distance from there is: the first, and the second times the square of a
+            feature's length, as strong expressions lie farther out.
+        unlike_above (`float`, *optional*): a scan whose distance is larger is unlike them; `None` if no threshold is known.
+    Raises:
+        ValueError: if spread or threshold are out of range.
+    """
+
+    directions: str
+    centre: list[float]
+    spread: list[float]
+    unlike_above: float | None = None
+
+    def __post_init__(self):
+        self.check()
+
+    def check(self) -> None:
+        """Raise a ValueError if spread or threshold are out of range."""
+        if len(self.spread) != 2 or not min(self.spread) >= 0 < sum(self.spread) < math.inf:
+            raise ValueError(f"spread must be two numbers of 0 or more, not both 0, got {self.spread!r}")
+        if self.unlike_above is not None and not self.unlike_above >= 0:
+            raise ValueError(f"unlike_above must be a number of 0 or more, or None, got {self.unlike_above!r}")
+
+
+@dataclass
 class Calibration:
     """How the logits of classes become scores that mean what they say.
 
@@ -40,19 +98,29 @@ class Calibration:
         abstain_below (`float`, *optional*): a best score below it is better left to people; `None` if no threshold is known.
         prompts_key (`str`, *optional*): `zeroshot_mvfer.prompts_key` of the classes that both were found for; a classifier,
             whose classes are its own, has none.
+        actions ([`ActionCalibration`] or `dict`, *optional*): the same for action units.
+        familiarity ([`Familiarity`] or `dict`, *optional*): what tells scans unlike those that all this was found on.
     Raises:
-        ValueError: if temperature or threshold are out of range.
+        ValueError: if temperature or threshold are out of range, or a part has unknown fields.
     """
 
     temperature: float
     abstain_below: float | None = None
     prompts_key: str | None = None
+    actions: ActionCalibration | dict | None = None
+    familiarity: Familiarity | dict | None = None
 
     def __post_init__(self):
+        for name, kind in (("actions", ActionCalibration), ("familiarity", Familiarity)):
+            if isinstance(values := getattr(self, name), Mapping):
+                setattr(self, name, _known_fields(f"calibration.{name}", kind, values))
         self.check()
 
     def check(self) -> None:
-        """Raise a ValueError if temperature or threshold are out of range."""
+        """Raise a ValueError if temperature or threshold are out of range, or a part is."""
+        for part in (self.actions, self.familiarity):
+            if part is not None:
+                part.check()  # type: ignore[union-attr]  # by now a part
         if self.temperature is None or not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature must be a positive number, got {self.temperature!r}")
         if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
@@ -269,10 +337,14 @@ def _for_labels(stored: dict, asked: Mapping) -> dict:
 
 
 def _part(name: str, values: Mapping):
-    known = {f.name for f in fields(PARTS[name])}
+    return _known_fields(name, PARTS[name], values)
+
+
+def _known_fields(name: str, kind, values: Mapping):
+    known = {f.name for f in fields(kind)}
     if unknown := sorted(values.keys() - known):
         raise ValueError(f"{name}: unknown {unknown}; known are {sorted(known)}. Was it saved by a newer version?")
-    return PARTS[name](**values)
+    return kind(**values)
 
 
 def _angle_pairs(angles) -> list[list[float]]:

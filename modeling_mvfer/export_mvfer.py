@@ -6,6 +6,7 @@ code itself: the model's file, and all that it imports, this file and so the pip
 
 from contextlib import contextmanager
 
+from .actions_pipeline_mvfer import ACTIONS_TASK, MeshActionUnitsPipeline
 from .classification_mvfer import MVFERForFaceClassification
 from .classification_pipeline_mvfer import CLASSIFICATION_TASK, MeshClassificationPipeline
 from .configuration_mvfer import MVFERConfig
@@ -23,6 +24,7 @@ PHOTO_TASK = "zero-shot-image-classification"  # of transformers, whose own pipe
 PIPELINES = {  # task: the pipeline, and the auto class of its model
     TASK: (ZeroShotMeshClassificationPipeline, "AutoModel"),
     PHOTO_TASK: (ZeroShotMeshClassificationPipeline, "AutoModel"),
+    ACTIONS_TASK: (MeshActionUnitsPipeline, "AutoModel"),
 }
 CLASSIFIER_PIPELINES = {CLASSIFICATION_TASK: (MeshClassificationPipeline, "AutoModelForImageClassification")}
 FURTHER_CODE = (MVFERStream,)  # no auto class finds it, but it ships

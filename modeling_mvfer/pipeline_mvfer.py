@@ -17,7 +17,7 @@ from transformers.utils import logging
 
 from .adaptive_views_mvfer import adaptive_logits, check_adaptive
 from .audit_log_mvfer import AuditLog, model_hash
-from .classifier_mvfer import Classifier, embeds_of
+from .classifier_mvfer import NOT_A_FACE, Classifier, embeds_of
 from .modeling_mvfer import ACTIONS_ONLY
 from .zeroshot_mvfer import class_embeddings
 
@@ -116,6 +116,7 @@ class MeshPipeline(Pipeline):
             if "baseline" in options:
                 of_whom = options["baseline"]
                 settings["baseline"] = {"scans": int(of_whom.count), "at_rest": bool(of_whom.at_rest)}
+                settings["baseline"]["hash"] = audit_log.input_hash(scans)
             given = (inputs, answers) if isinstance(inputs, list) else ([inputs], [answers])
             for one, rows in zip(*given, strict=True):
                 self._record(audit_log, one, rows, settings)
@@ -165,37 +166,54 @@ class MeshPipeline(Pipeline):
     def _forward(self, model_inputs, classifier, adaptive_views=None, temperature=None, baseline=None):
         """The tempered logits `(B, K)`; samples of one shape go through the model together, those that failed are NaN."""
         classifier = classifier.at(temperature)
-        inputs = {name: [v[0] if isinstance(v, list) else v for v in values] for name, values in model_inputs.items()}
-        is_read = torch.tensor([error is None for error in inputs["error"]])
-        result = {"logits": torch.full((len(is_read), len(classifier.labels)), torch.nan), "error": inputs["error"]}
-        result["is_face"] = torch.tensor(inputs["is_face"])
-        samples = [sample for sample in inputs["sample"] if sample is not None]
-        if not samples:
-            return result
-        shapes = [{name: value.shape for name, value in sample.items()} for sample in samples]
-        if all(shape == shapes[0] for shape in shapes):
-            samples = [{name: torch.cat([sample[name] for sample in samples]) for name in samples[0]}]
-        logits = []
-        for batch in samples:
-            batch["pixel_values"] = batch["pixel_values"].to(self.model.dtype)
+        known, batches = self._batches(model_inputs)
+        logits, unlike = [], []
+        for batch in batches:
             if adaptive_views is None:
-                logits.append(classifier.tempered(embeds_of(self.model.get_image_features(**batch, baseline=baseline))))
+                features = self.model.get_image_features(**batch, baseline=baseline)
+                logits.append(classifier.tempered(embeds_of(features)))
+                unlike += map(bool, classifier.unlike(features) if baseline is None else [False] * len(logits[-1]))
             else:
                 logits.append(adaptive_logits(classifier, batch, threshold=adaptive_views).logits)
-        logits = torch.cat(logits)
-        result["logits"] = result["logits"].to(logits).index_put((is_read.to(logits.device),), logits)
-        return result
+                unlike += [False] * len(logits[-1])  # what is alike was found with all views, and without a baseline
+        empty = torch.zeros(0, len(classifier.labels))
+        return known | {
+            "logits": spread(torch.cat(logits) if logits else empty, known["error"]),
+            "unlike": spread(torch.tensor(unlike, dtype=torch.float32), known["error"]),
+        }
+
+    def _batches(self, model_inputs) -> tuple[dict, list[dict]]:
+        """Of every sample of a step its "error" and "is_face", and the model's inputs: one batch if all are of one shape."""
+        inputs = {name: [v[0] if isinstance(v, list) else v for v in values] for name, values in model_inputs.items()}
+        samples = [sample for sample in inputs["sample"] if sample is not None]
+        shapes = [{name: value.shape for name, value in sample.items()} for sample in samples]
+        if samples and all(shape == shapes[0] for shape in shapes):
+            samples = [{name: torch.cat([sample[name] for sample in samples]) for name in samples[0]}]
+        for batch in samples:
+            batch["pixel_values"] = batch["pixel_values"].to(self.model.dtype)
+        return {"error": inputs["error"], "is_face": torch.tensor(inputs["is_face"])}, samples
 
     def postprocess(self, model_outputs, classifier, temperature=None, top_k=None):
-        """Rows of "score", "label", "abstain" of one input, best first; of one that could not be read, a row with the "error"."""
+        """Rows of "score", "label", "abstain" and "reason" of one input, best first; of one that could not be read, a row with
+        the "error".
+        """
         error = model_outputs["error"]
         error = error[0] if isinstance(error, list) else error
         if error is not None:
             return [{"error": error}]
-        found = classifier.at(temperature).decide(model_outputs["logits"])
-        abstain = found.abstain[0] if bool(model_outputs["is_face"].all()) else True
+        found = classifier.at(temperature).decide(model_outputs["logits"], model_outputs["unlike"].bool().tolist())
+        is_face = bool(model_outputs["is_face"].all())
+        said = {"abstain": found.abstain[0], "reason": found.reasons[0]}
+        if not is_face:
+            said = {"abstain": True, "reason": NOT_A_FACE}
         pairs = sorted(zip(found.probabilities[0].tolist(), classifier.labels, strict=True), key=lambda pair: -pair[0])
-        return [{"score": score, "label": label, "abstain": abstain} for score, label in pairs[:top_k]]
+        return [{"score": score, "label": label, **said} for score, label in pairs[:top_k]]
+
+
+def spread(rows: torch.Tensor, errors: list[str | None]) -> torch.Tensor:
+    """Results of the samples that were read, `(n, ...)`, in the places of all samples; NaN for the others."""
+    is_read = torch.tensor([error is None for error in errors], device=rows.device)
+    return rows.new_full((len(errors), *rows.shape[1:]), torch.nan).index_put((is_read,), rows)
 
 
 class ZeroShotMeshClassificationPipeline(MeshPipeline):
@@ -204,7 +222,7 @@ class ZeroShotMeshClassificationPipeline(MeshPipeline):
     ```python
     classify = pipeline("zero-shot-mesh-classification", model=folder, trust_remote_code=True)
     classify("face.obj", candidate_labels=["happiness", "disgust"])
-    # [{"score": 0.93, "label": "happiness", "abstain": False}, {"score": 0.07, "label": "disgust", "abstain": False}]
+    # [{"score": 0.93, "label": "happiness", "abstain": False, "reason": None}, {"score": 0.07, ...}]
     ```
     """
 
@@ -247,10 +265,11 @@ class ZeroShotMeshClassificationPipeline(MeshPipeline):
             on_error (`str`, *optional*): "raise" (the default), or "skip": the result of an input that cannot be read is one row
                 with its "error", and the others are read.
         Returns:
-            `list[dict]` with "score" (probabilities that sum to 1), "label" and "abstain", best first; a list of these for a
-            list. "abstain", the same in all rows of an input, is true where the scan is better left to people. It is
-            `None` if the model was not calibrated for these labels and prompts; a warning then says so once. Both were found
-            with all views.
+            `list[dict]` with "score" (probabilities that sum to 1), "label", "abstain" and "reason", best first; a list of
+            these for a list. "abstain", the same in all rows of an input, is true where the scan is better left to people.
+            It is `None` if the model was not calibrated for these labels and prompts; a warning then says so once. Both were
+            found with all views. Where it is true, "reason" says why: the scan is no face, or unlike the scans that the
+            model learnt from, or the model is unsure.
         Raises:
             ValueError: if there are no labels, or an input cannot be understood; the message names it.
         """

@@ -27,6 +27,7 @@ class StreamStep(NamedTuple):
     """What is known after a frame, and the window's frames with their weights, oldest first.
 
     abstain (`bool`, *optional*): whether this is better left to people; `None` if the model is not calibrated for these labels.
+    reason (`str`, *optional*): why it abstains.
     """
 
     time_s: float
@@ -34,6 +35,7 @@ class StreamStep(NamedTuple):
     abstain: bool | None
     frame_times_s: list[float]
     frame_weights: list[float]
+    reason: str | None = None
 
     @property
     def apex_time_s(self) -> float | None:
@@ -210,4 +212,5 @@ class MVFERStream:
         )
         found = self.classifier.read(output)
         probabilities = dict(zip(self.classifier.labels, found.probabilities[0].tolist(), strict=True))
-        return StreamStep(times[-1], probabilities, found.abstain[0], times, output.frame_weights[0].tolist())
+        weights = output.frame_weights[0].tolist()
+        return StreamStep(times[-1], probabilities, found.abstain[0], times, weights, found.reasons[0])

@@ -41,6 +41,11 @@ class DepthMap:
         """Change of depth per pixel to the right and up, `(S, S)` each; of one side beside a hole."""
         return _difference(self.depth, 1), -_difference(self.depth, 0)
 
+    @cached_property
+    def slopes(self) -> np.ndarray:
+        """Depth and its gradient at every pixel, `(3, S * S)` float32."""
+        return np.stack([self.depth, *self.gradient]).reshape(3, -1).astype(np.float32)
+
     def to_world(self, place) -> tuple[float, float, float]:
         """(column, row, depth) in pixels -> (x, y, z)."""
         x, y, z = self.middle
@@ -59,7 +64,8 @@ def _mended(depth: torch.Tensor) -> torch.Tensor:
     """Without gaps up to four pixels wide, then without spikes up to two."""
 
     def widest(image, size: int):
-        return nnf.max_pool2d(image, size, stride=1, padding=size // 2)
+        image = nnf.max_pool2d(image, (size, 1), stride=1, padding=(size // 2, 0))
+        return nnf.max_pool2d(image, (1, size), stride=1, padding=(0, size // 2))
 
     low = torch.finfo(depth.dtype).min
     closed = -widest(-widest(depth.nan_to_num(low)[None], 5), 5)

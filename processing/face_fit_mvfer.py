@@ -8,6 +8,7 @@ such as hair, a hole or a fragment before the face, has no weight. All places ar
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -16,14 +17,24 @@ from .face_template_mvfer import MEAN, MODES, REACH, VALID
 
 CLOSE = 0.07  # framed units between scan and template, along the surface's normal, within which a cell agrees
 ODD = 1.6  # mean square of the shape's coordinates, 1 among faces, at which a placement is half as likely a face
-PRIOR = 0.002  # of the shape against the residuals: their variance, times how many neighbouring cells say the same
+PRIOR = 0.0007  # of the shape against the residuals: their variance, times how many neighbouring cells say the same
+ALIKE_FROM, ALIKE = 0.4, 0.75  # cosines between normals: from where a cell has weight, and all of it
+DAMPING = 0.005  # of steps in size and pose
+FEW_MODES = 16  # while a face is searched
 START_SIZES_PX = (60.0, 42.0, 30.0, 21.0, 15.0, 10.5)  # per framed unit
 START_SPACING = 0.4  # framed units between places that are tried
 START_TURNS_DEG = tuple(product((0, -35, 35), (0, -20, 20), (0, -22, 22)))  # yaw, pitch, roll
-FEW_TURNS_DEG = tuple(product((0, -25, 25), (0,), (0,)))
+FEW_TURNS_DEG, UPRIGHT = tuple(product((0, -25, 25), (0,), (0,))), ((0, 0, 0),)
+ROLLS_DEG = tuple(product((0, -25, 25), (0,), (0, 90, 180, 270)))
+SMALL_PX = 12.0  # per framed unit: at this size and below, no turns are tried
 _STEPS = np.linspace(-REACH, REACH, len(MEAN))
-_X, _Y = (grid[VALID] for grid in np.meshgrid(_STEPS, -_STEPS))
-_MEAN, _MODES = MEAN[VALID], MODES[:, VALID].T  # (P,), (P, K)
+_XY = np.stack([grid[VALID] for grid in np.meshgrid(_STEPS, -_STEPS)]).astype(np.float32)  # (2, P)
+_MEAN, _MODES = MEAN[VALID].astype(np.float32), MODES[:, VALID].astype(np.float32)  # (P,), (K, P)
+_ACROSS, _DOWN = np.gradient(MEAN, _STEPS[1] - _STEPS[0])[::-1]
+_NORMALS = np.stack([-_ACROSS[VALID], _DOWN[VALID], np.ones(VALID.sum())])
+_NORMALS = (_NORMALS / np.linalg.norm(_NORMALS, axis=0)).astype(
+    np.float32
+)  # (3, P) of the mean face; rough at its edge
 
 
 @dataclass
@@ -44,17 +55,20 @@ class Fits:
         place = np.atleast_2d(np.asarray(place, float))
         count = len(place)
         size, turn = np.broadcast_to(size, count).astype(float), np.broadcast_to(turn, (count, 3, 3)).astype(float)
-        return cls(place.copy(), size.copy(), turn.copy(), np.zeros((count, _MODES.shape[1])), np.zeros(count))
+        return cls(place.copy(), size.copy(), turn.copy(), np.zeros((count, len(_MODES))), np.zeros(count))
 
     def points(self, step: int = 1) -> np.ndarray:
-        """Every so many of the template's points, turned but neither scaled nor moved, `(H, P, 3)`."""
-        z = _MEAN[::step] + self.shape @ _MODES[::step].T
-        framed = np.stack([np.broadcast_to(_X[::step], z.shape), np.broadcast_to(_Y[::step], z.shape), z], -1)
-        return framed @ self.turn.transpose(0, 2, 1)
+        """Every so many of the template's points, turned but neither scaled nor moved, `(3, H, P)`."""
+        turn = self.turn.transpose(1, 0, 2).astype(np.float32)  # (3, H, 3)
+        z = _MEAN[None, ::step]
+        if self.shape.any():
+            z = z + self.shape.astype(np.float32) @ _MODES[:, ::step]
+        flat = turn[..., :2].reshape(-1, 2) @ _XY[:, ::step]
+        return flat.reshape(3, len(self.size), -1) + turn[..., 2:] * z
 
 
-def search(view: DepthMap, *, rough: bool = False) -> Fits:
-    """Upright faces of any size on a map, turned by up to 45 degrees, best first; `rough`: by few starts, for a first look."""
+def search(view: DepthMap, rough: tuple | None = None) -> Fits:
+    """Faces of any size on a map, best first: upright, turned by up to 45 degrees; `rough`: a first look, by these turns only."""
     found = []
     half = len(view.depth)
     for size in START_SIZES_PX[: 4 if rough else None]:
@@ -63,85 +77,97 @@ def search(view: DepthMap, *, rough: bool = False) -> Fits:
         depth = view.depth[np.floor(half - row).astype(int).clip(0, half - 1), np.floor(column).astype(int)]
         near = np.isfinite(depth)
         place = np.stack([column, row, np.where(near, depth, 0)], 1)[near]
-        angles = START_TURNS_DEG if size > 20 and not rough else FEW_TURNS_DEG if size > 12 else ((0, 0, 0),)
+        angles = rough or (UPRIGHT if size <= SMALL_PX else FEW_TURNS_DEG if size <= 20 else START_TURNS_DEG)
         turns = np.stack([turn_of(*angle) for angle in angles])
         if len(place):
             many = Fits.at(np.tile(place, (len(turns), 1)), size, np.repeat(turns, len(place), 0))
             found.append(_started(view, many))
     if not found:
         return Fits.at(np.zeros((1, 3)), 1.0, np.eye(3))
-    counts = (120, 40, 8, 1) if rough else (600, 200, 24, 5)
+    counts = (100, 30, 6, 1) if rough else (400, 120, 16, 3)
     fits = _best(_joined(found), counts[0])
-    fits = refine(view, fits, widths=(0.4, 0.4), step=9, shape=False)
-    fits = _best(scored(view, fits, close=0.25, step=5), counts[1])
-    fits = refine(view, fits, widths=(0.4, 0.35, 0.3), step=5, shape=False)
-    fits = _distinct(_best(scored(view, fits, close=0.2, step=2)))[: counts[2]]
-    fits = scored(view, refine(view, fits, widths=(0.3, 0.3, 0.25, 0.25), step=3))
+    fits = refine(view, fits, widths=(0.4, 0.4), step=11, modes=0)
+    fits = _distinct(_best(scored(view, fits, close=0.25, step=7)))[: counts[1]]
+    fits = refine(view, fits, widths=(0.4, 0.35, 0.3), step=5, modes=0)
+    fits = _distinct(_best(scored(view, fits, close=0.2, step=3)))[: counts[2]]
+    stiff: dict[str, Any] = {"modes": FEW_MODES, "prior": 10 * PRIOR, "like_normals": True}
+    fits = scored(view, refine(view, fits, widths=(0.3, 0.3, 0.25, 0.25), step=3, **stiff))
     fits = _distinct(_best(fits))[: counts[3]]
-    return _best(scored(view, refine(view, fits, widths=(0.2, 0.2, 0.15, 0.15, 0.15))))
+    return _best(scored(view, refine(view, fits, widths=(0.2, 0.2, 0.15, 0.15), **stiff)))
 
 
-def refine(view: DepthMap, fits: Fits, *, widths, step: int = 1, shape: bool = True) -> Fits:
-    """One Gauss-Newton step per width, in framed units, beyond which a cell has no weight."""
-    gradient = view.gradient
+def settle(view: DepthMap, fits: Fits) -> Fits:
+    """From about there to exactly there: the shape is let go little by little, and what stands out is left out."""
+    fits = refine(view, fits, widths=(0.2, 0.15, 0.15), modes=FEW_MODES, prior=10 * PRIOR, like_normals=True)
+    return scored(view, refine(view, fits, widths=(0.12, 0.12, 0.1, 0.1, 0.1), like_normals=True))
+
+
+def refine(
+    view: DepthMap, fits: Fits, *, widths, step: int = 1, modes: int = len(_MODES), prior=PRIOR, like_normals=False
+) -> Fits:
+    """One Gauss-Newton step per width, in framed units, beyond which a cell has no weight; with so many modes of the shape.
+
+    `like_normals`: cells where the scan faces elsewhere than the mean face, as hair and edges do, have no weight either.
+    """
+    count = 7 + modes
+    damping = np.full(count, 1e-9)
+    damping[3:7] = DAMPING / step
+    damping[7:] = prior / step
     for width in widths:
         turned = fits.points(step)
-        residual, normal, seen = _residuals(view, gradient, fits, turned)
-        weight = seen * np.square(np.clip(1 - np.square(residual / width), 0, None))
-        columns = [
-            normal / fits.size[:, None, None],  # place, in pixels
-            (normal * turned).sum(-1)[..., None],  # log size
-            np.cross(turned, normal),  # turn
-        ]
-        count = 7
-        if shape:
-            columns.append(np.einsum("hpi,hi->hp", normal, fits.turn[:, :, 2])[..., None] * _MODES[::step])
-            count += _MODES.shape[1]
-        jacobian = np.concatenate(columns, -1)  # (H, P, count)
-        weighted = jacobian * weight[..., None]
-        matrix = weighted.transpose(0, 2, 1) @ jacobian
-        right = (weighted * residual[..., None]).sum(1)
-        damping = np.full(count, 1e-9)
-        damping[3:7] = 0.02 / step  # of steps in size and pose
-        damping[7:] = PRIOR / step
-        right[:, 7:] -= damping[7:] * fits.shape[:, : count - 7]
+        residual, normal, seen = _residuals(view, fits, turned)
+        weight = seen * np.square(np.clip(1 - np.square(residual / width), 0, None))  # (H, P)
+        if like_normals:
+            expected = fits.turn.transpose(1, 0, 2).astype(np.float32) @ _NORMALS[:, ::step]  # (3, H, P)
+            weight *= np.clip(((expected * normal).sum(0) - ALIKE_FROM) / (ALIKE - ALIKE_FROM), 0, 1)
+        x, y, z = turned
+        u, v, w = normal
+        jacobian = np.empty((count, *residual.shape), np.float32)
+        jacobian[:3] = normal  # place, in framed units
+        jacobian[3] = u * x + v * y + w * z  # log size
+        jacobian[4], jacobian[5], jacobian[6] = y * w - z * v, z * u - x * w, x * v - y * u  # turn
+        if modes:
+            forward = np.einsum("ihp,hi->hp", normal, fits.turn[:, :, 2].astype(np.float32))
+            np.multiply(forward, _MODES[:modes, None, ::step], out=jacobian[7:])
+        jacobian = jacobian.transpose(1, 0, 2)  # (H, count, P)
+        weighted = jacobian * weight[:, None]
+        matrix = (weighted @ jacobian.transpose(0, 2, 1)).astype(float)
+        right = (weighted @ residual[..., None])[..., 0].astype(float)
+        right[:, 7:] -= damping[7:] * fits.shape[:, :modes]
         matrix[:, range(count), range(count)] += damping
         move = np.linalg.solve(matrix, right[..., None])[..., 0]
-        move[:, 3] = move[:, 3].clip(-0.15, 0.15)
-        move[:, 4:7] = move[:, 4:7].clip(-0.2, 0.2)
-        limit = 0.3 * fits.size[:, None]
-        place = fits.place + move[:, :3].clip(-limit, limit)
-        turn = _rotations(move[:, 4:7]) @ fits.turn
-        new_shape = (fits.shape + move[:, 7:]).clip(-3, 3) if shape else fits.shape
-        fits = Fits(place, fits.size * np.exp(move[:, 3]), turn, new_shape, fits.score)
+        place = fits.place + move[:, :3].clip(-0.3, 0.3) * fits.size[:, None]
+        turn = _rotations(move[:, 4:7].clip(-0.2, 0.2)) @ fits.turn
+        shape = fits.shape.copy()
+        shape[:, :modes] = (shape[:, :modes] + move[:, 7:]).clip(-3, 3)
+        fits = Fits(place, fits.size * np.exp(move[:, 3].clip(-0.15, 0.15)), turn, shape, fits.score)
     return fits
 
 
-def _residuals(view: DepthMap, gradient, fits: Fits, turned: np.ndarray):
-    """How far the scan lies before the template along the scan's normal `(H, P)`, framed units; normals; what was seen."""
-    size = fits.size[:, None]
-    column = fits.place[:, :1] + size * turned[..., 0]
-    row = fits.place[:, 1:2] + size * turned[..., 1]
-    depth = fits.place[:, 2:] + size * turned[..., 2]
-    i, j = np.floor(len(view.depth) - row).astype(int), np.floor(column).astype(int)
-    inside = (i >= 0) & (j >= 0) & (i < len(view.depth)) & (j < len(view.depth))
-    i, j = np.where(inside, i, 0), np.where(inside, j, 0)
-    found, slope_x, slope_y = view.depth[i, j], gradient[0][i, j], gradient[1][i, j]
-    seen = inside & np.isfinite(found) & np.isfinite(slope_x + slope_y)
-    slope_x, slope_y = np.where(seen, slope_x, 0), np.where(seen, slope_y, 0)
+def _residuals(view: DepthMap, fits: Fits, turned: np.ndarray):
+    """How far the scan lies before the template along its normal `(H, P)`, framed units; normals `(3, H, P)`; what is seen."""
+    count = len(view.depth)
+    size = fits.size[:, None].astype(np.float32)
+    column, up, depth = turned * size + fits.place.T[..., None].astype(np.float32)
+    row = count - up  # from the top
+    i, j = np.floor(row).astype(np.int32), np.floor(column).astype(np.int32)
+    inside = (i >= 0) & (j >= 0) & (i < count) & (j < count)
+    index = np.where(inside, i * count + j, 0)
+    found, slope_x, slope_y = view.slopes[:, index]
+    seen = inside & np.isfinite(slope_x + slope_y + found)
+    found, slope_x, slope_y = (np.where(seen, one, np.float32(0)) for one in (found, slope_x, slope_y))
     # to the exact place within the pixel
-    found = np.where(seen, found, 0) + slope_x * (column - (j + 0.5)) + slope_y * (row - (len(view.depth) - i - 0.5))
-    normal = np.stack([-slope_x, -slope_y, np.ones_like(slope_x)], -1)
-    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-    return np.where(seen, normal[..., 2] * (found - depth) / size, 0), normal, seen
+    ahead = found + slope_x * (column - (j + 0.5)) + slope_y * (i + 0.5 - row) - depth
+    steep = 1 / np.sqrt(slope_x * slope_x + slope_y * slope_y + 1)
+    residual = np.where(seen, steep * ahead / size, np.float32(0)).astype(np.float32)
+    return residual, np.stack([-slope_x * steep, -slope_y * steep, steep]).astype(np.float32), seen
 
 
 def scored(view: DepthMap, fits: Fits, close: float = CLOSE, step: int = 1) -> Fits:
     """How much like a face each placement is, 0 to 1."""
-    turned = fits.points(step)
-    residual, _, seen = _residuals(view, view.gradient, fits, turned)
+    residual, _, seen = _residuals(view, fits, fits.points(step))
     share = (seen * np.clip(1 - np.square(residual / close), 0, None)).mean(1)
-    odd = np.square(fits.shape).mean(1)
+    odd = np.square(fits.shape[:, :FEW_MODES]).mean(1)
     leaning = np.degrees(np.arccos(fits.turn[:, 2, 2].clip(-1, 1)))
     share = share / np.sqrt(np.maximum(seen.mean(1), 0.4))
     fits.score = share / (1 + (odd / ODD) ** 4) * np.clip((75 - leaning) / 15, 0, 1)
@@ -164,16 +190,19 @@ def _best(fits: Fits, count: int | None = None) -> Fits:
 
 def _started(view: DepthMap, fits: Fits) -> Fits:
     """Depth by the median of what is seen, and the share of cells that then agree roughly."""
-    turned = fits.points(6)
-    column = np.floor(fits.place[:, :1] + fits.size[:, None] * turned[..., 0]).astype(int)
-    row = np.floor(len(view.depth) - fits.place[:, 1:2] - fits.size[:, None] * turned[..., 1]).astype(int)
-    inside = (column >= 0) & (row >= 0) & (column < len(view.depth)) & (row < len(view.depth))
-    found = np.where(inside, view.depth[np.where(inside, row, 0), np.where(inside, column, 0)], np.nan)
-    offset = found / fits.size[:, None] - turned[..., 2]
-    offset = np.where(np.isfinite(offset), offset, 1e6)
-    middle = np.sort(offset, 1)[:, int(0.4 * offset.shape[1])]
+    count = len(view.depth)
+    size = fits.size[:, None].astype(np.float32)
+    x, y, z = fits.points(9)
+    column = np.floor(x * size + fits.place[:, :1].astype(np.float32)).astype(np.int32)
+    row = np.floor(count - fits.place[:, 1:2].astype(np.float32) - y * size).astype(np.int32)
+    inside = (column >= 0) & (row >= 0) & (column < count) & (row < count)
+    offset = view.slopes[0][np.where(inside, row * count + column, 0)] / size - z
+    offset = np.where(inside & np.isfinite(offset), offset, np.float32(1e6))
+    half = int(0.4 * offset.shape[1])
+    middle = np.partition(offset, half, axis=1)[:, half]
     fits.place[:, 2] = np.where(middle < 1e5, middle, 0) * fits.size
-    fits.score = np.clip(1 - np.square((offset - middle[:, None]) / 0.25), 0, None).mean(1) * (middle < 1e5)
+    agree = np.clip(1 - np.square((offset - middle[:, None]) / 0.25), 0, None)
+    fits.score = agree.mean(1) * (middle < 1e5)
     return fits
 
 
@@ -183,17 +212,14 @@ def _joined(parts: list[Fits]) -> Fits:
 
 def _distinct(fits: Fits) -> Fits:
     """Without those that lie where a better one does."""
-    kept: list[int] = []
-    for i in range(len(fits.size)):
-        near = [
-            np.linalg.norm(fits.place[i] - fits.place[k]) < 0.15 * fits.size[k]
-            and abs(np.log(fits.size[i] / fits.size[k])) < 0.1
-            and np.trace(fits.turn[i].T @ fits.turn[k]) > 2.97
-            for k in kept
-        ]
-        if not any(near):
-            kept.append(i)
-    return fits[np.array(kept)]
+    size = fits.size[:, None]
+    away = np.linalg.norm(fits.place[:, None] - fits.place, axis=-1) / size
+    turn = fits.turn.reshape(-1, 9)
+    alike = (away < 0.15) & (np.abs(np.log(size / fits.size)) < 0.1) & (turn @ turn.T > 2.97)  # (H, H)
+    kept = np.ones(len(fits.size), bool)
+    for i in range(1, len(kept)):
+        kept[i] = not (alike[i, :i] & kept[:i]).any()
+    return fits[kept]
 
 
 def turn_of(yaw_deg: float, pitch_deg: float, roll_deg: float) -> np.ndarray:
@@ -213,7 +239,7 @@ def completed(view: DepthMap, fit: Fits) -> tuple[DepthMap, np.ndarray, DepthMap
     steps = np.arange(len(view.depth)) + 0.5 - len(view.depth) / 2
     x, y = steps[None] * view.pixel, -steps[:, None] * view.pixel
     grid = np.full(MEAN.shape, np.nan)
-    grid[VALID] = _MEAN + _MODES @ fit.shape[0]
+    grid[VALID] = _MEAN + fit.shape[0] @ _MODES
     cell = _STEPS[1] - _STEPS[0]
     column, row = (np.broadcast_to(v, view.depth.shape) for v in ((x + REACH) / cell + 0.5, (REACH - y) / cell + 0.5))
     template = (sample(grid, column, row) - view.middle[2]) / view.pixel

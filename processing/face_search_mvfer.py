@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .depth_maps_mvfer import DepthMap
-from .face_fit_mvfer import Fits, completed, refine, scored, search
+from .face_fit_mvfer import FEW_TURNS_DEG, ROLLS_DEG, Fits, completed, scored, search, settle
 from .face_frame_mvfer import FRAMED, FaceFrame, as_rows
 from .nose_and_rim_mvfer import RIM_DIRECTIONS_DEG, RIM_RADIUS, TIP_DEPTH, TIP_HEIGHT, nose_tip, rims
 
@@ -17,12 +17,19 @@ INSIDE = 0.02  # share of the surface beyond either end of a box around the scan
 CLOSE_UP = 2.6  # framed units across
 NEAREST, FARTHEST, ASIDE = 0.95, -3.0, 1.9  # framed units: what is looked at closely
 TIP_ERROR = 0.08  # framed units by which the scan's tip of the nose may differ from the fitted one
+RIM_ERROR = 0.08  # logarithm of the size by the rim over the fitted one; more is no rim of a face
 OUTER = np.arange(
     0.5, 0.95, 0.03
 )  # distances from the tip at which the scan must be that of a face for its rim to be trusted
-FEWEST_RIMS = 3
-CANDIDATES = 2  # looked at closely
-ORIENTATIONS = 3  # of the 24, searched thoroughly
+FEWEST_RIMS, RIMS_ENOUGH = 3, 0.5  # how many of ten say something of the size, and the share that says it alone
+HOPELESS, HOPELESS_ROUGH = (
+    0.5,
+    0.2,
+)  # face-likeness of a place, and of a first look, below which it is not looked at again
+SURE = 0.9  # face-likeness at which no other place is looked at closely
+ORIENTATIONS = 2  # of the 24, searched thoroughly
+
+Closely = tuple[FaceFrame, Fits, DepthMap]  # where a face is, what is fitted there, and on which close-up
 
 
 def search_scan(points, faces, given: np.ndarray, others: list[np.ndarray], *, sure: float) -> FaceFrame | None:
@@ -36,30 +43,41 @@ def search_scan(points, faces, given: np.ndarray, others: list[np.ndarray], *, s
     if not others or (best is not None and (best.face_likeness or 0) >= sure):
         return best
     looked = []
-    for turn in others:
-        view, seen = _overview(points, faces, turn, low, high)
-        fits = search(view, rough=True)
-        looked.append((float(fits.score[0]), len(looked), seen, view, fits))
-        if fits.score[0] >= sure:
+    for look in {
+        tuple(turn[2]): turn for turn in others
+    }.values():  # six, each with the head upright, lying or upside down
+        view, seen = _overview(points, faces, look, low, high)
+        fits = search(view, ROLLS_DEG)
+        turn = np.array(seen.then(frame_at(view, fits)).turn)
+        if fits.score[0] > HOPELESS_ROUGH:
+            looked.append((float(fits.score[0]), max(others, key=lambda other: np.trace(other.T @ turn))))
+    for _, turn in sorted(looked, key=lambda one: -one[0])[:ORIENTATIONS]:
+        found = _search_from(points, faces, turn, low, high)
+        if found is not None and (best is None or (found.face_likeness or 0) > (best.face_likeness or 0)):
+            best = found
+        if best is not None and (best.face_likeness or 0) >= sure:
             break
-    frames = [best] + [
-        _best_of(points, faces, seen, view, search(view))
-        for _, _, seen, view, _ in sorted(looked, key=lambda one: -one[0])[:ORIENTATIONS]
-    ]
-    return max((f for f in frames if f is not None), key=lambda f: f.face_likeness or 0, default=None)
+    return best
 
 
 def _search_from(points, faces, turn, low, high) -> FaceFrame | None:
+    """By a quick look, and if that is not sure, by a thorough one."""
     view, seen = _overview(points, faces, turn, low, high)
-    return _best_of(points, faces, seen, view, search(view))
+    best = None
+    for fits in (search(view, rough) for rough in (FEW_TURNS_DEG, None)):
+        for h in np.flatnonzero(fits.score > max(HOPELESS, 0.8 * fits.score[0])).tolist():
+            best = _better(best, _look_closely(points, faces, seen.then(frame_at(view, fits, h))))
+            if best is not None and best[1].score[0] < SURE:  # perhaps not yet there
+                best = _better(best, _look_closely(points, faces, best[0]))
+            if best is not None and best[1].score[0] >= SURE:
+                return _measured(*best)
+    return None if best is None else _measured(*best)
 
 
-def _best_of(points, faces, seen: FaceFrame, view: DepthMap, fits: Fits) -> FaceFrame | None:
-    closely = [
-        _look_closely(points, faces, seen.then(frame_at(view, fits, h))) for h in range(len(fits.size))[:CANDIDATES]
-    ]
-    closely = [one for one in closely if one is not None]
-    return _measured(*max(closely, key=lambda one: one[1].score[0])) if closely else None
+def _better(one: Closely | None, other: Closely | None) -> Closely | None:
+    if one is None or other is None:
+        return one or other
+    return other if other[1].score[0] > one[1].score[0] else one
 
 
 def _main_part(points: torch.Tensor, faces: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -90,10 +108,10 @@ def _overview(points, faces, turn: np.ndarray, low, high) -> tuple[DepthMap, Fac
     return DepthMap.look(turned, kept, middle, extent, depths, mend=True), seen
 
 
-def _look_closely(points, faces, frame: FaceFrame) -> tuple[FaceFrame, Fits, DepthMap] | None:
-    """The frame made better by two close-ups, the fit in it, and the last close-up."""
+def _look_closely(points, faces, frame: FaceFrame) -> Closely | None:
+    """The frame made better by a close-up, the fit in it, and another close-up there."""
     shape = np.zeros(0)
-    for is_last in (False, False, True):
+    for is_last in (False, True):
         framed = frame.apply(points)
         x, y, z = framed.unbind(1)
         far = (x.square() + y.square() > ASIDE**2) | (z > NEAREST) | (z < FARTHEST)
@@ -103,7 +121,7 @@ def _look_closely(points, faces, frame: FaceFrame) -> tuple[FaceFrame, Fits, Dep
         view = DepthMap.look(framed, kept, (0.0, 0.0, 0.0), CLOSE_UP, (FARTHEST - 0.001, NEAREST + 0.05), mend=True)
         fit = fit_at(view, FRAMED)
         if not is_last:
-            fit = scored(view, refine(view, fit, widths=(0.2, 0.15, 0.15, 0.15)))
+            fit = settle(view, fit)
             frame, shape = frame.then(frame_at(view, fit)), fit.shape
     fit.shape = shape
     return frame, scored(view, fit), view
@@ -123,7 +141,7 @@ def _measured(frame: FaceFrame, fit: Fits, view: DepthMap) -> FaceFrame:
     unit = 1.0
     if is_trusted.sum() >= FEWEST_RIMS:
         unit = float(np.median(radii[is_trusted])) * view.pixel / RIM_RADIUS
-        unit = unit if 0.8 < unit < 1.25 else 1.0
+        unit = unit ** min(1.0, is_trusted.mean() / RIMS_ENOUGH) if abs(np.log(unit)) < RIM_ERROR else 1.0
     x, y, z = view.to_world(tip)
     likeness = float(fit.score[0])
     return frame.then(FaceFrame((x, y - TIP_HEIGHT * unit, z - TIP_DEPTH * unit), 1 / unit, None, likeness))

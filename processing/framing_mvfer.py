@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .depth_maps_mvfer import DepthMap
-from .face_fit_mvfer import refine, scored
+from .face_fit_mvfer import settle
 from .face_frame_mvfer import FACE_LIKE, FRAMED, FaceFrame, as_rows
 from .face_search_mvfer import fit_at, frame_at, search_scan
 from .nose_and_rim_mvfer import RIM_RADIUS, TIP_DEPTH, TIP_HEIGHT, measure, rims
@@ -23,12 +23,12 @@ __all__ = [
 
 ZOOM_BELOW_PX = 27.0  # look closer if the face is smaller than this on the first map
 CONFIRMED = (
-    0.7  # face-likeness from which the first frame may be kept, and how far the fitted face may then lie from it:
+    0.7  # face-likeness from which the first frame may be kept, unless the fitted face lies farther from it than:
 )
 LARGEST_SHIFT, LARGEST_SHIFT_DISTURBED = (
-    0.13,
+    0.11,
     0.05,
-)  # framed units; the latter at a hole in the nose, or a scan cut at the rim
+)  # framed units; the latter at a hole in the nose, or a cut at the rim
 LARGEST_ANGLE_DEG = 15.0  # a head so little turned is left as it is
 MIDDLE = np.array([0.0, 0.28, 0.17])  # between eyes and mouth, framed
 CLEAN = 0.88  # face-likeness of nearly all whole, clean heads
@@ -53,7 +53,7 @@ def frame_face(vertices, faces, *, orientation: str = "y") -> FaceFrame:
     faces = torch.as_tensor(np.asarray(faces, dtype=np.int64))
     seen = FaceFrame((0.0, 0.0, 0.0), 1.0, None if np.array_equal(given, np.eye(3)) else as_rows(given))
     first, view = frame_whole_face(points if seen.turn is None else seen.apply(points), faces)
-    fit = scored(view, refine(view, fit_at(view, first), widths=(0.25, 0.2, 0.15, 0.15)))
+    fit = settle(view, fit_at(view, first))
     likeness = float(fit.score[0])
     limit = _largest_shift(view, first) if likeness > CLEAN else LARGEST_SHIFT_DISTURBED
     if likeness < CONFIRMED or _shift(first, frame_at(view, fit)) > limit:
@@ -117,4 +117,4 @@ def _largest_shift(view: DepthMap, frame: FaceFrame) -> float:
     reach = max(2, int(0.3 / frame.scale / view.pixel))
     nose = view.depth[max(int(y) - reach, 0) : int(y) + reach + 1, max(int(x) - reach, 0) : int(x) + reach + 1]
     _, is_cut = rims(view.depth, tip)
-    return LARGEST_SHIFT_DISTURBED if np.isnan(nose).any() or is_cut.sum() >= 4 else LARGEST_SHIFT
+    return LARGEST_SHIFT_DISTURBED if np.isnan(nose).any() or is_cut.sum() >= 2 else LARGEST_SHIFT

@@ -20,7 +20,7 @@ from .names_mvfer import decode, without_options
 _VERTEX, _UV, _FACE, _MATERIAL = range(4)
 MAX_TRIANGLES = 2**23  # of a mesh; scans of faces have up to some millions
 _MAX_CORNERS = 2**16  # of one polygon
-_MAX_LINES, _MAX_MATERIAL_LINES = 2**25, 2**20
+_MAX_LINES, _MAX_MATERIAL_LINES, _MAX_CONTINUED = 2**25, 2**20, 2**20
 _BLOCK_BYTES = (
     2**22
 )  # of text that is converted at a time, so that memory does not grow with what numbers are written like
@@ -156,6 +156,8 @@ def _blocks_of(text: bytes) -> Iterator[bytes]:
 
 
 def _parse_block(text: bytes, dtype, what: str) -> np.ndarray:
+    if not text or text.isspace():
+        return np.zeros(0, dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)  # numpy only warns of a text that is not a number
         if dtype is np.float64 and (values := _plain_decimals(text)) is not None:
@@ -222,7 +224,7 @@ class _Lines:
     def __init__(self, data: bytes):
         raw, first = self._split(data)
         if ((first == ord(" ")) | (first == ord("\t"))).any():  # indented lines
-            raw, first = self._split(re.sub(rb"(?m)^[ \t]+", b"", data))
+            raw, first = self._split(_unindented(data))
         second = raw[np.minimum(self.starts + 1, len(raw) - 1)]
         third = raw[np.minimum(self.starts + 2, len(raw) - 1)]
         is_v, alone = first == ord("v"), second <= 32
@@ -252,6 +254,16 @@ class _Lines:
         return np.concatenate([[0], np.cumsum(self.ends[rows] - self.starts[rows])[:-1]])
 
 
+def _unindented(data: bytes) -> bytes:
+    """The lines without blanks before them, some megabytes at a time."""
+    parts, begin = [], 0
+    while begin < len(data):
+        end = data.find(b"\n", begin + _BLOCK_BYTES) + 1 or len(data)
+        parts.append(re.sub(rb"(?m)^[ \t]+", b"", data[begin:end]))
+        begin = end
+    return b"".join(parts)
+
+
 def _tidy(data: bytes) -> bytes:
     """One statement per line, the last line ended."""
     if b"\0" in data:
@@ -261,6 +273,8 @@ def _tidy(data: bytes) -> bytes:
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if b"\\" in data:
+        if data.count(b"\\") > _MAX_CONTINUED:
+            raise MeshFileError(f"more than {_MAX_CONTINUED} backslashes", "export it with whole lines")
         data = _CONTINUED.sub(lambda match: re.sub(rb"\\[ \t]*\n", b" ", match[0]), data)
     if not data.endswith(b"\n"):
         data += b"\n"

@@ -8,7 +8,7 @@ from transformers import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 
 from .image_processing_mvfer import MVFERImageProcessor, MVFERImageProcessorKwargs
-from .prompts_mvfer import prompts_for
+from .prompts_mvfer import action_phrases, prompts_for
 
 
 class MVFERProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore[call-arg]  # a TypedDict
@@ -94,6 +94,10 @@ class MVFERProcessor(ProcessorMixin):
     def prompts_for(self, labels, **kwargs) -> dict[str, list[str]]:
         """Prompts for each label: `{label: [prompt, ...]}`, see `prompts_mvfer.prompts_for`."""
         return prompts_for(labels, **kwargs)
+
+    def action_phrases(self, **kwargs) -> dict[str, list[str]]:
+        """Wordings of each action unit and its sides: `{unit: [phrase, ...]}`, see `prompts_mvfer.action_phrases`."""
+        return action_phrases(**kwargs)
 
     def post_process_zero_shot(
         self, outputs, candidate_labels: Sequence[str] | Mapping[str, Sequence[str]], *, top_k: int | None = None

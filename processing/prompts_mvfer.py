@@ -126,6 +126,24 @@ def _first_wordings(units: tuple[str, ...]) -> int:
     return 2 if units and all(unit.endswith(("L", "R")) for unit in units) else 3
 
 
+def action_phrases(*, language: str = "en", wordings: int | None = None) -> dict[str, list[str]]:
+    """The wordings of every action unit and its one-sided forms, the canonical one first.
+
+    Args:
+        language: "en" or "ja".
+        wordings: how many of each; default those of the bank's first days, as in `prompts_for`.
+    Returns:
+        `dict[str, list[str]]`: unit ("12", "12L", "12R") -> wordings, in canonical order.
+    Raises:
+        ValueError: for an unknown language, or fewer than one wording.
+    """
+    _check_language(language)
+    if wordings is not None and wordings < 1:
+        raise ValueError(f"expected at least one wording, got {wordings}")
+    units = sorted(ACTION_PHRASES, key=action_order)
+    return {unit: list(ACTION_PHRASES[unit][language][: wordings or _first_wordings((unit,))]) for unit in units}
+
+
 def _action_prompts(expression: str, language: str, wordings: int | str | None = None) -> list[str]:
     """All variants of an expression, each in every one of the wordings that are asked for, see `prompts_for`."""
     prompts = []

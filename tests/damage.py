@@ -18,6 +18,7 @@ import trimesh
 from PIL import Image
 
 from .processing.gltf_files import SQUARE, Gltf
+from .structures import restructured
 
 Files = dict[str, bytes]  # the mesh comes first, then what lies beside it
 
@@ -347,7 +348,10 @@ def damage_inside(data: bytes, rng, kind: str) -> bytes:
 
 
 def mutated(seeds: list[Files], reader: str, rng) -> Files:
+    """A seed with damage: half of them to bytes, half to what they mean (`structures`)."""
     files = dict(pick(rng, seeds))
+    if rng.random() < 0.5:
+        return restructured(files, reader, rng)
     names = list(files)
     name = pick(rng, names) if rng.random() < 0.3 else names[0]
     is_protected = reader in ("glb", "abs.gz") and rng.random() < 0.7

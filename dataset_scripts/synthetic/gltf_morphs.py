@@ -6,11 +6,13 @@ the scene's coordinates, skins applied. Vertices that differ in their texture co
 Source: Khronos Group, "glTF 2.0 Specification", 2021, section 3.7.2; names are in `extras.targetNames`, by convention.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from processing.gltf_file_mvfer import DAMAGED, GltfFile
 from processing.gltf_mvfer import Scene
@@ -54,6 +56,27 @@ def read_morph_parts(path: Path, wanted: Callable[[str], bool] = bool) -> list[M
     if not found:
         raise ValueError(f"{path}: no triangles found in it; check that the scene shows the head")
     return found
+
+
+def join_parts(
+    parts: Sequence[MorphPart], names: Sequence[str], name_of: Callable[[str], str]
+) -> tuple[Tensor, np.ndarray, Tensor]:
+    """One mesh of several.
+
+    Args:
+        names: the A shapes that are wanted; `name_of`: from a target's name to a shape's.
+    Returns:
+        vertices (`(N, 3)` float32), faces (`(M, 3)` int64), shapes (`(A, N, 3)` float32), 0 for parts without the target.
+    """
+    starts = np.cumsum([0, *(len(part.vertices) for part in parts)])
+    moves = np.zeros((len(names), starts[-1], 3), np.float32)
+    for start, part in zip(starts, parts, strict=False):
+        for target, moved in part.shapes.items():
+            if (shape := name_of(target)) in names:
+                moves[list(names).index(shape), start : start + len(moved)] = moved
+    vertices = np.concatenate([part.vertices for part in parts]).astype(np.float32)
+    faces = np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=False)])
+    return torch.from_numpy(vertices), faces, torch.from_numpy(moves)
 
 
 def _part(scene: Scene, mesh: dict, primitive: dict, number: int, node: dict, wanted) -> MorphPart | None:

@@ -23,6 +23,8 @@ def arguments(description: str, subjects: Sequence[int]) -> argparse.ArgumentPar
     per_class, at_random = default.expressions_per_subject, default.random_per_subject
     add("--expressions_per_subject", type=int, default=per_class, help="rows per class and training subject")
     add("--random_per_subject", type=int, default=at_random, help="rows of random actions per training subject")
+    tested = default.random_per_tested
+    add("--random_per_tested", type=int, default=tested, help="the same per validation and test subject")
     at_rest = default.rest_per_subject
     add("--rest_per_subject", type=int, default=at_rest, help="rows at rest per subject, more than neutral's variants")
     add("--vary_geometry", action="store_true", help="vary resolution, smoothness, noise, holes, framing and light")

@@ -6,6 +6,7 @@ In: what a builder read. Out: `Head`s, one per person, for `synthesis`. A builde
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from torch import Tensor
@@ -33,6 +34,10 @@ class Head:
     columns: dict[str, str] = field(default_factory=dict)
 
 
+class HeadRejected(ValueError):
+    """A person who cannot be used, and why; the others can."""
+
+
 @dataclass
 class HeadModel:
     """A family of heads with one topology and the same shapes for everybody; any number of people.
@@ -51,13 +56,11 @@ class HeadModel:
     rejected: list[dict] = field(default_factory=list)
     table: UnitTable = ARKIT
 
-    def heads(self, numbers: Sequence[int], streams: Sequence[np.random.Generator]) -> list[Head]:
-        """The people of these random streams; their numbers do not matter."""
+    def heads(self, numbers: Sequence[int], streams: Sequence[np.random.Generator]) -> list[Callable[[], Head]]:
+        """What gives the people of these random streams; their numbers do not matter."""
         vertices, columns = self.identities(streams)
-        return [
-            Head(v, self.faces, self.shape_names, self.shapes, self.table, c)
-            for v, c in zip(vertices, columns, strict=True)
-        ]
+        shared = (self.faces, self.shape_names, self.shapes, self.table)
+        return [partial(Head, person, *shared, known) for person, known in zip(vertices, columns, strict=True)]
 
 
 @dataclass
@@ -65,15 +68,16 @@ class HeadSet:
     """A finite set of people, each with a topology and shapes of their own.
 
     Args:
-        head: the person of a number, below the number of people that `Source.families` names.
+        head: the person of a number, below the number of people that `Source.families` names. One who cannot be used
+            raises `HeadRejected` and is left out; any other error ends the build.
     """
 
     head: Callable[[int], Head]
     rejected: list[dict] = field(default_factory=list)
 
-    def heads(self, numbers: Sequence[int], streams: Sequence[np.random.Generator]) -> list[Head]:
-        """The people of these numbers; nothing is drawn."""
-        return [self.head(number) for number in numbers]
+    def heads(self, numbers: Sequence[int], streams: Sequence[np.random.Generator]) -> list[Callable[[], Head]]:
+        """What gives the people of these numbers, one at a time; nothing is drawn."""
+        return [partial(self.head, number) for number in numbers]
 
 
 @dataclass(frozen=True)

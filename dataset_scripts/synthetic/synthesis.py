@@ -18,7 +18,7 @@ from torch import Tensor
 from dataset_scripts.common import card
 from dataset_scripts.common.building import build, cut
 from dataset_scripts.common.captions import ACTIVE, captions_for
-from dataset_scripts.synthetic.heads import Head, HeadModel, HeadSet, Source
+from dataset_scripts.synthetic.heads import Head, HeadModel, HeadRejected, HeadSet, Source
 from dataset_scripts.synthetic.recipes import (
     MICRO,
     micro_curve,
@@ -52,6 +52,7 @@ class BuildSettings:
     expressions: tuple[str, ...] = BASIC_EXPRESSIONS
     expressions_per_subject: int = 1
     random_per_subject: int = 7
+    random_per_tested: int = 0
     rest_per_subject: int = 0
     intensity: tuple[float, float] = (0.5, 1.0)
     vary_geometry: bool = False
@@ -74,11 +75,11 @@ class BuildSettings:
         if not 0 < self.intensity[0] <= self.intensity[1] <= 1:
             raise ValueError(f"expected an intensity range 0 < low <= high <= 1, got {self.intensity}")
         counts = (self.expressions_per_subject, self.captions_per_row, self.num_frames, self.variants)
-        at_random, at_rest = self.random_per_subject, self.rest_per_subject
-        if min(counts) < 1 or min(at_random, at_rest) < 0 or self.fps <= 0:
+        at_random, at_rest = (self.random_per_subject, self.random_per_tested), self.rest_per_subject
+        if min(counts) < 1 or min(*at_random, at_rest) < 0 or self.fps <= 0:
             raise ValueError(
-                "expected expressions_per_subject, captions_per_row, num_frames, variants >= 1, "
-                f"random_per_subject, rest_per_subject >= 0 and fps > 0, got {counts}, {at_random}, {at_rest}, {self.fps}"
+                "expected expressions_per_subject, captions_per_row, num_frames, variants >= 1, random_per_subject, "
+                f"random_per_tested, rest_per_subject >= 0 and fps > 0, got {counts}, {at_random}, {at_rest}, {self.fps}"
             )
         if at_rest and self.kind == "micro":
             raise ValueError(
@@ -101,7 +102,7 @@ class Synthesizer:
         self.model, self.source, self.settings = model, source, settings
         self._varied: tuple[np.ndarray, GeometryVariation] | None = None
         if settings.vary_geometry and isinstance(model, HeadModel):
-            self._vary(model.heads([-1], [self._rng(-1)])[0])
+            self._vary(model.heads([-1], [self._rng(-1)])[0]())
 
     def _rng(self, subject: int) -> np.random.Generator:
         return np.random.default_rng([self.settings.seed, zlib.crc32(self.source.name.encode()), subject + 1])
@@ -119,8 +120,13 @@ class Synthesizer:
         streams = [self._rng(number) for number in shard.subjects]
         heads = self.model.heads(shard.subjects, streams)
         rejected += self.model.rejected
-        for number, rng, head in zip(shard.subjects, streams, heads, strict=True):
+        for number, rng, give in zip(shard.subjects, streams, heads, strict=True):
             subject = f"{self.source.name}-{number:05d}"
+            try:
+                head = give()
+            except HeadRejected as error:
+                rejected.append({"id": subject, "reason": str(error)})
+                continue
             person = self._another_person(head, rng.spawn(1)[0]) if self.settings.vary_geometry else None
             for item in self._items(subject, shard.split, rng, head.table):
                 try:
@@ -148,7 +154,7 @@ class Synthesizer:
             for name in shown:
                 units, intensity = sample_expression(rng, name, strengths=settings.intensity, table=table)
                 yield from self._variants(f"{subject}-{name}-{repeat}", name, units, intensity, train, rng)
-        for i in range(settings.random_per_subject if train else 0):
+        for i in range(settings.random_per_subject if train else settings.random_per_tested):
             units = sample_combination(rng, table)
             yield from self._variants(f"{subject}-random-{i}", None, units, max(units.values()), train, rng)
         for i in range(settings.rest_per_subject):
@@ -214,7 +220,7 @@ class Synthesizer:
     def example_scans(self, number: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """First scans of expressions of a test subject: a row's id, vertices `(N, 3)` at the apex, faces `(M, 3)`."""
         stream = self._rng(number)
-        head = self.model.heads([number], [stream])[0]
+        head = self.model.heads([number], [stream])[0]()
         for item in self._items(f"{self.source.name}-{number:05d}", "test", stream, head.table):
             if "-0-" in item["id"] + "-":  # the first repeat; builds with variants add "-v0"
                 apex = _moved(head, item)[int(np.argmax(item["curve"]))]

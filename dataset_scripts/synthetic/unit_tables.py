@@ -8,8 +8,10 @@ made by looking at every shape (Do, Zelenty, Gonzalez-Franco & McMahan, VALID, F
 doi:10.3389/frvir.2023.1248915, has no action units).
 """
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -89,6 +91,40 @@ class UnitTable:
 
     def _parts(self, unit: str) -> list[Weights]:
         return [part for part in self._sides(unit) if part]
+
+
+def read_table(path: Path) -> UnitTable:
+    """A table from JSON: `{"12L": {"smile_l": 1.0}, "12R": {"smile_r": 1.0}, "26": {"open": 0.5}}`.
+
+    Raises:
+        ValueError: if the file is missing or no such JSON, for units that nobody here knows, for one side without the other.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{path} cannot be read as JSON ({error}); expected action unit -> {{shape: weight}}"
+        ) from error
+    known = {*ARKIT.units, *(unit + side for unit in ARKIT.left for side in "LR"), "1L", "1R", "33L", "33R"}
+    sides: dict[str, dict[str, Weights]] = {"L": {}, "R": {}, "": {}}
+    for unit, weights in entries.items() if isinstance(entries, dict) else [("?", None)]:
+        if unit not in known or not isinstance(weights, dict) or not weights:
+            raise ValueError(
+                f"{path}: {unit!r}: expected one of {', '.join(ARKIT.units)}, with shapes and their weights"
+            )
+        if wrong := [shape for shape, weight in weights.items() if not _is_share(weight)]:
+            raise ValueError(
+                f"{path}: unit {unit}: expected weights above 0, at most 1; {', '.join(wrong)} has another"
+            )
+        side = unit[-1] if unit[-1] in "LR" and unit not in ARKIT.whole else ""
+        sides[side][number(unit) if side else unit] = weights
+    if single := sorted(set(sides["L"]) ^ set(sides["R"])):
+        raise ValueError(f"{path}: units {', '.join(single)} have one side only; give both, or neither")
+    return UnitTable(sides["L"], sides["R"], sides[""])
+
+
+def _is_share(weight) -> bool:
+    return isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight <= 1
 
 
 def _names(table: Mapping[str, Weights]) -> set[str]:

@@ -47,11 +47,14 @@ def _add_key_flag(flags: argparse.ArgumentParser) -> None:
     )
 
 
-def recorder(args: argparse.Namespace, command: str, model, settings: Mapping) -> Callable[[object, Mapping], None]:
+def recorder(
+    args: argparse.Namespace, command: str, model, settings: Mapping, *, scans: Mapping | None = None
+) -> Callable[[object, Mapping], None]:
     """What writes the row of an input into the log that the flags ask for; into none if they ask for none.
 
     Args:
-        command: such as "predict"; settings: what else decides the answers.
+        command: such as "predict"; settings: what else decides the answers; scans: settings that are files of people, of which
+            hashes are written.
     Raises:
         ValueError: if the log cannot be used, so before anything is asked.
     """
@@ -64,6 +67,7 @@ def recorder(args: argparse.Namespace, command: str, model, settings: Mapping) -
     if not args.audit_user.strip():
         raise ValueError("--audit_log says who asked; name yourself with --audit_user")
     log, model = AuditLog(args.audit_log, user=args.audit_user, key_file=args.audit_key), model_hash(model)
+    settings = {**settings, **{name: log.input_hash(files) for name, files in (scans or {}).items() if files}}
 
     def record(source, row: Mapping) -> None:
         if "error" in row:  # its reason names the file

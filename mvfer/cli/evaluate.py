@@ -94,7 +94,7 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("--calibrate stores into one model folder on this computer, without --protocol")
     if args.calibrate and (args.prompts or args.language):
         raise ValueError("--calibrate is for the model's own prompts; leave out --prompts and --language")
-    alone = ("also_test", "baseline", "robustness", "meshes", "prompt_audit", "wordings")
+    alone = ("also_test", "baseline", "robustness", "meshes", "prompt_audit", "wordings", "actions", "calibrate_on")
     if args.protocol and (given := asked(args, *alone)):
         raise ValueError(f"--protocol tests folds alone; leave out {given}")
     if args.update_card and not all(local):
@@ -126,12 +126,13 @@ def evaluate_model(folder: str, args: argparse.Namespace, command: str) -> dict:
         "split": args.split,
         "also": {Path(other).name: other for other in args.also_test},
         "target_accuracy": args.target_accuracy,
+        "calibrate_on": args.calibrate_on,
         "audits": [name for name, audit in AUDITS.items() if audit.on_request and getattr(args, name, False)],
         "baselines": args.baseline,
         "meshes": args.meshes,
     }
     if is_fine_tuned(model):
-        if given := asked(args, "protocol", "prompts", "prompt_audit", "wordings", "language"):
+        if given := asked(args, "protocol", "prompts", "prompt_audit", "wordings", "actions", "language"):
             raise ValueError(
                 f"{folder}: a fine-tuned classifier, which reads no prompts and is not trained anew in folds; leave out {given}"
             )
@@ -139,7 +140,7 @@ def evaluate_model(folder: str, args: argparse.Namespace, command: str) -> dict:
     elif args.protocol:
         return _evaluate_folds(folder, model, processor, args, **prompts, **shared)
     else:
-        results = evaluate(model, processor, args.dataset, **tests, **prompts, **shared)
+        results = evaluate(model, processor, args.dataset, actions=args.actions, **tests, **prompts, **shared)
     for name in FACES:
         (Path(args.out) / name).unlink(missing_ok=True)  # of an earlier report
     if not args.no_faces:
@@ -196,8 +197,10 @@ def _accuracies(results: dict) -> dict:
 
 
 def _store(args: argparse.Namespace, results: dict) -> None:
-    """Keep temperature and threshold in the model folder, if they may be trusted."""
-    chosen_on = subject_keys(dataset_info(args.dataset), load_splits(args.dataset)["validation"]["subject"])
+    """Keep the calibration in the model folder, if it may be trusted."""
+    chosen_on: set[str] = set()
+    for folder in (args.dataset, *args.calibrate_on):
+        chosen_on |= subject_keys(dataset_info(folder), load_splits(folder)["validation"]["subject"])
     store_calibration(args.model[0], results["calibration"], chosen_on=chosen_on)
     print(f"stored temperature and threshold in {Path(args.model[0]) / 'config.json'}")
 
@@ -243,7 +246,11 @@ def parser(**options) -> argparse.ArgumentParser:
     )
     add("--target_accuracy", type=float, default=TARGET_ACCURACY, help="of the answers, when the model may abstain "
         f"(default: {TARGET_ACCURACY})")  # fmt: skip
-    add("--calibrate", action="store_true", help="store temperature and threshold in the model folder")
+    add("--calibrate", action="store_true", help="store temperature, thresholds and the calibration of action units "
+        "in the model folder")  # fmt: skip
+    add("--calibrate_on", nargs="+", default=[], metavar="DIR", help="data sets whose validation people are calibrated on "
+        "as well; heads and scanners that the model never learnt from show it where to abstain")  # fmt: skip
+    add("--actions", action="store_true", help="also score facial actions: each unit, its side and its intensity")
     add(
         "--update_card",
         action="store_true",

@@ -19,6 +19,7 @@ EPILOG = """examples:
   mvfer predict face.obj
   mvfer predict face.obj --model runs/first --labels happiness disgust --picture views.png
   mvfer predict scans/*.obj --model runs/first --json > predictions.jsonl
+  mvfer predict face.obj --actions
   mvfer predict smile.obj frown.obj --baseline rest.obj
   mvfer predict scans/*.obj --by_person "F[0-9]+"
 """
@@ -27,6 +28,7 @@ EPILOG = """examples:
 def main(argv: list[str] | None = None) -> int:
     """`mvfer predict`: a probability per label for every scan."""
     args = parser().parse_args(argv)
+    from modeling_mvfer.actions_mvfer import ActionReader
     from modeling_mvfer.classifier_mvfer import Classifier, is_fine_tuned
 
     model, processor = open_model(args.model, orientation=args.orientation)
@@ -39,16 +41,19 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(
             f"{args.model}: several of its labels may be true at once; use pipeline('mesh-classification')"
         )
-    if classifier.warning:
-        tell(classifier.warning)
+    reader = ActionReader.build(model, processor, language=args.language) if args.actions else None
+    for asked in (classifier, reader):
+        if asked and asked.warning:
+            tell(asked.warning)
     baseline_of = baselines_of(args, args.meshes, processor, classifier)
     settings = {"labels": classifier.labels, "prompts": args.prompts, "language": args.language}
-    record = recorder(args, "predict", model, settings | {"orientation": args.orientation})
+    settings |= {"orientation": args.orientation, "by_person": bool(args.by_person)}
+    record = recorder(args, "predict", model, settings, scans={"baseline": args.baseline})
     drawn, failures = [], 0
     for mesh in args.meshes:
         try:
             row, drawing = _predict_one(
-                mesh, processor, classifier, baseline=baseline_of(mesh), draw=args.picture is not None
+                mesh, processor, classifier, reader, baseline=baseline_of(mesh), draw=args.picture is not None
             )
         except Exception as error:  # whatever one file does, the next ones are read
             failures += 1
@@ -105,8 +110,10 @@ def face_row(name: str, face_frames: list) -> dict:
     row = {"face_likeness": round(frame.face_likeness or 0.0, 3), "orientation": frame.orientation}
     if frame.is_face:
         return row
+    from modeling_mvfer.classifier_mvfer import NOT_A_FACE
+
     tell(no_face(name, frame))
-    return row | {"abstain": True}
+    return row | {"abstain": True, "reason": NOT_A_FACE}
 
 
 def no_face(name: str, frame) -> str:
@@ -138,8 +145,21 @@ def print_row(row: dict, *, as_json: bool) -> None:
         line = f"{_field(row['input'])}\terror: {shown(row['error'])}"
     else:
         scores = "  ".join(f"{shown(item['label'])} {item['score']:.3f}" for item in row["scores"])
-        line = f"{_field(row['input'])}\t{'abstain: ' if row['abstain'] else ''}{scores}"
+        abstains = f"abstain ({shown(row['reason'])}): " if row["abstain"] else ""
+        line = f"{_field(row['input'])}\t{abstains}{scores}"
+        line += f"\t{actions_text(row['actions'])}" if "actions" in row else ""
     print(line, flush=True)
+
+
+def actions_text(actions: list[dict]) -> str:
+    """The units that are seen, as FACS writes them, with their phrase and probability: "12B lip corners pulled up 0.93"."""
+    sides = {"left": "L", "right": "R"}
+    told = [
+        f"{sides.get(row.get('side', ''), '')}{row['unit']}{row['grade'] or ''} {row['phrase']} {row['score']:.2f}"
+        for row in actions
+        if row["seen"]
+    ]
+    return "; ".join(told) or "no action"
 
 
 def _field(name: str) -> str:
@@ -147,7 +167,7 @@ def _field(name: str) -> str:
     return shown(f"./{name}" if name.startswith(("=", "+", "-", "@")) else name)
 
 
-def _predict_one(mesh: str, processor, classifier, *, baseline, draw: bool):
+def _predict_one(mesh: str, processor, classifier, reader, *, baseline, draw: bool):
     """The row of one scan, and what to draw of it if asked."""
     from processing.cameras_mvfer import view_name
 
@@ -156,11 +176,15 @@ def _predict_one(mesh: str, processor, classifier, *, baseline, draw: bool):
     scores = dict(zip(classifier.labels, found.probabilities[0].tolist(), strict=True))
     names = [view_name(angle) for angle in inputs["view_angles_deg"][0].tolist()]
     weights = found.features.view_weights[0, 0].tolist()
-    row = scored_row(mesh, scores) | {"abstain": found.abstain[0], "calibrated": classifier.calibration is not None}
+    row = scored_row(mesh, scores) | {"abstain": found.abstain[0], "reason": found.reasons[0]}
+    row["calibrated"] = classifier.calibration is not None
     if baseline is not None:
         row["baseline_scans"] = int(baseline.count)
     row |= face_row(mesh, inputs.face_frames)
     row["view_weights"] = dict(zip(names, weights, strict=True))
+    if reader:
+        row["actions"] = reader.rows(reader.read(found.features, inputs["view_angles_deg"]))[0]
+        row["actions_calibrated"] = reader.calibration is not None
     if not draw:
         return row, None
 
@@ -187,6 +211,9 @@ def parser() -> argparse.ArgumentParser:
     )
     add_mesh_argument(flags, "meshes", "one row of output each, in order", nargs="+", metavar="mesh")
     add_model_flags(flags)
+    flags.add_argument(
+        "--actions", action="store_true", help="also read facial actions: the units of FACS, with side and intensity"
+    )
     add_baseline_flags(flags)
     flags.add_argument("--picture", metavar="PNG", help="also draw the views beside the probabilities")
     return flags

@@ -38,9 +38,10 @@ def main(argv: list[str] | None = None) -> int:
     options = {"window_s": args.window_s, "prompt_kinds": args.prompts, "language": args.language}
     options["baseline"] = "running" if args.running_baseline else None
     stream, failures = MVFERStream(model, processor, labels_of(args.model, args.labels), **options), 0
-    calibration_s = args.baseline_s
-    settings = {"labels": stream.classifier.labels, **options, "fps": str(args.fps), "orientation": args.orientation}
+    settings = {"labels": stream.classifier.labels, **options, "fps": str(args.fps), "baseline_s": args.baseline_s}
+    settings["orientation"] = args.orientation
     record = recorder(args, "watch", model, settings)
+    calibration_s = args.baseline_s
     frames = frame_times(args.frames, fps, as_given=args.order == "given")
     if len(args.frames) > 1:
         tell(f"{len(args.frames)} frames {frames.said}")
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
             when = {"time_s": step.time_s, "apex_time_s": step.apex_time_s}
             row = (
                 scored_row(frame, step.probabilities)
-                | {"abstain": step.abstain}
+                | {"abstain": step.abstain, "reason": step.reason}
                 | when
                 | face_row(frame, stream.face_frames)
             )

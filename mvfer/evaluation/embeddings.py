@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
+from modeling_mvfer.actions_mvfer import side_embeds
 from mvfer.data.duplicates import thumbnail
 from mvfer.data.split_reader import Batch, SplitReader, frames_of, model_inputs
 from mvfer.evaluation.occlusion import cover_half, cover_halves, draw_sides
@@ -39,6 +40,8 @@ class SplitFeatures:
         view_weights (`dict` of view name to `(n,)`): how much of each view entered `image_embeds`; NaN where a scan lacks it.
         frame_weights (`(n, 5)` or `None`): how much the frames at `MOMENTS` counted, 1 as much as with equal weights; NaN
             for single scans, `None` if all are.
+        lengths (`(n,)` or `None`): of the features, before they became `image_embeds`.
+        sides (`(n, 2, D)` or `None`): what the views from the left, and those from the right, show; zeros without both.
     """
 
     image_embeds: np.ndarray
@@ -51,6 +54,13 @@ class SplitFeatures:
     thumbnails: list[np.ndarray] | None = None
     view_weights: dict[str, np.ndarray] = field(default_factory=dict)
     frame_weights: np.ndarray | None = None
+    lengths: np.ndarray | None = None
+    sides: np.ndarray | None = None
+
+    @property
+    def features(self) -> np.ndarray:
+        """As the model made them, `(n, D)`, not of unit length."""
+        return self.image_embeds * self.lengths[:, None]  # type: ignore[index]  # known where they were embedded
 
     def select(self, rows) -> "SplitFeatures":
         """The scans at these positions (integers of shape `(m,)`)."""
@@ -69,6 +79,8 @@ class SplitFeatures:
             thumbnails=None if self.thumbnails is None else [self.thumbnails[row] for row in rows],
             view_weights={name: weights[rows] for name, weights in self.view_weights.items()},
             frame_weights=of(self.frame_weights),
+            lengths=of(self.lengths),
+            sides=of(self.sides),
         )
 
 
@@ -99,11 +111,14 @@ def embed_split(
     reader = SplitReader(model, image_processor, split, batch_size=batch_size, progress="embed" if progress else None)
     covers = {} if occlusion_seed is None else _covers(draw_sides(len(split), reader.num_views, seed=occlusion_seed))
     fused, alone, small, view_weights, frame_weights = [], [], [], [], []
+    lengths, sides = [], []
     covered: dict[str, list[np.ndarray]] = {name: [] for name in covers}
     with evaluation_mode(model):
         for batch in reader:
             output = model.get_image_features(**batch.inputs)
             fused.append(_unit(output))
+            lengths.append(output.pooler_output.float().norm(dim=-1).cpu().numpy())
+            sides.append(side_embeds(output, batch.inputs["view_angles_deg"]).cpu().numpy())
             view_weights += _weights_of_views(output, batch.inputs)
             frame_weights += _weights_at_moments(output, batch.inputs)
             if each_view:
@@ -123,6 +138,8 @@ def embed_split(
         thumbnails=small if thumbnails else None,
         view_weights=_by_name(view_weights, ()),
         frame_weights=None if np.isnan(frame_weights).all() else frame_weights,
+        lengths=np.concatenate(lengths),
+        sides=np.concatenate(sides),
     )
 
 

@@ -9,13 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from modeling_mvfer.actions_mvfer import ActionReader
 from modeling_mvfer.zeroshot_mvfer import prompt_language, prompts_key
 from mvfer.data.schema import dataset_info, load_splits
-from mvfer.evaluation.audits.calibration import calibrate
+from mvfer.evaluation.action_calibration import calibrate_units
+from mvfer.evaluation.actions import score_units
 from mvfer.evaluation.audits.leakage import MOST_ROWS, find_leaks, seen_scans, seen_subjects
 from mvfer.evaluation.audits.registry import Tested, check_audits, run_audits, tested_meshes
 from mvfer.evaluation.classifiers import Predictions, SplitClassifier
 from mvfer.evaluation.embeddings import SplitFeatures, embed_split, match_statistics
+from mvfer.evaluation.familiarity import Calibrator, Held, further_sets
 from mvfer.evaluation.metrics import score
 from mvfer.evaluation.probes import fit_knn, fit_linear_probe
 from mvfer.evaluation.relative import check_counts, score_relative
@@ -38,6 +41,8 @@ def evaluate(
     baselines: Sequence[str] = (),
     meshes: str | Path | None = None,
     target_accuracy: float = TARGET_ACCURACY,
+    calibrate_on: Sequence[str | Path] = (),
+    actions: bool = False,
     seen: Mapping[str, Sequence[str]] | None = None,
     batch_size: int = 64,
     command: str = "",
@@ -59,6 +64,9 @@ def evaluate(
         meshes (*optional*): a folder of mesh files named by tested rows' ids: also make the audits that need them.
         target_accuracy (`float`): of the answers, where the threshold of abstention is chosen. It and the temperature are
             fitted on scans of classes that the model knows.
+        calibrate_on: further data sets whose validation people take part in this; heads and scanners that the model never learnt
+            from show it where to abstain.
+        actions (`bool`): also score action units, of the model that reads prompts.
         seen (mapping, *optional*): from `load_subjects_seen`: whom the model was trained and chosen on.
         command (`str`): how these numbers were made, written beside them.
     Returns:
@@ -79,18 +87,24 @@ def evaluate(
     embedded = embed_splits(model, processor, splits, split, seed=seed, **options)
     features, train, validation = embedded[split], embedded["train"], embedded["validation"]
     tested = Tested(model, processor, classifier, splits[split], features, validation, files, seed, **options)
-    held_out = classifier.predictions(validation, validation.image_embeds)
-    known = classifier.known(held_out), classifier.known(tested.predictions)
+    further = further_sets(model, processor, classifier, calibrate_on, seen, **options)
+    held = [Held("", True, validation, classifier.known(classifier.predictions(validation, validation.image_embeds)))]
+    calibrator = Calibrator(train.features, held + further, target_accuracy=target_accuracy, seed=seed)
+    reader = ActionReader.build(model, processor, language=language) if classifier.kind == "zero_shot" else None
     fitted = fit_classifiers(train, validation) if classifier.kind == "zero_shot" else {}
     results = {
         **score_views(classifier, features, seed=seed),
         **score_fitted(fitted, features, classifier, seed=seed),
-        "calibration": calibrate(*known, target_accuracy=target_accuracy, seed=seed),
+        "calibration": calibrator.calibrate(classifier.known(tested.predictions), features),
         **run_audits(tested, audits),
         "by_baseline": {},
         "leakage": find_leaks(dataset_info(dataset_dir), embedded, split, seen),
         "transfer": {},
     }
+    if reader:
+        reader = calibrate_units(reader, validation, splits["validation"], results["calibration"])
+    answered = {"test": calibrator.answers(classifier, features, results["calibration"])}
+    units = {"test": score_units(reader, features, splits[split], seed=seed)} if actions and reader else {}
     relative = partial(
         score_relative, model, processor.image_processor, counts=baselines, seed=seed, batch_size=batch_size
     )
@@ -105,7 +119,12 @@ def evaluate(
         if baselines:
             results["by_baseline"][name] = relative(other[split], there)
         results["leakage"]["found"] += transfer_leaks(name, folder, scans, seen)
+        answered[name] = calibrator.answers(classifier, scans, results["calibration"])
+        if units and reader:
+            units[name] = score_units(reader, scans, other[split], seed=seed)
     return results | {
+        "familiarity": calibrator.summary(answered),
+        "actions": units,
         "chance": classifier.chance,
         **_texts(classifier, splits, results["calibration"], prompt_kinds, language),
         **provenance(dataset_dir, splits, split, seed=seed, command=command),

@@ -109,6 +109,21 @@ def bootstrap_counts(
     return {name: _interval(value, [draw[name] for draw in draws] or [value]) for name, value in estimate.items()}
 
 
+def resample(owner: np.ndarray, *, seed: int) -> np.ndarray:
+    """How often each of S subjects counts: once in the first row, then as often as it is drawn; `(1 + R, S)`.
+
+    Args:
+        owner (`(n,)`): whose each scan is, 0 to S - 1.
+    """
+    count = int(owner.max()) + 1
+    return np.concatenate([np.ones((1, count)), draw_subjects(count, seed=seed)])
+
+
+def interval_of(values: np.ndarray) -> Interval:
+    """The interval of a statistic of the rows of `resample`, `(1 + R,)`."""
+    return _interval(values[0], values[1:])
+
+
 def mean_over_runs(values: Sequence[float]) -> Interval:
     """Mean of one score per fold or seed, with Student's 95 % interval; with one value the interval is unknown (`None`).
 

@@ -51,6 +51,26 @@ class ConfusionMatrix(TypedDict):
     counts: list[list[int]]
 
 
+class ActionResults(TypedDict):
+    """Action units on one set of scans; `None` where there is nothing of the kind."""
+
+    mean: dict[str, Interval | None]  # over the judged units: auc, f1, balanced_accuracy, icc
+    per_unit: dict[str, dict[str, Any]]
+    side_right: Interval | None  # share of one-sided actions
+    sides: dict[str, dict[str, float]]
+    not_judged: list[str]  # units that are not shown, or always
+    calibrated: bool
+    num_scans: int
+    num_subjects: int
+
+
+class Familiarity(TypedDict):
+    """What becomes of the scans of the tested set ("test") and of sets of another origin, by name."""
+
+    calibrated_on: list[str]  # further sets
+    sets: dict[str, dict[str, Any]]  # unlike, answered, accuracy, resting_misnamed: intervals; told_apart: a number
+
+
 class Leakage(TypedDict):
     """Sentences: what was checked, what could not be, and what was found."""
 
@@ -72,6 +92,8 @@ class Results(TypedDict):
     linear_probe: NotRequired[Scores | None]
     confusion_matrix: ConfusionMatrix
     calibration: dict[str, Any]
+    familiarity: NotRequired[Familiarity | None]
+    actions: NotRequired[dict[str, ActionResults | None]]  # "test", and data sets of another origin
     leakage: Leakage
     by_baseline: NotRequired[dict[str, dict[str, Scores]]]  # data set, then how many of a person's own scans were given
     transfer: dict[str, dict[str, Scores | None]]  # data set, then a key of TRANSFER_TESTS

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
 from modeling_mvfer.classification_mvfer import MVFERForFaceClassification
@@ -46,7 +47,10 @@ def load_run(folder: str | Path, *, needs_texts: bool = False) -> tuple[MVFERMod
         raise ValueError(f"{folder}: no config.json there; expected the folder of a finished run")
     _check_files(path)
     _check_numbers(folder, MVFERConfig.get_config_dict(folder)[0])
-    config = MVFERConfig.from_pretrained(folder)
+    try:
+        config = MVFERConfig.from_pretrained(folder)
+    except StrictDataclassError as error:
+        raise ValueError(f"{folder}: its config.json makes no model ({' '.join(str(error).split())})") from error
     is_classifier = MVFERForFaceClassification.__name__ in (config.architectures or ())
     if is_classifier and needs_texts:
         raise ValueError(

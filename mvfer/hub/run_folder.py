@@ -21,6 +21,8 @@ from mvfer.evaluation.audits.leakage import SEEN_FILE, load_subjects_seen
 from mvfer.hub.card import model_card
 from processing.processing_mvfer import MVFERProcessor
 
+STAGING = ".saving-"
+
 
 def save_run(
     folder: str | Path,
@@ -54,7 +56,7 @@ def save_run(
     staging = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))  # the same file system as its parent
+        staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=folder))  # the same file system as its parent
         model.save_pretrained(staging)
         processor.save_pretrained(staging)
         (staging / "README.md").write_text(
@@ -81,8 +83,14 @@ def save_run(
     return folder
 
 
+def remove_leftovers(folder: str | Path) -> None:
+    """Delete what a process that was killed in `save_run` left behind; nobody else may be saving there."""
+    for path in Path(folder).glob(f"{STAGING}*"):
+        shutil.rmtree(path)
+
+
 def set_calibration(config: MVFERConfig, calibration: Mapping) -> None:
-    """Take temperature, threshold and prompts of a configuration from `results["calibration"]`: none if it has none."""
+    """Take the calibration of a configuration from `results["calibration"]`: none if it has none."""
     config.calibration = _stored(calibration)
 
 

@@ -10,6 +10,10 @@ def findings(results: Mapping) -> list[str]:
     lines = leaks(results)
     if calibration := results.get("calibration"):
         lines.append("calibration: " + _calibration(calibration))
+    if familiarity := results.get("familiarity"):
+        lines += ["unknown faces: " + text for text in _strangers(familiarity)]
+    if actions := results.get("actions"):
+        lines += [f"actions, {name}: {_actions(one)}" for name, one in actions.items() if one]
     if fairness := results.get("fairness"):
         lines.append("fairness: " + _fairness(fairness))
     if audit := results.get("prompt_audit"):
@@ -44,6 +48,23 @@ def _calibration(found: Mapping) -> str:
         f"above a score of {found['abstain_below']:.2f} it answers {coverage:.0%}, with an accuracy of {answered} "
         f"(target {found['target_accuracy']:.2f})"
     )
+
+
+def _strangers(found: Mapping) -> list[str]:
+    return [
+        f"{name}: {one['unlike']['mean']:.0%} of the scans are unlike known ones; {one['answered']['mean']:.0%} are answered"
+        + (f", with an accuracy of {one['accuracy']['mean']:.3f}" if one["accuracy"] else "")
+        for name, one in found["sets"].items()
+        if name != "test"
+    ]
+
+
+def _actions(found: Mapping) -> str:
+    auc, side = found["mean"]["auc"], found["side_right"]
+    text = f"mean AUC over {len(found['per_unit'])} units {auc['mean']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]"
+    worst = sorted(found["per_unit"].items(), key=lambda item: item[1]["auc"]["mean"])[:3]
+    text += "; weakest: " + ", ".join(f"{one['phrase']} {one['auc']['mean']:.2f}" for _, one in worst)
+    return text + (f"; the side of one-sided actions is right in {side['mean']:.0%}" if side else "")
 
 
 def _fairness(audit: Mapping) -> str:

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from processing.names_mvfer import shown_lines
+from processing.names_mvfer import shown, shown_lines
 
 INK, MUTED, ACCENT, QUIET = "#1f2933", "#7b8794", "#2f6f9f", "#cbd5df"
 
@@ -49,7 +49,7 @@ def confusion_picture(confusion: np.ndarray, names: Sequence[str], path: str | P
         if confusion[row, column]:
             color = "white" if shares[row, column] > 0.55 else INK
             axes.text(column, row, f"{confusion[row, column]:d}", ha="center", va="center", color=color, fontsize=9)
-    ticks = range(len(names))
+    ticks, names = range(len(names)), [*map(shown, names)]
     axes.set_xticks(ticks, names, rotation=45, ha="right", color=INK)
     axes.set_yticks(ticks, names, color=INK)
     axes.set_xlabel("predicted", color=MUTED)
@@ -126,7 +126,7 @@ def _bars(axes, row: PredictedScan) -> None:
     values = [value for _, value in ranked]
     colors = [QUIET] * (len(ranked) - 1) + [ACCENT]
     axes.barh(places, values, color=colors, height=0.68)
-    axes.set_yticks(places, [label for label, _ in ranked], color=INK, fontsize=9)
+    axes.set_yticks(places, [shown(label) for label, _ in ranked], color=INK, fontsize=9)
     for tick, (label, _) in zip(axes.get_yticklabels(), ranked, strict=True):
         if label == row.true_label:
             tick.set_fontweight("bold")

@@ -252,8 +252,95 @@ def _wordings(audit: Mapping) -> list[str]:
     return [heading("Wordings"), table(header, rows), paragraph(note, muted=True)]
 
 
+def _familiarity(found: Mapping) -> list[str]:
+    rows = [
+        (
+            "tested people" if name == "test" else name,
+            *(interval(one[key]) for key in ("unlike", "answered", "accuracy", "resting_misnamed")),
+            "-" if one["told_apart"] is None else f"{one['told_apart']:.3f}",
+        )
+        for name, one in found["sets"].items()
+    ]
+    header = ("scans of", "unlike known ones", "answered", "accuracy of answers", "at rest, misnamed", "told apart")
+    note = (
+        "Unlike: farther from the training scans, in feature space, than known people's are. Misnamed: resting faces that "
+        "are called something else without abstaining. Told apart: area under the ROC curve of the distance, against the "
+        "tested people."
+    )
+    others = ", ".join(found["calibrated_on"])
+    more = f" Limits were also chosen on the validation people of {others}." if others else ""
+    return [heading("Known and unknown faces"), table(header, rows), paragraph(note + more, muted=True)]
+
+
+def _actions(found: Mapping) -> list[str]:
+    tested = {name: one for name, one in found.items() if one}
+    if not tested:
+        return []
+    names = {"auc": "AUC", "f1": "F1", "balanced_accuracy": "balanced accuracy", "icc": "ICC of intensity"}
+    rows = [
+        (
+            "tested people" if name == "test" else name,
+            *(interval(one["mean"][key]) for key in names),
+            interval(one["side_right"]),
+            one["num_scans"],
+        )
+        for name, one in tested.items()
+    ]
+    parts = [
+        heading("Facial actions"),
+        table(("mean over units", *names.values(), "side right", "scans"), rows),
+        picture(
+            actions_figure(tested), "AUC of every action unit", "Area under the ROC curve of every unit; 0.5 is chance."
+        ),
+    ]
+    first = next(iter(tested.values()))
+    units = [
+        (
+            f"{unit} {one['phrase']}",
+            interval(one["auc"]),
+            *("-" if one[key] is None else f"{one[key]:.3f}" for key in list(names)[1:]),
+            f"{first['sides'][unit]['side_right']:.2f}" if unit in first["sides"] else "-",
+            one["count"],
+        )
+        for unit, one in first["per_unit"].items()
+    ]
+    parts.append(table(("unit", *names.values(), "side right", "scans"), units))
+    note = "F1 and balanced accuracy are of the units called seen. ICC(3,1) compares intensities with those of the data set."
+    if not first["calibrated"]:
+        note += " The validation people show no units, so nothing was calibrated."
+    if first["not_judged"]:
+        note += f" Not shown, so not judged: {', '.join(first['not_judged'])}."
+    return [*parts, paragraph(note, muted=True)]
+
+
+def actions_figure(tested: Mapping[str, Mapping]) -> Figure:
+    """A row per unit, and a dot with its interval per set of scans."""
+    units = list(dict.fromkeys(unit for one in tested.values() for unit in one["per_unit"]))
+    phrases = {unit: row["phrase"] for one in tested.values() for unit, row in one["per_unit"].items()}
+    figure = new_figure(7.2, 1.2 + 0.24 * len(units))
+    axes = figure.subplots()
+    for place, (name, one) in enumerate(tested.items()):
+        shown = [unit for unit in units if unit in one["per_unit"]]
+        heights = [units.index(unit) + 0.18 * place for unit in shown]
+        values = [one["per_unit"][unit]["auc"] for unit in shown]
+        colour = (ACCENT, MUTED, INK, QUIET)[place % 4]
+        axes.hlines(heights, [v["low"] for v in values], [v["high"] for v in values], color=colour, linewidth=1)
+        label = "tested people" if name == "test" else name
+        axes.plot([v["mean"] for v in values], heights, "o", color=colour, markersize=3.5, label=label)
+    axes.axvline(0.5, color=QUIET, linewidth=1)
+    axes.set_yticks(range(len(units)), [f"{unit} {phrases[unit]}" for unit in units])
+    axes.invert_yaxis()
+    axes.set(xlim=(min(0.4, axes.get_xlim()[0]), 1.01), xlabel="AUC")
+    axes.tick_params(labelsize=8, colors=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8, frameon=False, loc="lower left")
+    return figure
+
+
 SECTIONS = {
     "calibration": _calibration,
+    "familiarity": _familiarity,
+    "actions": _actions,
     "fairness": _fairness,
     "weights": _weights,
     "robustness": _robustness,

@@ -94,7 +94,8 @@ class Task(ABC):
         before = None if config.model == "small" else load_subjects_seen(config.model)
         seen = origin.seen | scans_seen(self.splits, before=before)
         model.load_state_dict(weights)
-        model, results = self.test(model, also=self.transfer_sets, seed=config.seed, seen=seen, command=command)
+        options = {"seen": seen, "calibrate_on": config.dataset[1:], "command": command}
+        model, results = self.test(model, also=self.transfer_sets, seed=config.seed, **options)
         set_calibration(model.config, results["calibration"])
         results["training"] = {
             "steps": state.step,

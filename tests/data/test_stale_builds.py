@@ -4,19 +4,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from PIL import Image
 
 from dataset_scripts.recorded import scan_sets
 from dataset_scripts.recorded.contents import file_digest
-from mvfer.data import schema
 from mvfer.data.fingerprint import fingerprint
 from mvfer.data.folder_lock import LOCK_FILE, folder_lock
 
 from .conftest import killed_in_the_third_shard
-from .layouts import rows_of, write_plain_obj, write_textured_obj
+from .layouts import rows_of, write_textured_obj
 
 PEOPLE = ("anna", "ben", "cleo", "dora")
 
@@ -99,7 +97,7 @@ def test_a_finished_build_of_the_same_files_is_kept_also_when_they_were_copied(b
 def test_a_file_that_could_not_be_read_is_tried_again_once_it_is_mended(build, source, capsys):
     (source / "anna_sad.obj").write_text("v 0 0 0\n")
     build("folder", source)
-    write_plain_obj(source / "anna_sad.obj")
+    write_textured_obj(source / "anna_sad.obj")
     build("folder", source, status=1)
     assert "have changed since" in capsys.readouterr().err
     assert len(rows_of(build("folder", source, "--overwrite"))) == 8
@@ -165,23 +163,7 @@ def test_a_killed_process_leaves_no_lock(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_build_that_is_killed_anywhere_ends_as_if_it_had_not_been(build, source, tmp_path):
-    whole = build("folder", source, out="whole")
-    command = [
-        sys.executable,
-        "-m",
-        "dataset_scripts.build_folder",
-        "--source",
-        str(source),
-        "--out",
-        str(tmp_path / "killed"),
-    ]
-    command += ["--size_px", "24", "--num_proc", "1", "--key_file", str(tmp_path / "key")]
-    for wait_s in (2.0, 3.0, 4.0, 4.5, 5.0):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(wait_s)
-        process.kill()
-        process.wait()
-    subprocess.run(command, check=True, capture_output=True)
-    assert rows_of(tmp_path / "killed") == rows_of(whole)
-    assert schema.dataset_info(tmp_path / "killed")["rows"] == schema.dataset_info(whole)["rows"]
+@pytest.mark.parametrize("kind", ["build", "train"])
+def test_what_is_killed_anywhere_ends_as_if_it_had_not_been(kind):
+    done = subprocess.run([sys.executable, "-m", "tests.kills", kind, "--kills", "8"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -44,6 +44,18 @@ def test_a_build_has_the_promised_rows_and_no_subject_twice(build_faces, tmp_pat
     assert labels.count(-1) == 6 and labels.count(EXPRESSIONS.index("fear")) == 3
 
 
+def test_random_actions_of_tested_people_leave_the_other_rows_as_they_are(build_faces, tmp_path):
+    for name, count in (("without", 0), ("with", 2)):
+        build_faces(tmp_path / name, subjects=(1, 1, 1), random_per_subject=1, random_per_tested=count)
+    without, more = (schema.load_splits(tmp_path / name) for name in ("without", "with"))
+    assert {split: len(more[split]) - len(without[split]) for split in more} == {"train": 0, "validation": 2, "test": 2}
+    for split, rows in without.items():
+        kept = {row["id"]: row for row in more[split]}
+        assert all(kept[row["id"]] == row for row in rows)
+    added = [row for row in more["test"] if row["id"] not in set(without["test"]["id"])]
+    assert {row["expression"] for row in added} == {-1} and all(row["action_units"] for row in added)
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(build_faces, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         build_faces(tmp_path / name, seed=seed)

@@ -48,7 +48,7 @@ def build(npz, out, *flags):
 
 def test_near_twins_share_a_split_and_every_row_says_who_it_is(npz, tmp_path):
     assert build(npz, tmp_path, "--subjects", 2, 2, 2, "--rest_per_subject", 2) == 0
-    splits = schema.load_splits(tmp_path, decode=False)
+    splits = schema.load_splits(tmp_path)
     people = sorted(PEOPLE)
     found = {split: {people[int(s.split("-")[1])] for s in rows["subject"]} for split, rows in splits.items()}
     twins = [{"Asian_F_1", "Asian_F_2"}, {"X_AIAN_F_1", "AIAN_F_2"}, {"Hispanic_M_1", "White_M_2"}]
@@ -66,7 +66,7 @@ def _person(row):
 def test_rows_at_rest_come_on_top_and_change_no_other_row(npz, tmp_path):
     assert build(npz, tmp_path / "a", "--subjects", 6, 0, 0) == 0
     assert build(npz, tmp_path / "b", "--subjects", 6, 0, 0, "--rest_per_subject", 2) == 0
-    before, after = (list(schema.load_splits(tmp_path / name, decode=False)["train"]) for name in "ab")
+    before, after = (list(schema.load_splits(tmp_path / name)["train"]) for name in "ab")
     rest = [row for row in after if "-rest-" in row["id"]]
     assert [row for row in after if "-rest-" not in row["id"]] == before and len(rest) == 12
     for row in rest:

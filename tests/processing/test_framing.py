@@ -43,10 +43,10 @@ def test_the_unit_and_the_place_of_a_scan_do_not_matter():
 def test_neck_shoulders_and_the_back_of_the_head_do_not_matter(whole_head):
     vertices, faces = head()
     if whole_head:
-        other = frame_face(*head(neck=True))
+        other = frame_upright(*head(neck=True))
     else:
-        other = frame_face(vertices, face_only(vertices, faces))
-    assert_same_frame(frame_face(vertices, faces), other)
+        other = frame_upright(vertices, face_only(vertices, faces))
+    assert_same_frame(frame_upright(vertices, faces), other)
 
 
 def test_a_face_that_is_small_in_its_scan_is_looked_at_closely():
@@ -58,25 +58,12 @@ def test_a_face_that_is_small_in_its_scan_is_looked_at_closely():
 
 
 def test_coarse_and_fine_meshes_are_framed_alike():
-    assert_same_frame(frame_face(*head()), frame_face(*head(rows=60, columns=80)), shift=0.03)
+    assert_same_frame(frame_upright(*head()), frame_upright(*head(rows=60, columns=80)), shift=0.03)
 
 
 @pytest.mark.parametrize("expression", [{"jaw": 0.35}, {"pucker": 0.1}, {"pucker": 0.25}])
 def test_expressions_do_not_move_the_frame(expression):
-    assert_same_frame(frame_face(*head()), frame_face(*head(**expression)))
-
-
-def test_holes_and_spikes_do_not_matter():
-    vertices, faces = head()
-    frame = frame_face(vertices, faces)
-    mouth_and_eyes = ((np.abs(vertices[:, 0]) < 0.15) & (np.abs(vertices[:, 1] + 0.45) < 0.06)) | (
-        (np.abs(np.abs(vertices[:, 0]) - 0.28) < 0.08) & (np.abs(vertices[:, 1] - 0.25) < 0.05)
-    )
-    holes = mouth_and_eyes & (vertices[:, 2] > 0)
-    assert_same_frame(frame, frame_face(vertices, faces[~holes[faces].any(1)]))
-    spiky = vertices.copy()
-    spiky[np.random.default_rng(0).choice(len(vertices), 20, replace=False)] *= 1.02
-    assert_same_frame(frame, frame_face(spiky, faces), shift=0.04, size=0.03)
+    assert_same_frame(frame_upright(*head()), frame_upright(*head(**expression)))
 
 
 def test_tensors_and_arrays_are_moved_alike():
@@ -123,6 +110,32 @@ def test_whole_heads_are_framed_by_nose_and_rim_to_the_last_bit(scan):
         )
         assert (frame.center, frame.scale, frame.turn) == (plain.center, plain.scale, None)
         assert frame.is_face
+
+
+def test_holes_and_spikes_do_not_matter(scan):
+    vertices, faces, plain = scan
+    x, y, z = plain.apply(vertices).T
+    mouth = (np.abs(x) < 0.2) & (np.abs(y + 0.25) < 0.06)
+    eyes = (np.abs(np.abs(x) - 0.44) < 0.1) & (np.abs(y - 0.7) < 0.06)
+    holes = (mouth | eyes) & (z > 0)
+    assert_framed_alike(scan, vertices, faces[~holes[faces].any(1)], within=0.05)
+    spiky = vertices.copy()
+    chosen = np.random.default_rng(0).choice(len(vertices), 40, replace=False)
+    spiky[chosen] += 0.3 / plain.scale * np.random.default_rng(1).normal(size=(40, 3))
+    assert_framed_alike(scan, spiky, faces, within=0.05)
+
+
+def test_hair_beside_and_above_the_face_does_not_matter(scan):
+    vertices, faces, plain = scan
+    strands, corners = ellipsoid((1.15, 1.35, 1.15), (0, 0.25, -0.65))
+    strands *= 1 + 0.03 * np.random.default_rng(0).normal(size=(len(strands), 1))
+    x, y, z = strands.T
+    face = (np.hypot(x / 0.8, (y - 0.1) / 0.8) < 1) | ((np.abs(x) < 0.75) & (y < 0.1))
+    hair = ~(face & (z > -0.3)) & (y > -0.8)
+    joined = np.concatenate([vertices, strands / plain.scale + plain.center])
+    assert_framed_alike(
+        scan, joined, np.concatenate([faces, corners[hair[corners].all(1)] + len(vertices)]), within=0.15
+    )
 
 
 def test_a_floater_before_the_face_does_not_matter(scan):

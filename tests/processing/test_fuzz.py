@@ -1,13 +1,18 @@
-"""A few damaged files of every format; `python -m tests.fuzz` makes thousands."""
+"""A few damaged files of every format; `python -m tests.fuzz` makes thousands, and CI new ones for two minutes."""
 
 import json
+import os
 import struct
 import warnings
 
 import pytest
 
+from tests.bombs import BOMBS as LARGE_BOMBS
+from tests.bombs import MAX_BYTES, MAX_SECONDS, measure
+from tests.bombs import write as write_bomb
 from tests.damage import SEEDS
-from tests.fuzz import Report, fuzz, judge, main
+from tests.fuzz import Report, fuzz, fuzz_for, judge, main
+from tests.witnesses import EPS
 
 
 @pytest.mark.parametrize("reader", SEEDS)
@@ -15,6 +20,39 @@ def test_damaged_files_give_a_checked_mesh_or_one_error_that_names_the_file(read
     report = fuzz(reader, count=60, seed=0, keep=tmp_path)
     assert report.findings == []
     assert report.read > 0 and report.refused > 0 and report.read + report.refused == 60
+
+
+def test_new_damage_is_found_as_long_as_there_is_time():
+    """CI sets both: other files at every run, which a finding names so that they can be made again."""
+    seconds, seed = float(os.environ.get("MVFER_FUZZ_SECONDS", "4")), int(os.environ.get("MVFER_FUZZ_SEED", "1"))
+    assert fuzz_for(seconds, seed=seed) == [], f"repeat with: python -m tests.fuzz --seed {seed}"
+
+
+def test_a_reader_that_starts_a_program_is_a_finding(tmp_path, monkeypatch):
+    def start(path):
+        from subprocess import run
+
+        if path.parent.name == "case":
+            run(["true"], check=False)
+        raise ValueError(f"{path}: refused")
+
+    monkeypatch.setattr("tests.fuzz.load_mesh", start)
+    report = Report("obj")
+    (tmp_path / "case").mkdir()
+    (tmp_path / "case" / "a.obj").write_bytes(EPS)
+    assert "subprocess.Popen" in judge(tmp_path / "case" / "a.obj", report)
+
+
+LIGHT = ("a tall and a wide picture.glb", "gloss of 9400 px.glb", "a JPEG of 60000 scans.glb", "4000 x 4000.abs.gz")
+HEAVY = [name for name in LARGE_BOMBS if name not in LIGHT]
+
+
+@pytest.mark.parametrize("name", [*LIGHT, *(pytest.param(name, marks=pytest.mark.slow) for name in HEAVY)])
+def test_any_file_of_64_mb_takes_less_than_2_gb_and_20_seconds(name, tmp_path):
+    path = write_bomb(name, tmp_path)
+    found = measure(path)
+    assert path.stat().st_size <= 64 * 2**20
+    assert found["bytes"] < MAX_BYTES and found["seconds"] < MAX_SECONDS, found
 
 
 def test_a_reader_that_fails_is_a_finding_with_its_seed_and_its_file(tmp_path, monkeypatch, capsys):

@@ -1,9 +1,7 @@
 """A run's folder is one run's, and a checkpoint knows the data that it was made with."""
 
 import json
-import random
 import shutil
-import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,11 +9,11 @@ import pytest
 
 import train
 from mvfer.data.folder_lock import folder_lock
-from mvfer.data.schema import dataset_info, load_splits, shard_path
+from mvfer.data.schema import dataset_info, load_splits, shard_path, write_shard
 from mvfer.evaluation.audits.leakage import seen_subjects
-from mvfer.training.checkpoints import complete_checkpoints
+from mvfer.training.checkpoints import complete_checkpoints, drop_later
 
-from .test_train import arguments, assert_same_state, launch, log_of
+from .test_train import arguments, log_of
 from .toy import write_toy_data
 
 
@@ -97,6 +95,27 @@ def test_other_labels_are_other_data(half_way, tmp_path):
         train.main(arguments(str(data), folder, "--steps", 3, "--resume", "last"))
 
 
+def test_a_run_that_goes_back_leaves_no_later_checkpoint_that_could_be_taken_for_its_own(toy_data, half_way, tmp_path):
+    folder = shutil.copytree(half_way, tmp_path / "run")
+    data, saved = str(write_toy_data(tmp_path / "data")), folder / "checkpoints"
+    table = pq.read_table(shard_path(data, "train", 0, 1)).to_pylist()
+    table[0]["views"][0][0]["bytes"] = b"no picture"  # the run ends before it has made a checkpoint
+    write_shard(shard_path(data, "train", 0, 1), table)
+    argv = arguments(data, folder, "--steps", 2, "--resume", "step-0000001", "--resume_on_other_data")
+    with pytest.raises(ValueError, match="cannot be read"):
+        train.main(argv)
+    assert [path.name for path in complete_checkpoints(saved)] == ["step-0000001", "step-0000002"]  # nothing was begun
+    drop_later(saved, saved / "step-0000001")
+    assert [path.name for path in complete_checkpoints(saved)] == ["step-0000001"]
+
+
+def test_another_runs_checkpoint_needs_a_folder_of_its_own(toy_data, half_way, tmp_path):
+    folder, start = shutil.copytree(half_way, tmp_path / "run"), half_way / "checkpoints" / "step-0000002"
+    with pytest.raises(ValueError, match="holds checkpoints"):
+        train.main(arguments(toy_data, folder, "--steps", 3, "--resume", start))
+    assert train.main(arguments(toy_data, tmp_path / "new", "--steps", 3, "--resume", start)) == 0
+
+
 def test_two_runs_in_one_folder_are_refused(toy_data, tmp_path):
     with folder_lock(tmp_path / "run", "a run"), pytest.raises(ValueError, match="a run is going on in it"):
         train.main(arguments(toy_data, tmp_path / "run", "--steps", 1))
@@ -106,22 +125,3 @@ def test_two_runs_in_one_folder_are_refused(toy_data, tmp_path):
 def test_deleting_and_going_on_at_once_is_no_wish(toy_data, tmp_path):
     with pytest.raises(ValueError, match="leave one out"):
         train.main(arguments(toy_data, tmp_path / "run", "--steps", 1, "--resume", "last", "--overwrite"))
-
-
-@pytest.mark.slow
-def test_a_run_that_is_killed_anywhere_also_while_it_exports_ends_as_if_it_had_not_been(toy_data, tmp_path):
-    flags = ["--steps", 6, "--checkpoint_every", 1]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    start = time.monotonic()
-    assert launch(arguments(toy_data, whole, *flags)).wait() == 0
-    seconds, rng = time.monotonic() - start, random.Random(0)
-    for _ in range(4):
-        resume = ["--resume", "last"] if complete_checkpoints(killed / "checkpoints") else []
-        process = launch(arguments(toy_data, killed, *flags, *resume))
-        time.sleep(rng.uniform(0.4, 1.0) * seconds)
-        process.kill()
-        process.wait()
-    resume = ["--resume", "last"] if complete_checkpoints(killed / "checkpoints") else []
-    assert launch(arguments(toy_data, killed, *flags, *resume)).wait() == 0
-    assert_same_state(killed / "checkpoints" / "step-0000006", whole / "checkpoints" / "step-0000006")
-    assert (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()

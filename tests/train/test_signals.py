@@ -15,7 +15,11 @@ from mvfer.training.pretraining import Pretraining
 
 from .test_train import arguments, launch, log_of
 
-MOMENTS = {"checkpoint": "save_checkpoint", "validation": "score", "export": "export"}
+MOMENTS = {
+    "checkpoint": (train, "save_checkpoint"),
+    "validation": (train.Learner, "score"),
+    "export": (Pretraining, "export"),
+}
 SIGNALS = [name for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -31,25 +35,40 @@ def signalled(function, name: str, *, times: list):
     return call
 
 
+@pytest.fixture
+def heard():
+    """Every signal is heard as by default; a shell may have told us to ignore some."""
+    before = {name: signal.signal(getattr(signal, name), signal.SIG_DFL) for name in SIGNALS}
+    yield
+    for name, handler in before.items():
+        signal.signal(getattr(signal, name), handler)
+
+
 @pytest.mark.parametrize("name", SIGNALS)
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.slow
-def test_a_signal_leaves_a_folder_that_can_be_resumed(toy_data, tmp_path, monkeypatch, capsys, moment, name):
+def test_a_signal_leaves_a_folder_that_can_be_resumed(toy_data, tmp_path, monkeypatch, capsys, heard, moment, name):
+    number = getattr(signal, name)
     argv, times = arguments(toy_data, tmp_path / "run", "--steps", 3, "--checkpoint_every", 2, "--eval_every", 2), []
-    where, attribute = {
-        "checkpoint": (train, "save_checkpoint"),
-        "validation": (train.Learner, "score"),
-        "export": (Pretraining, "export"),
-    }[moment]
+    where, attribute = MOMENTS[moment]
     with monkeypatch.context() as patch:
         patch.setattr(where, attribute, signalled(getattr(where, attribute), name, times=times))
         assert train.main(argv) == 143
     assert times == [name] and "--resume last" in capsys.readouterr().out
-    assert signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN  # handlers are as before
+    assert signal.getsignal(number) is signal.SIG_DFL  # as before
     assert complete_checkpoints(tmp_path / "run" / "checkpoints")
     assert train.main([*argv, "--resume", "last"]) == 0
     load_run(tmp_path / "run")
     assert not list((tmp_path / "run").glob(".saving-*"))
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored(heard):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with train.StopSignal(None) as stop:
+        signal.raise_signal(signal.SIGHUP)
+        assert not stop.asked
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.asked
 
 
 @pytest.mark.slow

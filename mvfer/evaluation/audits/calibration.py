@@ -6,7 +6,7 @@ temperature and threshold the model folder keeps. They are fitted on validation 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -21,15 +21,26 @@ ERROR_RATE = 0.1  # of the conformal sets
 CURVE_POINTS = 20
 
 
-def calibrate(validation: Predictions, tested: Predictions, *, target_accuracy: float, seed: int) -> dict:
+def calibrate(
+    validation: Predictions,
+    tested: Predictions,
+    *,
+    target_accuracy: float,
+    seed: int,
+    choose_limits: Callable[[np.ndarray, np.ndarray], tuple[float | None, float]] | None = None,
+    far: np.ndarray | None = None,
+) -> dict:
     """Fit on the validation scans, report on the tested ones.
 
+    Args:
+        choose_limits (*optional*): from confidences and which answers are right, `(n,)` of the validation scans, to abstain_below
+            and unlike_above; default by the confidences alone. far (`(n,)`, *optional*): distances of the tested scans.
     Returns:
         `dict`: fitted_on (numbers of scans and subjects), temperature, target_accuracy, abstain_below (`None` if no threshold
-        reaches the target on the validation scans); on the tested scans uncalibrated and calibrated (ece, ece_adaptive, brier,
-        log_loss), reliability (rows of the diagram), abstention (coverage, accuracy of the answers), risk_coverage (area,
-        coverage, risk), conformal (error_rate, least_probability, coverage, size). `not_calibrated`, the reason, is the only
-        key if the validation scans do not allow it, as when tested subjects are among them.
+        reaches the target on the validation scans), unlike_above; on the tested scans uncalibrated and calibrated (ece,
+        ece_adaptive, brier, log_loss), reliability (rows of the diagram), abstention (coverage, accuracy of the answers),
+        risk_coverage (area, coverage, risk), conformal (error_rate, least_probability, coverage, size). `not_calibrated`,
+        the reason, is the only key if the validation scans do not allow it, as when tested subjects are among them.
     """
     try:
         temperature = fit_temperature(
@@ -38,9 +49,11 @@ def calibrate(validation: Predictions, tested: Predictions, *, target_accuracy: 
     except ValueError as error:
         return {"not_calibrated": str(error)}
     held_out = softmax(validation.logits / temperature, axis=1)
-    threshold = choose_threshold_for_accuracy(
-        held_out.max(1), held_out.argmax(1) == validation.labels, target_accuracy=target_accuracy
-    )
+    sure, right = held_out.max(1), held_out.argmax(1) == validation.labels
+    if choose_limits is None:
+        threshold, largest = choose_threshold_for_accuracy(sure, right, target_accuracy=target_accuracy), None
+    else:
+        threshold, largest = choose_limits(sure, right)
     quantile = conformal_quantile(held_out, validation.labels, error_rate=ERROR_RATE)
 
     probabilities = softmax(tested.logits / temperature, axis=1)
@@ -50,10 +63,11 @@ def calibrate(validation: Predictions, tested: Predictions, *, target_accuracy: 
         "temperature": temperature,
         "target_accuracy": target_accuracy,
         "abstain_below": threshold,
+        "unlike_above": largest,
         "uncalibrated": calibration_scores(tested.logits, tested.labels),
         "calibrated": calibration_scores(tested.logits, tested.labels, temperature=temperature),
         "reliability": reliability(confidences, correct),
-        "abstention": _abstention(confidences, correct, tested.subjects, threshold, seed),
+        "abstention": _abstention(confidences, correct, tested.subjects, threshold, seed, near=_near(far, largest)),
         "risk_coverage": _curve(confidences, correct),
         "conformal": _conformal(probabilities, tested, quantile, seed),
     }
@@ -236,11 +250,15 @@ def conformal_sets(probabilities: np.ndarray, quantile: float) -> np.ndarray:
     return np.asarray(probabilities) >= quantile
 
 
-def _abstention(confidences, correct, subjects, threshold: float | None, seed: int) -> dict | None:
-    """What is answered of the tested scans, and how well; `None` without a threshold."""
+def _near(far: np.ndarray | None, largest: float | None) -> np.ndarray | bool:
+    return True if far is None or largest is None else far <= largest
+
+
+def _abstention(confidences, correct, subjects, threshold: float | None, seed: int, *, near) -> dict | None:
+    """What is answered of the tested scans, of those that are near the known ones, and how well; `None` without a threshold."""
     if threshold is None:
         return None
-    answered = confidences >= threshold
+    answered = (confidences >= threshold) & near
     accuracy = np.where(answered, correct, np.nan)
     return {
         "coverage": bootstrap_mean(answered, subjects, seed=seed),
