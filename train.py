@@ -35,6 +35,7 @@ from mvfer.training.checkpoints import (
     save_checkpoint,
     save_weights,
     start_anew,
+    take_best,
 )
 from mvfer.training.checks import check_data, check_start, check_transfer
 from mvfer.training.config import TrainConfig, parse_config
@@ -74,6 +75,8 @@ def run(task: Task, config: TrainConfig, accelerator: Accelerator, argv: list[st
             drop_later(checkpoints, start)
         else:
             start_anew(folder, overwrite=config.overwrite)
+            if start:  # of another run's folder: its best step so far is ours
+                take_best(start.parent, checkpoints)
         config.save(folder / "train_config.json")
         _report_size(task.model, views)
 
@@ -81,6 +84,9 @@ def run(task: Task, config: TrainConfig, accelerator: Accelerator, argv: list[st
     accelerator.register_for_checkpointing(state, *learner.stateful)
     if start:
         accelerator.load_state(str(start))
+        accelerator.wait_for_everyone()
+        if not best.exists():  # it lies beside another run's checkpoint; one of this run is kept instead
+            state.best_score, state.best_step = -1.0, 0
 
     def keep(weights: dict) -> None:
         if accelerator.is_main_process:

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from mvfer.data.schema import write_json
 
 ORIGIN_FILE = "origin.json"
+BEST = "best.safetensors"
 OF_A_RUN = ("metrics.jsonl", "results.json")  # what a new run deletes of an old one, beside its checkpoints
 
 
@@ -119,7 +120,7 @@ def start_anew(folder: Path, *, overwrite: bool) -> None:
         raise ValueError(f"{folder}: holds {what}; {go_on}choose another --output_dir, or delete it with --overwrite")
     for path in [*old, folder / "checkpoints" / "partial"]:
         shutil.rmtree(path, ignore_errors=True)
-    for path in [folder / "checkpoints" / "best.safetensors", *(folder / name for name in OF_A_RUN)]:
+    for path in [folder / "checkpoints" / BEST, *(folder / name for name in OF_A_RUN)]:
         path.unlink(missing_ok=True)
 
 
@@ -128,6 +129,13 @@ def drop_later(folder: Path, start: Path) -> None:
     for path in complete_checkpoints(folder):
         if path.name > start.name:
             shutil.rmtree(path)
+
+
+def take_best(source: Path, folder: Path) -> None:
+    """Copy the weights of the best step so far from one run's checkpoints to another's, where there are any."""
+    if (source / BEST).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / BEST, folder / BEST)
 
 
 def go_on(checkpoint: Path, origin: Origin, *, with_other_data: bool) -> Origin:

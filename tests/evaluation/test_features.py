@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mvfer.data.schema import load_splits
+from mvfer.data.schema import load_splits, view_arrays
 from mvfer.evaluation.classifiers import present_classes, validation_accuracy
 from mvfer.evaluation.embeddings import embed_split
 from tests.train.toy import write_toy_data
@@ -17,7 +17,7 @@ def split(tmp_path_factory):
 def embed_by_hand(model, processor, row, views=slice(None)):
     """The slow way: the photos of one row through the processor."""
     inputs = processor(
-        images=[list(row["views"][0])[views]], view_angles_deg=row["view_angles_deg"][views], return_tensors="pt"
+        images=[list(view_arrays(row)[0])[views]], view_angles_deg=row["view_angles_deg"][views], return_tensors="pt"
     )
     return torch.nn.functional.normalize(model.get_image_features(**inputs).pooler_output, dim=-1)[0].numpy()
 

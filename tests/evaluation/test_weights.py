@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mvfer.data.schema import load_splits
+from mvfer.data.schema import load_splits, view_arrays
 from mvfer.evaluation.audits.weights import mean_weights
 from mvfer.evaluation.embeddings import MOMENTS, embed_split
 from mvfer.reports.report import SECTIONS
@@ -29,7 +29,7 @@ def uneven(small_model):
 @torch.no_grad()
 def by_hand(model, processor, row):
     inputs = processor(
-        sequences=[{"frames": [list(frame) for frame in row["views"]], "frame_times_s": row["frame_times_s"]}],
+        sequences=[{"frames": [list(frame) for frame in view_arrays(row)], "frame_times_s": row["frame_times_s"]}],
         view_angles_deg=row["view_angles_deg"],
         return_tensors="pt",
     )
@@ -43,7 +43,7 @@ def test_view_weights_are_those_of_the_model_scan_by_scan(uneven, small_processo
     assert features.frame_weights is None
     with torch.no_grad():
         inputs = small_processor(
-            images=[list(row["views"][0]) for row in split],
+            images=[list(view_arrays(row)[0]) for row in split],
             view_angles_deg=split[0]["view_angles_deg"],
             return_tensors="pt",
         )
