@@ -84,6 +84,9 @@ def run(task: Task, config: TrainConfig, accelerator: Accelerator, argv: list[st
     accelerator.register_for_checkpointing(state, *learner.stateful)
     if start:
         accelerator.load_state(str(start))
+        accelerator.wait_for_everyone()
+        if not best.exists():  # it lies beside another run's checkpoint; one of this run is kept instead
+            state.best_score, state.best_step = -1.0, 0
 
     def keep(weights: dict) -> None:
         if accelerator.is_main_process:

@@ -67,8 +67,8 @@ class Fits:
         return flat.reshape(3, len(self.size), -1) + turn[..., 2:] * z
 
 
-def search(view: DepthMap, *, rough: bool = False) -> Fits:
-    """Upright faces of any size on a map, turned by up to 45 degrees, best first; `rough`: lying and upside down too."""
+def search(view: DepthMap, rough: tuple | None = None) -> Fits:
+    """Faces of any size on a map, best first: upright, turned by up to 45 degrees; `rough`: a first look, by these turns only."""
     found = []
     half = len(view.depth)
     for size in START_SIZES_PX[: 4 if rough else None]:
@@ -77,9 +77,7 @@ def search(view: DepthMap, *, rough: bool = False) -> Fits:
         depth = view.depth[np.floor(half - row).astype(int).clip(0, half - 1), np.floor(column).astype(int)]
         near = np.isfinite(depth)
         place = np.stack([column, row, np.where(near, depth, 0)], 1)[near]
-        angles = (
-            ROLLS_DEG if rough else UPRIGHT if size <= SMALL_PX else FEW_TURNS_DEG if size <= 20 else START_TURNS_DEG
-        )
+        angles = rough or (UPRIGHT if size <= SMALL_PX else FEW_TURNS_DEG if size <= 20 else START_TURNS_DEG)
         turns = np.stack([turn_of(*angle) for angle in angles])
         if len(place):
             many = Fits.at(np.tile(place, (len(turns), 1)), size, np.repeat(turns, len(place), 0))

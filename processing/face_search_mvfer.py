@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .depth_maps_mvfer import DepthMap
-from .face_fit_mvfer import Fits, completed, scored, search, settle
+from .face_fit_mvfer import FEW_TURNS_DEG, ROLLS_DEG, Fits, completed, scored, search, settle
 from .face_frame_mvfer import FRAMED, FaceFrame, as_rows
 from .nose_and_rim_mvfer import RIM_DIRECTIONS_DEG, RIM_RADIUS, TIP_DEPTH, TIP_HEIGHT, nose_tip, rims
 
@@ -22,6 +22,10 @@ OUTER = np.arange(
     0.5, 0.95, 0.03
 )  # distances from the tip at which the scan must be that of a face for its rim to be trusted
 FEWEST_RIMS, RIMS_ENOUGH = 3, 0.5  # how many of ten say something of the size, and the share that says it alone
+HOPELESS, HOPELESS_ROUGH = (
+    0.5,
+    0.2,
+)  # face-likeness of a place, and of a first look, below which it is not looked at again
 SURE = 0.9  # face-likeness at which no other place is looked at closely
 ORIENTATIONS = 2  # of the 24, searched thoroughly
 
@@ -43,10 +47,10 @@ def search_scan(points, faces, given: np.ndarray, others: list[np.ndarray], *, s
         tuple(turn[2]): turn for turn in others
     }.values():  # six, each with the head upright, lying or upside down
         view, seen = _overview(points, faces, look, low, high)
-        fits = search(view, rough=True)
+        fits = search(view, ROLLS_DEG)
         turn = np.array(seen.then(frame_at(view, fits)).turn)
-        nearest = max(others, key=lambda other: np.trace(other.T @ turn))
-        looked.append((float(fits.score[0]), nearest))
+        if fits.score[0] > HOPELESS_ROUGH:
+            looked.append((float(fits.score[0]), max(others, key=lambda other: np.trace(other.T @ turn))))
     for _, turn in sorted(looked, key=lambda one: -one[0])[:ORIENTATIONS]:
         found = _search_from(points, faces, turn, low, high)
         if found is not None and (best is None or (found.face_likeness or 0) > (best.face_likeness or 0)):
@@ -57,15 +61,16 @@ def search_scan(points, faces, given: np.ndarray, others: list[np.ndarray], *, s
 
 
 def _search_from(points, faces, turn, low, high) -> FaceFrame | None:
+    """By a quick look, and if that is not sure, by a thorough one."""
     view, seen = _overview(points, faces, turn, low, high)
-    fits = search(view)
     best = None
-    for h in range(len(fits.size)):
-        best = _better(best, _look_closely(points, faces, seen.then(frame_at(view, fits, h))))
-        if best is not None and best[1].score[0] < SURE:  # perhaps not yet there
-            best = _better(best, _look_closely(points, faces, best[0]))
-        if best is not None and best[1].score[0] >= SURE:
-            break
+    for fits in (search(view, rough) for rough in (FEW_TURNS_DEG, None)):
+        for h in np.flatnonzero(fits.score > max(HOPELESS, 0.8 * fits.score[0])).tolist():
+            best = _better(best, _look_closely(points, faces, seen.then(frame_at(view, fits, h))))
+            if best is not None and best[1].score[0] < SURE:  # perhaps not yet there
+                best = _better(best, _look_closely(points, faces, best[0]))
+            if best is not None and best[1].score[0] >= SURE:
+                return _measured(*best)
     return None if best is None else _measured(*best)
 
 

@@ -14,7 +14,7 @@ from modeling_mvfer.classifier_mvfer import is_fine_tuned
 from mvfer.evaluation.results import scores_by_test
 from mvfer.hub.model_index import METRICS, eval_results
 from mvfer.reports.findings import findings
-from processing.names_mvfer import as_markdown, shown_lines
+from processing.names_mvfer import as_markdown, shown
 
 _INSTALLED = Path(__file__).with_name("model_card.md")
 TEMPLATE = _INSTALLED if _INSTALLED.is_file() else Path(__file__).parents[2] / "model_card.md"  # of a checkout
@@ -68,7 +68,7 @@ def model_card(model, processor, *, results: Mapping | None = None, datasets: Se
     environment = jinja2.Environment(
         finalize=lambda value: as_markdown(value) if type(value) is str else value, **options
     )
-    environment.filters["code"] = lambda text: _Ready(shown_lines(str(text)).replace("`", "'"))
+    environment.filters["code"] = lambda text: _Ready(shown(str(text)).replace("`", "'"))
     try:
         text = environment.from_string(source).render(variables)
     except jinja2.UndefinedError as error:

@@ -47,7 +47,7 @@ def test_a_build_has_the_promised_rows_and_no_subject_twice(build_faces, tmp_pat
 def test_random_actions_of_tested_people_leave_the_other_rows_as_they_are(build_faces, tmp_path):
     for name, count in (("without", 0), ("with", 2)):
         build_faces(tmp_path / name, subjects=(1, 1, 1), random_per_subject=1, random_per_tested=count)
-    without, more = (schema.load_splits(tmp_path / name, decode=False) for name in ("without", "with"))
+    without, more = (schema.load_splits(tmp_path / name) for name in ("without", "with"))
     assert {split: len(more[split]) - len(without[split]) for split in more} == {"train": 0, "validation": 2, "test": 2}
     for split, rows in without.items():
         kept = {row["id"]: row for row in more[split]}

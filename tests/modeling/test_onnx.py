@@ -30,7 +30,8 @@ def test_graphs_give_zero_shot_probabilities_without_torch(
     facts = json.loads((tmp_path / "export.json").read_text())
     assert max(facts["difference_from_torch"].values()) <= 1e-4 and not list(tmp_path.glob("*.py"))
     faces = small_processor(meshes=[face_obj] * 4, return_tensors="np")
-    prompts = small_processor.prompts_for(LABELS)
+    known = {"kinds": facts["prompt_kinds"], "wordings": facts["prompt_wordings"]}
+    prompts = small_processor.prompts_for(LABELS, **known)
     rows = []
     for texts in prompts.values():
         embeds = run(tmp_path / "texts.onnx", small_processor(text=texts, return_tensors="np"))
