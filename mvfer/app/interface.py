@@ -3,18 +3,10 @@
 One column on a phone, two on a desktop. What is remembered of a visitor lies in `gr.State`, which gradio keeps apart.
 """
 
-import atexit
-import os
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from functools import partial
-
-os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="mvfer_app_")  # gradio reads these when it is imported
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import gradio as gr
 
@@ -24,7 +16,6 @@ from mvfer.app.desk import Desk
 from mvfer.app.uploads import MAX_BYTES
 from processing.sequences_mvfer import DEFAULT_FPS
 
-atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 SWEEP_S, KEEP_S = 20, 280  # gradio's copies of uploads are gone within five minutes
 REMEMBER_S = 3600  # what was seen of a scan, while the page stays open
 AT_ONCE = 2  # visitors whose scans are read at the same time; the others wait
@@ -105,7 +96,7 @@ def build(desk: Desk) -> gr.Blocks:
 
 
 def serve(desk: Desk, *, host: str, port: int) -> None:
-    """Show the page until it is interrupted; what gradio wrote of uploads is then deleted.
+    """Show the page until it is interrupted; `mvfer app` then deletes what gradio wrote of uploads.
 
     Raises:
         KeyboardInterrupt: in the end, also when asked to terminate.

@@ -4,8 +4,12 @@ It listens on this machine alone, unless told otherwise, and keeps nothing of wh
 """
 
 import argparse
+import atexit
 import ipaddress
+import os
+import shutil
 import sys
+import tempfile
 
 import mvfer
 from mvfer.cli.predict import labels_of, open_model
@@ -19,8 +23,8 @@ EPILOG = """examples:
 def main(argv: list[str] | None = None) -> int:
     """`mvfer app`: a page to try a model on."""
     args = parser().parse_args(argv)
-    from mvfer.app.desk import Desk
-    from mvfer.app.interface import serve  # gradio first: where it is missing, no model is loaded
+    _keep_private()
+    from mvfer.app.interface import Desk, serve  # which imports gradio first: where that is missing, no model is loaded
 
     model, processor = open_model(args.model, needs_texts=True)
     desk = Desk(model, processor, labels_of(args.model, args.labels), is_bundled=args.model == mvfer.model())
@@ -50,6 +54,13 @@ def parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine alone)")
     add("--port", type=int, default=7860, help="default: 7860")
     return flags
+
+
+def _keep_private() -> None:
+    """What gradio reads when it is imported: it tells nobody, and writes into a folder of this user, which is deleted at the end."""
+    folder = tempfile.mkdtemp(prefix="mvfer_app_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
 def _is_this_machine(host: str) -> bool:
