@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _keep_private() -> None:
-    """What gradio reads when it is imported: it tells nobody, and writes into a folder of this user, which is deleted at the end."""
+    """What gradio reads when it is imported: it tells nobody, and writes into a folder that is deleted at the end."""
     folder = tempfile.mkdtemp(prefix="mvfer_app_")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
