@@ -96,7 +96,7 @@ class Desk:
         return page.told_page(
             told,
             unsure_of_actions=self.actions.warning is not None,
-            relative_to=f", relative to {count} scans of the same person" if count else "",
+            relative_to=f", relative to {_scans(count)} of the same person" if count else "",
         )
 
     def where(self, seen: Seen | None, labels: str, baseline: Baseline | None) -> str:
@@ -120,11 +120,15 @@ class Desk:
             )
         except (ValueError, OSError) as error:
             return None, page.failure(str(error))
-        return found, page.remark(f"Everything is told relative to {int(found.count)} scans of this person now.")
+        return found, page.remark(f"Everything is told relative to {_scans(int(found.count))} of this person now.")
 
     def _classifier(self, labels: str) -> Classifier:
         names, prompts = parse_labels(labels)
         return Classifier.from_prompts(self.model, self.processor, names, prompts=prompts)
+
+
+def _scans(count: int) -> str:
+    return "1 scan" if count == 1 else f"{count} scans"
 
 
 def _in_a_folder(work: Callable):
