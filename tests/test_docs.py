@@ -37,7 +37,16 @@ TOO_LONG = (
     "mvfer push",
     "mvfer app",
 )
-SHELL = ("git clone", "cd ", "pip install", "make ", "pre-commit ", "ruff ", "python -m pytest")  # not our parsers
+SHELL = (
+    "git clone",
+    "cd ",
+    "pip install",
+    "make ",
+    "pre-commit ",
+    "ruff ",
+    "python -m pytest",
+    "python -m tests.bombs",
+)  # not our parsers
 ROOMS = ("benchmarks", "dataset_scripts", "docs", "examples", "modeling_mvfer", "mvfer", "processing", "tests")
 
 
