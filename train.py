@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from mvfer.data.batching import ViewDataset
 from mvfer.data.folder_lock import folder_lock
 from mvfer.data.schema import dataset_info, load_splits
-from mvfer.evaluation.results import command_line
+from mvfer.data.without_folders import command_line
 from mvfer.hub.run_folder import remove_leftovers
 from mvfer.training.checkpoints import (
     TrainState,

@@ -20,7 +20,7 @@ from dataset_scripts.recorded import scan_sets
 from dataset_scripts.validate import main as validate_main
 from mvfer.cli.main import main
 from mvfer.data.schema import dataset_info
-from mvfer.evaluation.results import command_line
+from mvfer.data.without_folders import command_line
 from tests.data.conftest import framed_once  # noqa: F401
 from tests.data.layouts import write_textured_obj
 

@@ -15,12 +15,13 @@ from modeling_mvfer.classifier_mvfer import Classifier, is_fine_tuned
 from mvfer.cli.predict import LANGUAGE_HELP, open_model
 from mvfer.data.protocols import PROTOCOLS
 from mvfer.data.schema import dataset_info, load_splits, write_json
+from mvfer.data.without_folders import command_line
 from mvfer.evaluation.audits.leakage import load_subjects_seen, subject_keys
 from mvfer.evaluation.audits.registry import AUDITS
 from mvfer.evaluation.evaluate import TARGET_ACCURACY, evaluate
 from mvfer.evaluation.metrics import mean_over_runs
 from mvfer.evaluation.protocols.protocol import PAPER, evaluate_paper, evaluate_protocol
-from mvfer.evaluation.results import accuracies, command_line, scores_of, table, tables_of
+from mvfer.evaluation.results import accuracies, scores_of, table, tables_of
 from mvfer.hub.model_index import update_card
 from mvfer.hub.run_folder import store_calibration
 from mvfer.reports.examples import example_rows, predictions

@@ -3,9 +3,8 @@
 import importlib.metadata
 import json
 import platform
-import shlex
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 import torch
@@ -132,19 +131,6 @@ def renamed(results: Mapping) -> dict[str, Any]:
     kind = next((kind for kind in KINDS if kind in results), None)
     names = RENAMED[kind] if kind else {}
     return ({"kind": kind} if kind else {}) | {names.get(key, key): value for key, value in results.items()}
-
-
-def command_line(program: str, words: Sequence[str]) -> str:
-    """A command as it is written beside its results: of whole paths the last part alone, as the others may name people."""
-    return f"{program} {shlex.join(map(without_folders, words))}".strip()
-
-
-def without_folders(word: str) -> str:
-    """The last part of a path that begins at the root or at home or goes upwards; any other word as it is."""
-    flag, is_set, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
-    path = PurePath(value)
-    is_elsewhere = path.is_absolute() or value.startswith("~") or ".." in path.parts
-    return f"{flag}{is_set}{path.name}" if is_elsewhere else word
 
 
 def environment() -> dict[str, str]:

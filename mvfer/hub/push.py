@@ -6,7 +6,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
-from mvfer.evaluation.results import without_folders
+from mvfer.data.without_folders import without_folders
 
 RECIPE = "train_config.json"  # its paths are of this computer
 PUBLISHED = ["*.py", "*.json", "*.jsonl", "*.txt", "*.safetensors", "*.png", "README.md"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from mvfer.evaluation.results import without_folders
+from mvfer.data.without_folders import without_folders
 from mvfer.training.config import TrainConfig
 
 

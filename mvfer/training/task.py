@@ -15,9 +15,10 @@ from modeling_mvfer import MVFERModel
 from mvfer.data.baselines import draw_baselines
 from mvfer.data.batching import Collator, ViewDataset
 from mvfer.data.fingerprint import fingerprint
+from mvfer.data.without_folders import without_folders
 from mvfer.evaluation.audits.leakage import load_subjects_seen, scans_seen, subjects_seen
 from mvfer.evaluation.classifiers import validation_accuracy
-from mvfer.evaluation.results import table, without_folders
+from mvfer.evaluation.results import table
 from mvfer.hub.run_folder import save_run, set_calibration
 from mvfer.reports.findings import findings
 from mvfer.training.checkpoints import Origin, TrainState
