@@ -31,6 +31,7 @@ class Without(PathFinder):
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = Without
 """
+OURS = ("modeling_mvfer", "mvfer", "processing")
 PREDICT = """
 import json, sys
 from transformers import CLIPModel  # what a model is loaded with, and what that imports for reasons of its own
@@ -93,7 +94,7 @@ def test_predict_imports_hardly_more_than_the_model_needs(small_run, face_obj, t
     loaded = json.loads(done.stdout.splitlines()[-1])
     packages = {name.partition(".")[0] for name in loaded}
     assert not packages & ({*EXTRAS, "pandas", "networkx", "trimesh"}), packages
-    assert len(loaded) < 80
+    assert len([name for name in loaded if name.partition(".")[0] not in OURS]) < 20
 
 
 @pytest.mark.slow
