@@ -38,7 +38,7 @@ KNOWN = re.compile(
     r"|EXT_texture_webp"
 )
 _FREE_ELEMENTS, _REUSE = 2**20, 4  # arrays without bytes of their own, and meshes that are used again
-_MAX_ELEMENTS, _ELEMENTS_PER_PART = 2**24, 256  # of all meshes where they are used; what a part costs besides
+_MAX_ELEMENTS, _ELEMENTS_PER_PART = 2**23, 256  # of all meshes where they are used; what a part costs besides
 _FREE_NUMBERS = 2**26  # that are read from arrays, if the file has fewer bytes than that
 _MAX_BRACKETS, _MAX_VALUES, _MAX_NODES = 2**20, 2**22, 2**17  # of the JSON
 _TYPES = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}

@@ -81,8 +81,8 @@ def progressive(scans: int) -> bytes:
     return data[:last] + data[last:-2] * scans + b"\xff\xd9"
 
 
-def glb(accessors: list[dict], views: list[dict], meshes: list[dict], body: bytes, nodes: int = 1, **more) -> bytes:
-    document = {"asset": {"version": "2.0"}, "scenes": [{"nodes": list(range(nodes))}], "nodes": [{"mesh": 0}] * nodes}
+def glb(accessors: list[dict], views: list[dict], meshes: list[dict], body: bytes, uses: int = 1, **more) -> bytes:
+    document = {"asset": {"version": "2.0"}, "scenes": [{"nodes": list(range(uses))}], "nodes": [{"mesh": 0}] * uses}
     document |= {"meshes": meshes, "accessors": accessors, "bufferViews": views, "buffers": [{"byteLength": len(body)}]}
     text = json.dumps(document | more).encode()
     text += b" " * (-len(text) % 4)
