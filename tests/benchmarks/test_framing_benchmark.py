@@ -23,7 +23,7 @@ def test_every_disturbance_keeps_landmarks_with_the_head_and_a_surface():
 @pytest.mark.slow
 def test_a_small_run_finds_more_than_the_plain_measure():
     pytest.importorskip("anny")
-    rows = measure_share(0, 1, len(DISTURBANCES), 5, None, False)
+    rows = measure_share(0, 1, len(DISTURBANCES), 5, "anny", None, False)
     found = summary(rows)
     assert found["all"]["cases"] == len(DISTURBANCES)
     assert found["all"]["found_within"] > found["all"]["plain_within"]
