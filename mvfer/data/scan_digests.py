@@ -1,6 +1,6 @@
 """Has this very scan been seen, under whatever name? In: thumbnails of views. Out: salted hashes that a model folder may keep.
 
-A view becomes 4 x 4 cells, their mean colours a few steps each, thrice with the steps shifted, and that a salted hash. The same
+A view becomes 8 x 8 cells, their mean colours a few steps each, thrice with the steps shifted, and that a salted hash. The same
 scan, drawn again, mostly falls into the same steps in one of its views; another scan, be it of the same person, does not. So a
 hash tells whoever holds a scan whether it was trained on, and nothing else: it is no template, faces that are alike have hashes
 that are not, and nobody is found by another picture of theirs. docs/privacy.md has what was measured.
@@ -14,11 +14,11 @@ import numpy as np
 
 from mvfer.data.duplicates import THUMBNAIL_PX
 
-CELLS = 4  # along each axis of a view
-STEP = 32.0  # grey levels
+CELLS = 8  # along each axis of a view
+STEP = 48.0  # grey levels
 PHASES = 3  # shifts of the steps
 PLAIN = 4.0  # grey levels: standard deviation of a view that shows next to nothing
-FEWEST = 2  # hashes that two scans must share, of `PHASES` per view
+FEWEST = 1  # hashes that a scan must share with any of the others, of `PHASES` per view
 
 
 def new_salt() -> str:
