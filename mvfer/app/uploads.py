@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
+from processing.images_mvfer import PictureError, read_picture
 from processing.meshes_mvfer import MESH_SUFFIXES
 
 PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -145,11 +144,8 @@ def _check_count(count: int, most: int, what: str, remedy: str) -> None:
 
 
 def _check_pixels(path: str) -> None:
-    """A photo's header tells its size before its pixels are unpacked."""
+    """Open a photo once by the door that all pictures take, which looks at its size first."""
     try:
-        with Image.open(path) as photo:
-            width, height = photo.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not readable as a photo; export it as PNG or JPEG") from error
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"{path}: {width} x {height} pixels, more than {MAX_PIXELS:,}; scale it down")
+        read_picture(path, max_px=MAX_PIXELS)
+    except PictureError as error:
+        raise ValueError(f"{path}: not readable as a photo ({error}); export it as a smaller PNG or JPEG") from error

@@ -129,7 +129,7 @@ def test_a_photo_whose_header_claims_too_many_pixels_is_not_unpacked(tmp_path, i
     struct.pack_into(">II", data, 16, 9000, 9000)
     struct.pack_into(">I", data, 29, zlib.crc32(data[12:29]))
     (tmp_path / "large.png").write_bytes(data)
-    with pytest.raises(ValueError, match="large.png: 9000 x 9000 pixels, more than"):
+    with pytest.raises(ValueError, match="9000 x 9000 pixels, more than"):
         gather([tmp_path / "large.png"], inside)
     (inside / "large.png").unlink()
     (tmp_path / "bad.png").write_text("no photo")
