@@ -21,10 +21,11 @@ from tqdm import tqdm
 ROOT = Path(__file__).parents[1]
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """The flags that every comparison has."""
+def parser(description: str, *, one_dataset: bool = True) -> argparse.ArgumentParser:
+    """The flags that every comparison has; where it is not on one data set, each arm names its own."""
     flags = argparse.ArgumentParser(description=description)
-    flags.add_argument("--dataset", required=True, help="folder written by dataset_scripts.build_*")
+    if one_dataset:
+        flags.add_argument("--dataset", required=True, help="folder written by dataset_scripts.build_*")
     flags.add_argument("--out", required=True, type=Path, help="folder of the runs and the table")
     flags.add_argument("--steps", type=int, default=500)
     flags.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -97,7 +98,8 @@ def _run(args: argparse.Namespace, name: str, seed: int, flags: list[str]) -> No
     if (folder / "results.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    common = ["--dataset", args.dataset, "--output_dir", str(folder), "--steps", str(args.steps), "--seed", str(seed)]
+    common = ["--dataset", args.dataset] if "dataset" in args else []
+    common += ["--output_dir", str(folder), "--steps", str(args.steps), "--seed", str(seed)]
     common += [
         "--eval_every",
         str(args.steps),

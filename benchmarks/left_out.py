@@ -47,12 +47,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    flags = parser(__doc__.splitlines()[0])
+    flags = parser(__doc__.splitlines()[0], one_dataset=False)
     flags.add_argument("--train", nargs="+", required=True, metavar="DIR", help="a set of each family, to train on")
     flags.add_argument("--test", nargs="+", required=True, metavar="DIR", help="a set of each family, to test on")
-    for action in flags._actions:
-        if action.dest == "dataset":  # of comparisons on one data set
-            action.required, action.default, action.help = False, "", argparse.SUPPRESS
     args = flags.parse_args(argv)
     if len(args.train) != len(args.test) or len(args.train) < 2:
         flags.error("expected as many --train as --test sets, of at least two families, in the same order")

@@ -27,9 +27,10 @@ from pathlib import Path
 from dataset_scripts.recorded.facs import parse_units
 from dataset_scripts.recorded.scan_sets import Found, ScanSet, main
 from dataset_scripts.recorded.scans import Scan
-from dataset_scripts.recorded.source_tree import PHOTO_SUFFIXES, files, folders
+from dataset_scripts.recorded.source_tree import files, folders, is_photo
 from dataset_scripts.recorded.tables import need_columns, read_table
 from mvfer.data.schema import SPLITS
+from processing.images_mvfer import PHOTO_SUFFIXES
 from processing.meshes_mvfer import MESH_SUFFIXES
 from processing.prompts_mvfer import find_expression
 
@@ -85,11 +86,11 @@ def _from_table(source: Path, table: Path, found: Found) -> list[dict]:
 def _from_folders(source: Path, pattern: re.Pattern | None, found: Found, *, task_labels: set[str]) -> list[dict]:
     """One dict per file: subject, moment and path, and label, split and camera where the folders tell them."""
     listed = _listed(source, found)
-    with_meshes = {path.parent for path in listed if not _is_photo(path)}
+    with_meshes = {path.parent for path in listed if not is_photo(path)}
     has_ranges = any(RANGE_IMAGE.fullmatch(path.name) for path in listed)
     taken, textures, stills = [], 0, 0
     for path in listed:
-        if not _is_photo(path):
+        if not is_photo(path):
             taken.append(path)
         elif path.parent in with_meshes:
             textures += 1
@@ -179,7 +180,7 @@ def _scan(subject: str, moment: str, rows: list[dict], cameras: dict[str, tuple[
     for number, members in sorted(by_frame.items()):
         members.sort(key=lambda row: row.get("camera") or "")
         paths = tuple(row["path"] for row in members)
-        photos = [_is_photo(path) for path in paths]
+        photos = [is_photo(path) for path in paths]
         if any(photos) and not all(photos) or (not any(photos) and len(paths) > 1):
             raise ValueError(f"{len(paths)} files for one moment, expected one mesh, or photos of several cameras")
         if all(photos):
@@ -234,10 +235,6 @@ def _split(name: str) -> str | None:
 
 def _is_ours(path: Path) -> bool:
     return path.name.lower().endswith((*MESH_SUFFIXES, *PHOTO_SUFFIXES))
-
-
-def _is_photo(path: Path) -> bool:
-    return path.suffix.lower() in PHOTO_SUFFIXES
 
 
 def _names(person: str, text: str) -> bool:

@@ -2,9 +2,8 @@
 
 In: a model that reads texts, its processor, and features of scans. Out: per scan and action unit, how likely it is seen, on which
 side, and how strongly. A unit's logit is what the phrase term of training asks for, that of its phrase ("lip corners pulled
-up"). Of the side speak two things: the sided phrases ("left lip corner pulled up"), and whether the unit is rather seen by
-    the views from the
-left or by those from the right.
+up"). Of the side speak two things: the sided phrases ("left lip corner pulled up"), and whether the unit is rather seen by the
+views from the left or by those from the right.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from .classifier_mvfer import embeds_of, is_fine_tuned
+from .classifier_mvfer import embeds_of, features_of, is_fine_tuned
 from .configuration_mvfer import ActionCalibration
 from .fusion_mvfer import pool_frames
 from .modeling_mvfer import MVFERImageOutput
@@ -126,9 +125,7 @@ class ActionReader:
     @torch.no_grad()
     def __call__(self, inputs: Mapping[str, Tensor]) -> ActionScores:
         """Read the actions of scans: `inputs` are the processor's, of `B` scans of one shape."""
-        inputs = {name: value.to(self.model.device) for name, value in inputs.items()}
-        inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        return self.read(self.model.get_image_features(**inputs), inputs.get("view_angles_deg"))
+        return self.read(features_of(self.model, inputs), inputs.get("view_angles_deg"))
 
     def read(self, features: MVFERImageOutput, view_angles_deg: Tensor | None = None) -> ActionScores:
         """Read the actions of scans of which the model has made features; angles `(B, V, 2)`: default the model's own."""

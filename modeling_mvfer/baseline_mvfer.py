@@ -118,17 +118,18 @@ class RunningBaseline:
         self.every_s = every_s
         self._times_s: deque[float] = deque(maxlen=frames)
         self._means: deque[Tensor] = deque(maxlen=frames)
+        self._found: Baseline | None = None
 
-    def observe(self, scan_mean: Tensor, time_s: float) -> None:
-        """Take a frame's mean `(D,)`, unless one of the same second is kept."""
+    def observe(self, scan_mean: Tensor, time_s: float) -> Baseline:
+        """Take a frame's mean `(D,)`, unless one of the same second is kept; the baseline that the kept frames give."""
         if not self._times_s or time_s - self._times_s[-1] >= self.every_s:
             self._times_s.append(time_s)
             self._means.append(scan_mean)
-
-    def baseline(self) -> Baseline:
-        """Of the frames so far, at least one."""
-        means = torch.stack(list(self._means))
-        return Baseline.of(means)._replace(mean=means.median(dim=0, keepdim=True).values)
+            self._found = None
+        if self._found is None:
+            means = torch.stack(list(self._means))
+            self._found = Baseline.of(means)._replace(mean=means.median(dim=0, keepdim=True).values)
+        return self._found
 
 
 def scan_means(view_features: Tensor, view_mask: Tensor) -> Tensor:

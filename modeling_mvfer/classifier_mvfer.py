@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from .baseline_mvfer import NO_BASELINE, Baseline
+from .baseline_mvfer import Baseline
 from .classification_mvfer import MULTI_LABEL
 from .configuration_mvfer import Calibration, Familiarity
 from .familiarity_mvfer import reason, unlike
@@ -148,21 +148,15 @@ class Classifier:
     @torch.no_grad()
     def __call__(self, inputs: Mapping[str, Tensor], *, baseline: Baseline | None = None) -> Classified:
         """Classify scans: `inputs` are the processor's, of `B` scans of one shape; with a baseline, relative to it."""
-        inputs = {name: value.to(self.model.device) for name, value in inputs.items()}
-        inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        reader = (
-            self if baseline is None else replace(self, familiarity=None)
-        )  # what is alike was found without a baseline
-        return reader.read(self.model.get_image_features(**inputs, baseline=baseline))
+        # what is alike was found without a baseline
+        reader = self if baseline is None else replace(self, familiarity=None)
+        return reader.read(features_of(self.model, inputs, baseline=baseline))
 
     @torch.no_grad()
     def baseline_of(self, inputs: Mapping[str, Tensor], *, at_rest: bool = False) -> Baseline:
         """One person's baseline: `inputs` are the processor's, of scans of that person, at rest or not."""
-        if self.model.relative_features is None:
-            raise ValueError(NO_BASELINE)
-        inputs = {name: value.to(self.model.device) for name, value in inputs.items()}
-        inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        return Baseline.of(self.model.get_image_features(**inputs).scan_means, at_rest=at_rest)
+        self.model.known_baselines()
+        return Baseline.of(features_of(self.model, inputs).scan_means, at_rest=at_rest)
 
     def read(self, features: MVFERImageOutput) -> Classified:
         """Classify scans of which the model has made features."""
@@ -190,6 +184,13 @@ class Classifier:
                 abstain[row] = max(scores) < least
                 reasons[row] = reason(self.labels, scores) if abstain[row] else None
         return Classified(probabilities, abstain, reasons=reasons)
+
+
+def features_of(model, inputs: Mapping[str, Tensor], **options) -> MVFERImageOutput:
+    """What the model makes of the processor's inputs, on its device and in its precision; `options` of `get_image_features`."""
+    inputs = {name: value.to(model.device) for name, value in inputs.items()}
+    inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
+    return model.get_image_features(**inputs, **options)
 
 
 def embeds_of(features: MVFERImageOutput) -> Tensor:

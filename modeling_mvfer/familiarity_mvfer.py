@@ -1,9 +1,8 @@
 """Whether a scan is like those that the model was calibrated on: other heads and scanners lie elsewhere in feature space.
 
-In: features as the model makes them, not of unit length. Out: a distance per scan. Training leaves most directions of
-    feature space
-nearly empty; there, heads of another kind stand out, whatever their expression. So only these directions are looked at, and
-no class.
+In: features as the model makes them, not of unit length. Out: a distance per scan. Training leaves most directions of feature
+space nearly empty; there, heads of another kind stand out, whatever their expression. So only these directions are looked at,
+and no class.
 """
 
 import base64

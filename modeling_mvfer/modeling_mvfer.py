@@ -203,7 +203,7 @@ class MVFERModel(CLIPModel):
         """
         own = scan_means(view_features, view_mask)
         if baseline is not None:
-            view_features = self._known_baselines()(view_features, view_mask, baseline)
+            view_features = self.known_baselines()(view_features, view_mask, baseline)
         present = view_mask.any(dim=2)
         times = times_to_phase(frame_times_s, present)
         guide = self._fusion_prompts() if self.config.fusion == "text" else ()
@@ -235,7 +235,7 @@ class MVFERModel(CLIPModel):
         Raises:
             ValueError: if shapes do not fit, or the model knows no baselines.
         """
-        self._known_baselines()
+        self.known_baselines()
         if pixel_values.ndim != 6 or not pixel_values.shape[1]:
             raise ValueError(
                 f"expected scans (B, K, V, C, H, W) of a baseline, K >= 1, got {tuple(pixel_values.shape)}"
@@ -253,14 +253,15 @@ class MVFERModel(CLIPModel):
         mean = (means * mask.unsqueeze(-1)).sum(dim=1) / count.clamp_min(1).unsqueeze(1)
         return Baseline(mean, count, at_rest)
 
-    def _known_baselines(self) -> RelativeFeatures:
+    def known_baselines(self) -> RelativeFeatures:
+        """What takes baselines into account; a ValueError with the remedy if this model has not learnt to."""
         if self.relative_features is None:
             raise ValueError(NO_BASELINE)
         return self.relative_features
 
     def _baseline_within(self, features: Tensor, mask: Tensor, weights: Tensor, at_rest, is_at_rest) -> Baseline:
         """The baseline of every sample of a batch from other samples of it; in training these are learnt from."""
-        samples, relative = len(features), self._known_baselines()
+        samples, relative = len(features), self.known_baselines()
         check_shape("baseline_weights", weights, (samples, samples))
         none = torch.zeros(samples, dtype=torch.bool, device=features.device)
         own = scan_means(features, mask)

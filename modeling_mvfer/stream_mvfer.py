@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .baseline_mvfer import NO_BASELINE, Baseline, RunningBaseline, scan_means
+from .baseline_mvfer import Baseline, RunningBaseline, scan_means
 from .classifier_mvfer import Classifier
 
 RUNNING = "running"
@@ -110,7 +110,7 @@ class MVFERStream:
         if isinstance(baseline, str) and baseline != RUNNING:
             raise ValueError(f"expected a Baseline or {RUNNING!r}, got {baseline!r}")
         if baseline is not None:
-            self._check_baselines()
+            model.known_baselines()
         self._first_baseline = baseline
         self.reset()
 
@@ -130,17 +130,13 @@ class MVFERStream:
         Raises:
             ValueError: if there is no frame yet, or the model takes no baselines.
         """
-        self._check_baselines()
+        self.model.known_baselines()
         if not self._frames:
             raise ValueError("no frame yet to calibrate on; push some first")
         means = torch.stack([frame.mean() for frame in self._frames])
         seconds = max(1.0, self._frames[-1].time_s - self._frames[0].time_s)  # frames of one second are much the same
         count = torch.full((1,), min(float(len(means)), seconds), device=means.device)
         self.baseline, self._running = Baseline.of(means, at_rest=at_rest)._replace(count=count), None
-
-    def _check_baselines(self) -> None:
-        if self.model.relative_features is None:
-            raise ValueError(NO_BASELINE)
 
     def push(self, frame, time_s: float | None = None) -> StreamStep:
         """Take the next frame.
@@ -165,8 +161,7 @@ class MVFERStream:
         while self._frames[0].time_s < time_s - self.window_s:
             self._frames.popleft()
         if self._running is not None:
-            self._running.observe(self._frames[-1].mean(), time_s)
-            self.baseline = self._running.baseline()
+            self.baseline = self._running.observe(self._frames[-1].mean(), time_s)
         return self._step()
 
     @torch.no_grad()

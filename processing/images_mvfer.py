@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 PICTURE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "TGA", "WEBP", "GIF")
+PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")  # of files that are taken for photos
 MAX_PICTURE_PX = 2**26  # 8192 x 8192
 MAX_PICTURE_BYTES = 512 * 2**20
 _MAX_SCANNED_PX = 2**30  # a JPEG may go over its pixels again and again: 16 times at the largest size

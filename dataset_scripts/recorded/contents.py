@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dataset_scripts.recorded.scans import PseudonymousScan, Scan
-from dataset_scripts.recorded.source_tree import PHOTO_SUFFIXES, is_litter
+from dataset_scripts.recorded.source_tree import is_litter, is_photo
 from mvfer.data.pseudonyms import Pseudonyms
+from processing.images_mvfer import PHOTO_SUFFIXES
 from processing.meshes_mvfer import MESH_SUFFIXES
 
 LARGEST = 2**29  # bytes; no reader takes more
@@ -47,7 +48,7 @@ class ShardSources:
     def _content(self, items: Sequence[PseudonymousScan]) -> str:
         scans = [item.scan for item in items]
         files = sorted({file for scan in scans for file in scan.files})
-        listed = {folder: _listed(folder) for folder in {file.parent for file in files if not _is_photo(file)}}
+        listed = {folder: _listed(folder) for folder in {file.parent for file in files if not is_photo(file)}}
         files += sorted({beside for file in files if file.parent in listed for beside in _beside(file, listed)})
         return described(scans, self.source) + "".join(f"\n{file_digest(file)}" for file in files)
 
@@ -87,7 +88,3 @@ def _listed(folder: Path) -> tuple[set[str], list[Path], list[Path]]:
         inner[:] = [name for name in inner if not is_litter(name)]
         found[is_top] += [Path(place, n) for n in files if n.lower().endswith(BESIDE) and not is_litter(n)]
     return names, found[True], found[False]
-
-
-def _is_photo(path: Path) -> bool:
-    return path.suffix.lower() in PHOTO_SUFFIXES

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataset_scripts.recorded.source_tree import PHOTO_SUFFIXES
+from processing.images_mvfer import PHOTO_SUFFIXES
 from processing.meshes_mvfer import MESH_SUFFIXES
 
 _QUOTED = re.compile(r"""(?<!\w)(['"])([^'"\n]*)\1""")

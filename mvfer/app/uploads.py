@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from processing.images_mvfer import PictureError, read_picture
+from processing.images_mvfer import PHOTO_SUFFIXES, PictureError, read_picture
 from processing.meshes_mvfer import MESH_SUFFIXES
 
-PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 COMPANIONS = (".mtl", ".bin")  # what a mesh file names; its textures are photos
 MAX_FRAMES = 240  # meshes of one sequence
 MAX_PHOTOS = 16  # of one moment

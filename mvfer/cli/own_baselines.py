@@ -83,8 +83,13 @@ def _of_others(means: dict[str, "torch.Tensor"], people: dict[str, str]) -> Call
 
     from modeling_mvfer.baseline_mvfer import Baseline
 
+    files_of: dict[str, list[str]] = {}
+    for file in means:
+        if file in people:
+            files_of.setdefault(people[file], []).append(file)
+
     def of(file: str):
-        others = [mean for other, mean in means.items() if other != file and people.get(other) == people.get(file)]
+        others = [means[other] for other in files_of.get(people.get(file, ""), []) if other != file]
         return Baseline.of(torch.cat(others)) if others and file in people else None
 
     return of

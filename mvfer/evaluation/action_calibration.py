@@ -1,9 +1,8 @@
 """Action units whose scores mean what they say: fitted on validation people, stored with the model.
 
-In: the evidence of validation scans and their units. Out: the numbers of `ActionCalibration`. Probabilities follow the logit
-    by Platt's
-sigmoid, intensities by another, fitted by least squares; so both rise with it. Units of which the validation people show too
-little share what is fitted on all units together.
+In: the evidence of validation scans and their units. Out: the numbers of `ActionCalibration`. Probabilities follow the logit by
+Platt's sigmoid, intensities by another, fitted by least squares; so both rise with it. Units of which the validation people
+show too little share what is fitted on all units together.
 """
 
 from collections.abc import Callable

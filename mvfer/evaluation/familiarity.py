@@ -1,8 +1,7 @@
 """When is a scan left to people: too little sure of it, or unlike what the model was calibrated on.
 
 In: features and predictions of validation people, also of heads and scanners that the model never learnt from. Out: the
-    statistic and
-both limits, which the model folder keeps, and how well they do on the tested people and on transfer sets.
+statistic and both limits, which the model folder keeps, and how well they do on the tested people and on transfer sets.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import softmax
 
 from modeling_mvfer.configuration_mvfer import Familiarity
 from modeling_mvfer.familiarity_mvfer import distances, fit_familiarity
@@ -146,9 +146,7 @@ def answers(
         `dict` of `{"mean", "low", "high"}`: unlike, answered; accuracy (`None` without answers); resting_misnamed, the share of
         resting faces that are called something else without abstaining (`None` without such faces).
     """
-    logits = predictions.logits / calibration["temperature"]
-    scores = np.exp(logits - logits.max(1, keepdims=True))
-    confidences = (scores / scores.sum(1, keepdims=True)).max(1)
+    confidences = softmax(predictions.logits / calibration["temperature"], axis=1).max(1)
     correct, subjects = predictions.predicted == predictions.labels, predictions.subjects
     limit = (calibration.get("familiarity") or {}).get("unlike_above")
     strange = np.zeros(len(correct), dtype=bool) if far is None or limit is None else far > limit

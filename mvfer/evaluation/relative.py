@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from modeling_mvfer.baseline_mvfer import NO_BASELINE, Baseline
+from modeling_mvfer.baseline_mvfer import Baseline
 from mvfer.data.baselines import rows_at_rest
 from mvfer.data.split_reader import SplitReader
 from mvfer.evaluation.classifiers import SplitClassifier
@@ -36,8 +36,8 @@ def check_counts(counts: Sequence[str], model) -> None:
     for count in counts:
         if count not in (ALL, REST) and not count.isdecimal():
             raise ValueError(f"expected a number of own scans, {ALL!r} or {REST!r}, got {count!r}")
-    if counts and model.relative_features is None:
-        raise ValueError(NO_BASELINE)
+    if counts:
+        model.known_baselines()
 
 
 def score_relative(

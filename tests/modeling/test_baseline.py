@@ -168,9 +168,9 @@ def test_a_stream_is_calibrated_on_its_first_frames(model, small_processor):
 def test_a_running_baseline_forgets_what_is_short():
     running, rest = RunningBaseline(every_s=1.0, frames=20), torch.tensor([1.0, 2.0])
     for time in range(60):  # ten frames a second
-        running.observe(rest if time < 40 else rest + 9, time_s=time / 10)
-    assert running.baseline().count.item() == 6, "one frame per second"
-    torch.testing.assert_close(running.baseline().mean[0], rest)
+        found = running.observe(rest if time < 40 else rest + 9, time_s=time / 10)
+    assert found.count.item() == 6, "one frame per second"
+    torch.testing.assert_close(found.mean[0], rest)
     with pytest.raises(ValueError, match="at least one scan"):
         Baseline.of(torch.zeros(0, 2))
 
