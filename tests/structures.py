@@ -139,7 +139,7 @@ def change_tree(document, rng) -> None:
     elif way == "copy":
         container[key] = _copied(pick(rng, found)[0])
     else:
-        container[key] = pick(rng, HOSTILE)
+        container[key] = _copied(pick(rng, HOSTILE))
 
 
 def _copied(value):
