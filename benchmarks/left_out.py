@@ -6,10 +6,13 @@
 In: for every family a set to train on and one to test on, in the same order; flags of `train.py` after `--`. Out: one run per
 family and seed below `--out`, trained on the other families, and a table (`left_out.md`, `left_out.json`) of means over
 seeds with 95 % intervals. Nothing of the family left out is trained on or chosen by; "at rest" is told of one own scan, own
-scans are drawn without a look at their labels. "rest mistaken": scans at rest that are called something else without abstaining.
+scans are drawn without a look at their labels. "rest mistaken": scans at rest that are called something else without
+abstaining. "units": mean over action units of the area under the curve, as captions tell them apart; "side right" needs scans
+of one-sided actions (`--random_per_tested` of the builders).
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +21,10 @@ import numpy as np
 import torch
 
 from benchmarks.arms import parser, run_arms, write_table
+from modeling_mvfer.actions_mvfer import ActionReader
 from mvfer.data.baselines import rows_at_rest
 from mvfer.data.schema import load_splits
+from mvfer.evaluation.actions import score_units
 from mvfer.evaluation.classifiers import SplitClassifier
 from mvfer.evaluation.embeddings import embed_split
 from mvfer.evaluation.relative import score_relative
@@ -57,7 +62,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def score_left_out(folder: Path, test: str, seed: int) -> dict[str, float]:
-    """Accuracies of a run on the test people of a family, and how many of their scans at rest mislead."""
+    """Accuracies of a run on the test people of a family, how many of their scans at rest mislead, and action units."""
     torch.set_num_threads(1)
     model, processor = load_run(folder)
     split = load_splits(test)["test"]
@@ -65,7 +70,14 @@ def score_left_out(folder: Path, test: str, seed: int) -> dict[str, float]:
     options = {"seed": seed, "progress": None}
     found = score_relative(model, processor.image_processor, split, classifier, list(COLUMNS.values()), **options)
     scores = {column: found[count]["accuracy"]["mean"] for column, count in COLUMNS.items()}
-    return scores | {"rest mistaken": rest_mistaken(model, processor, split, classifier)}
+    features = embed_split(model, processor.image_processor, split, progress=False)
+    units = score_units(ActionReader.build(model, processor), features, split, seed=seed)
+    return {
+        **scores,
+        "rest mistaken": rest_mistaken(model, processor, split, classifier),
+        "units, AUC": units["mean"]["auc"]["mean"] if units else math.nan,
+        "side right": units["side_right"]["mean"] if units and units["side_right"] else math.nan,
+    }
 
 
 def rest_mistaken(model, processor, split, classifier: SplitClassifier) -> float:

@@ -208,14 +208,14 @@ class Collator:
         units = [{units_of(meaning(text)) for text in texts} for texts in known]
         facts = [frozenset().union(*map(meaning, texts)) for texts in known]
 
-        def is_true(text: str, row: int) -> bool:
-            return units_of(meaning(text)) in units[row] and meaning(text) <= facts[row]
+        def is_true(claim: frozenset, claimed_units: frozenset, row: int) -> bool:
+            return claimed_units in units[row] and claim <= facts[row]
 
         batch |= self._texts(captions, is_true, names=("input_ids", "attention_mask", "text_targets"))
         phrases = [sum(map(split_phrases, own), []) for own in captions]
         if self.phrases and any(phrases):
             names = ("phrase_input_ids", "phrase_attention_mask", "phrase_targets")
-            batch |= self._texts(phrases, lambda text, row: meaning(text) <= facts[row], names=names)
+            batch |= self._texts(phrases, lambda claim, _, row: claim <= facts[row], names=names)
         return batch
 
     def _pixels(self, views: torch.Tensor) -> torch.Tensor:
@@ -227,10 +227,11 @@ class Collator:
         return self.image_processor.normalize_views(views)
 
     def _texts(
-        self, texts: list[list[str]], is_true: Callable[[str, int], bool], *, names: tuple[str, str, str]
+        self, texts: list[list[str]], is_true: Callable[[frozenset, frozenset, int], bool], *, names: tuple[str, str, str]
     ) -> dict:
         unique = list(dict.fromkeys(text for own in texts for text in own)) or [""]  # true of no sample
-        targets = torch.tensor([[is_true(text, row) for text in unique] for row in range(len(texts))])
+        claims = [(meaning(text), units_of(meaning(text))) for text in unique]
+        targets = torch.tensor([[is_true(*claim, row) for claim in claims] for row in range(len(texts))])
         tokens = self.tokenizer(unique, padding=True, truncation=True, return_tensors="pt")
         return dict(zip(names, (tokens["input_ids"], tokens["attention_mask"], targets), strict=True))
 
