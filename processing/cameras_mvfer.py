@@ -2,8 +2,9 @@
 
 Coordinates, stated here once. World (framed) coordinates are right-handed: y up, the face looks towards +z, x to the
 viewer's right, which is the subject's *left*. A camera at yaw_deg > 0 has moved towards +x and sees the subject's
-left side; at pitch_deg > 0 it has moved up. Cameras look at the origin along their own -z (as in OpenGL) with x to
-the right and y up, from the distance where the plane z = 0 is exactly 2 units high. An image's row 0 is the top.
+left side; at pitch_deg > 0 it has moved up. Cameras look at the point (0, aim_y, 0) along their own -z (as in OpenGL) with x to
+the right and y up, from the distance where the plane z = 0 is exactly 2 units high. The origin is at the tip of the nose's
+height; a little above it, brows and forehead are in the image, and less of the neck. An image's row 0 is the top.
 """
 
 import math
@@ -14,14 +15,16 @@ from torch import Tensor
 FIELD_OF_VIEW_DEG = 26.0  # vertical, and horizontal: images are square
 FOCAL_LENGTH = 1 / math.tan(math.radians(FIELD_OF_VIEW_DEG / 2))  # of an image plane that spans [-1, 1]
 CAMERA_DISTANCE = FOCAL_LENGTH  # in framed units: there z = 0 spans [-1, 1]
+DEFAULT_AIM_Y = 0.2  # framed units
 DEFAULT_VIEW_ANGLES_DEG = ((-30.0, 0.0), (0.0, 0.0), (30.0, 0.0))
 
 
-def world_to_camera(view_angles_deg) -> Tensor:
+def world_to_camera(view_angles_deg, aim_y: float = 0.0) -> Tensor:
     """Matrices that take framed coordinates to camera coordinates.
 
     Args:
         view_angles_deg (`(V, 2)` numbers): yaw and pitch of every camera.
+        aim_y: how far above the origin they look, and turn around, in framed units.
     Returns:
         `torch.Tensor` of shape `(V, 4, 4)`, float32, on the CPU (computed in float64).
     Raises:
@@ -34,8 +37,8 @@ def world_to_camera(view_angles_deg) -> Tensor:
         rows.append(
             [
                 [cy, 0.0, -sy, 0.0],  # the camera's x axis (right), in world coordinates
-                [-sy * sp, cp, -cy * sp, 0.0],  # its y axis (up)
-                [sy * cp, sp, cy * cp, -CAMERA_DISTANCE],  # its z axis, from the face to the camera
+                [-sy * sp, cp, -cy * sp, -cp * aim_y],  # its y axis (up)
+                [sy * cp, sp, cy * cp, -sp * aim_y - CAMERA_DISTANCE],  # its z axis, from the face to the camera
                 [0.0, 0.0, 0.0, 1.0],
             ]
         )

@@ -40,6 +40,7 @@ class MVFERImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[call
         In a call with photos: where these were taken from, `(V, 2)` for all samples or `(B, V, 2)`.
     channels (three names): what the three channels of a rendered view show, see `channels_mvfer`.
     supersampling (`int`): samples per pixel along each axis.
+    aim_y (`float`): how far above the tip of the nose the cameras look, in framed units, see `cameras_mvfer`.
     render_backend (`str`): "torch", "numba" or "auto", which is numba where it is installed; never stored with the processor.
     orientation (`str`): of meshes: "auto" finds it, else of mesh files which axis points up and, if unusual, where the face
         looks, see `orientation_mvfer`.
@@ -52,6 +53,7 @@ class MVFERImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[call
     view_angles_deg: Any
     channels: Any
     supersampling: int
+    aim_y: float | int
     render_backend: str
     orientation: str
     up_axis: str
@@ -108,6 +110,7 @@ class MVFERImageProcessor(PilBackend):
     view_angles_deg = [list(angles) for angles in DEFAULT_VIEW_ANGLES_DEG]
     channels = ["clay", "curvature", "depth"]
     supersampling = 1
+    aim_y = 0.0
     render_backend = "auto"
     orientation = "auto"
     up_axis = "y"
@@ -301,6 +304,7 @@ def _render_settings(values: Mapping) -> RenderSettings:
         supersampling=values["supersampling"],
         channels=tuple(values["channels"]) if isinstance(values["channels"], list | tuple) else values["channels"],
         backend=values["render_backend"],
+        aim_y=values["aim_y"],
     )
 
 

@@ -34,6 +34,7 @@ class RenderSettings:
         supersampling: samples per pixel along each axis; 2 smooths the edges at about twice the time.
         channels: three names, see `channels_mvfer.CHANNELS`.
         backend: "torch" (the reference), "numba" (`pip install "mvfer[fast]"`), or "auto" (numba where installed).
+        aim_y: how far above the tip of the nose the cameras look, in framed units (1 is half of the image).
     """
 
     view_angles_deg: tuple[tuple[float, float], ...] = DEFAULT_VIEW_ANGLES_DEG
@@ -41,6 +42,7 @@ class RenderSettings:
     supersampling: int = 1
     channels: tuple[str, ...] = ("clay", "curvature", "depth")
     backend: str = "torch"
+    aim_y: float = 0.0
 
     def __post_init__(self):
         object.__setattr__(self, "view_angles_deg", check_view_angles(self.view_angles_deg))
@@ -48,6 +50,8 @@ class RenderSettings:
         _check_sizes(self.size_px, self.supersampling)
         if self.backend not in BACKENDS:
             raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {self.backend!r}")
+        if not isinstance(self.aim_y, int | float) or not abs(self.aim_y) <= 1:
+            raise ValueError(f"aim_y: expected a number in [-1, 1], got {self.aim_y!r}")
 
     def to_dict(self) -> dict:
         """Plain lists and numbers, ready for JSON."""
@@ -114,6 +118,7 @@ def render_scan(
             size_px=settings.size_px,
             supersampling=settings.supersampling,
             backend=settings.backend,
+            aim_y=settings.aim_y,
             **colors,
         )
         part = compose_channels(buffers, settings.channels, light_deg=light_deg or DEFAULT_LIGHT_DEG)
@@ -193,6 +198,7 @@ def render_views(
     texture=None,
     vertex_colors=None,
     backend: str = "torch",
+    aim_y: float = 0.0,
     chunk: int | None = None,
 ) -> dict[str, Tensor]:
     """Rasterise framed meshes from every camera.
@@ -200,7 +206,7 @@ def render_views(
     Args:
         vertices (`torch.Tensor` of shape `(F, N, 3)`, float): framed coordinates.
         faces (`torch.Tensor` of shape `(M, 3)`, int64): the same for all frames.
-        view_angles_deg (`(V, 2)` numbers): one camera each.
+        view_angles_deg (`(V, 2)` numbers): one camera each. aim_y: how far above the origin they look.
         uvs (`(U, 2)`), uv_faces (`(M, 3)`), texture (`(h, w, 3)` uint8): texture coordinates with the origin at the
             lower left, and the picture. Absent `uv_faces` means `faces`.
         vertex_colors (`(N, 3)` uint8): used when there is no texture.
@@ -216,7 +222,7 @@ def render_views(
     _check_geometry(vertices, faces)
     vertices = vertices.to(torch.float32)
     paint = Paint.choose(uvs, uv_faces, texture, vertex_colors, vertices, faces)
-    cameras = world_to_camera(view_angles_deg).to(vertices.device)  # (V, 4, 4)
+    cameras = world_to_camera(view_angles_deg, aim_y).to(vertices.device)  # (V, 4, 4)
     draw = rasterize
     if resolve_backend(backend, vertices.device.type) == "numba":
         from .rendering_numba_mvfer import rasterize_numba as draw

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from processing.cameras_mvfer import DEFAULT_AIM_Y
 from processing.rendering_mvfer import BACKENDS, RenderSettings, resolve_backend
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def add_build_flags(
     add("--out", required=True, help="folder to write")
     add("--size_px", type=int, default=size_px, help="height and width of the views")
     add("--supersampling", type=int, default=supersampling, help="samples per pixel and axis")
+    aim = "how far above the tip of the nose the cameras look, 1 is half of the image"
+    add("--aim_y", type=float, default=DEFAULT_AIM_Y, help=aim)
     add("--channels", nargs=3, metavar="CHANNEL", help=f"what the three channels show; default: {default_channels}")
     add("--view_angles_deg", type=float, nargs="+", metavar="YAW", help="yaw of every view; default: -30 0 30")
     add("--backend", choices=BACKENDS, default="auto", help="rasteriser; auto is numba where installed")
@@ -51,7 +54,7 @@ def add_build_flags(
 
 def render_settings(flags: argparse.Namespace, **instead) -> RenderSettings:
     """The flags' render settings; `instead` are fields that something else decides."""
-    values = {"size_px": flags.size_px, "supersampling": flags.supersampling}
+    values = {"size_px": flags.size_px, "supersampling": flags.supersampling, "aim_y": flags.aim_y}
     values["backend"] = resolve_backend(flags.backend)
     if flags.channels:
         values["channels"] = tuple(flags.channels)

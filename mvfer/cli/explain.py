@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     label = args.label or max(odds, key=odds.__getitem__)
     heat = heat_of(attribute_views(classifier, inputs, label))
     framed = framed_vertices(mesh, frame)
-    warmth = heat_on_vertices(heat, framed, mesh.faces, settings.view_angles_deg)
+    warmth = heat_on_vertices(heat, framed, mesh.faces, settings.view_angles_deg, settings.aim_y)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     colored = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colors_of(warmth), process=False)
     colored.export(args.out)

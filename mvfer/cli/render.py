@@ -11,7 +11,7 @@ def main(argv: list[str] | None = None) -> int:
     """`mvfer render`: one picture with all views of a scan."""
     args = parser().parse_args(argv)
     from mvfer.reports.pictures import views_picture
-    from processing.cameras_mvfer import view_name
+    from processing.cameras_mvfer import DEFAULT_AIM_Y, view_name
     from processing.channels_mvfer import COLOR_CHANNELS
     from processing.meshes_mvfer import load_mesh
     from processing.names_mvfer import shown
@@ -20,7 +20,8 @@ def main(argv: list[str] | None = None) -> int:
 
     angles = tuple((yaw_deg, args.pitch_deg) for yaw_deg in args.views)
     channels = args.channels * 3 if len(args.channels) == 1 else args.channels
-    settings = RenderSettings(view_angles_deg=angles, size_px=args.size_px, channels=channels, supersampling=2)
+    look = {"view_angles_deg": angles, "channels": channels, "aim_y": DEFAULT_AIM_Y}
+    settings = RenderSettings(size_px=args.size_px, supersampling=2, **look)
     needs_color = bool(set(settings.channels) & set(COLOR_CHANNELS))
     is_known = args.orientation != AUTO
     mesh = load_mesh(args.mesh, up_axis=args.orientation if is_known else "y", geometry_only=not needs_color)

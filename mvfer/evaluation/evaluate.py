@@ -292,9 +292,14 @@ def open_splits(folder: str | Path, split: str, processor):
 
 def check_channels(folder: str | Path, processor) -> None:
     """Raise a ValueError if the data set's views do not show what the model reads."""
-    shown = dataset_info(folder).get("render_settings", {}).get("channels")
-    expected = list(processor.image_processor.channels)
+    settings = dataset_info(folder).get("render_settings", {})
+    shown, expected = settings.get("channels"), list(processor.image_processor.channels)
     if shown is not None and list(shown) != expected:
         raise ValueError(
             f"{folder}: its views show {shown}, the model expects {expected}; build it with these channels"
+        )
+    aim, expected_aim = settings.get("aim_y", 0.0), processor.image_processor.aim_y
+    if shown is not None and aim != expected_aim:
+        raise ValueError(
+            f"{folder}: its cameras look {aim:g} above the nose, the model's {expected_aim:g}; build it with --aim_y {expected_aim:g}"
         )

@@ -72,22 +72,25 @@ def heat_of(attributions: Tensor) -> np.ndarray:
     return (heat / heat.abs().max().clamp_min(1e-12)).cpu().numpy()
 
 
-def heat_on_vertices(heat: np.ndarray, vertices: np.ndarray, faces: np.ndarray, view_angles_deg) -> np.ndarray:
+def heat_on_vertices(
+    heat: np.ndarray, vertices: np.ndarray, faces: np.ndarray, view_angles_deg, aim_y=0.0
+) -> np.ndarray:
     """Take the heat of the views back to the mesh: the mean over the views that see a vertex.
 
     Args:
-        heat (`(V, H, W)`), vertices (`(N, 3)`, framed coordinates), faces (`(M, 3)`), view_angles_deg (`(V, 2)`).
+        heat (`(V, H, W)`), vertices (`(N, 3)`, framed coordinates), faces (`(M, 3)`), view_angles_deg (`(V, 2)`),
+            aim_y: as they were rendered.
     Returns:
         `(N,)`: NaN where no view sees the vertex.
     """
     size = heat.shape[-1]
     points = torch.as_tensor(vertices, dtype=torch.float32)
     buffers = render_views(
-        points[None], torch.as_tensor(faces), view_angles_deg=view_angles_deg, size_px=size, backend="auto"
+        points[None], torch.as_tensor(faces), view_angles_deg=view_angles_deg, aim_y=aim_y, size_px=size, backend="auto"
     )
     depth, mask = (buffers[name][0, :, 0].numpy() for name in ("depth", "mask"))
     total, seen = np.zeros((2, len(vertices)))
-    for view, camera in enumerate(world_to_camera(view_angles_deg).numpy()):
+    for view, camera in enumerate(world_to_camera(view_angles_deg, aim_y).numpy()):
         x, y, z = (vertices @ camera[:3, :3].T + camera[:3, 3]).T
         column = np.floor((x / -z * FOCAL_LENGTH + 1) * size / 2).astype(int)
         row = np.floor((1 - y / -z * FOCAL_LENGTH) * size / 2).astype(int)

@@ -60,11 +60,10 @@ def build_processor(config: TrainConfig, splits: list, infos: list[dict]) -> MVF
     """The tokenizer of the model (from scratch: learnt from captions and prompts) and the renderer of the data."""
     render = infos[0]["render_settings"]
     for folder, info in zip(config.dataset, infos, strict=True):
-        for key in ("size_px", "channels", "view_angles_deg"):
-            if info["render_settings"][key] != render[key]:
-                raise ValueError(
-                    f"{folder}: {key} is {info['render_settings'][key]}, but {render[key]} in {config.dataset[0]}; build alike"
-                )
+        for key in ("size_px", "channels", "view_angles_deg", "aim_y"):
+            here, there = info["render_settings"].get(key, 0.0), render.get(key, 0.0)
+            if here != there:
+                raise ValueError(f"{folder}: {key} is {here}, but {there} in {config.dataset[0]}; build alike")
     if render.get("backend") == "numba":
         render = render | {"backend": "auto"}  # a model also runs where numba is not installed
     magnifications = {info.get("build", {}).get("magnification", 1.0) for info in infos}
