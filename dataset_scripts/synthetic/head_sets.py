@@ -27,7 +27,12 @@ def arguments(description: str, subjects: Sequence[int]) -> argparse.ArgumentPar
     add("--random_per_tested", type=int, default=tested, help="the same per validation and test subject")
     at_rest = default.rest_per_subject
     add("--rest_per_subject", type=int, default=at_rest, help="rows at rest per subject, more than neutral's variants")
-    add("--vary_geometry", action="store_true", help="vary resolution, smoothness, noise, holes, framing and light")
+    add(
+        "--vary_geometry",
+        action="store_true",
+        help="vary resolution, smoothness, noise, holes, framing and light of scans, proportions and manner of people",
+    )
+    add("--people", type=int, default=default.people, help="with --vary_geometry: people made of each training subject")
     add("--variants", type=int, default=default.variants, help="with --vary_geometry: renderings per training scan")
     add("--num_frames", type=int, help=f"frames per sequence; default {default.num_frames}, of micro-expressions 32")
     add("--fps", type=float, help=f"frames per second; default {default.fps:g}, of micro-expressions 60")

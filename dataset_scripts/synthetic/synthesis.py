@@ -7,9 +7,10 @@ random stream, so a row depends on the seed and the settings, and on nothing els
 import functools
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from dataset_scripts.synthetic.recipes import (
     shown_by,
 )
 from dataset_scripts.synthetic.unit_tables import UnitTable
-from dataset_scripts.synthetic.variation import GeometryVariation, draw_proportions, reframe
+from dataset_scripts.synthetic.variation import GeometryVariation, Manner, draw_manner, draw_proportions, reframe
 from mvfer.data import schema
 from mvfer.data.geometry import rotation
 from processing.framing_mvfer import FRAMED, FaceFrame, frame_upright
@@ -56,6 +57,7 @@ class BuildSettings:
     rest_per_subject: int = 0
     intensity: tuple[float, float] = (0.5, 1.0)
     vary_geometry: bool = False
+    people: int = 1
     variants: int = 1
     languages: tuple[str, ...] = ("en",)
     captions_per_row: int = 4
@@ -74,11 +76,11 @@ class BuildSettings:
             raise ValueError(f"unknown expressions {unknown}; expected some of {', '.join(EXPRESSIONS)}")
         if not 0 < self.intensity[0] <= self.intensity[1] <= 1:
             raise ValueError(f"expected an intensity range 0 < low <= high <= 1, got {self.intensity}")
-        counts = (self.expressions_per_subject, self.captions_per_row, self.num_frames, self.variants)
+        counts = (self.expressions_per_subject, self.captions_per_row, self.num_frames, self.variants, self.people)
         at_random, at_rest = (self.random_per_subject, self.random_per_tested), self.rest_per_subject
         if min(counts) < 1 or min(*at_random, at_rest) < 0 or self.fps <= 0:
             raise ValueError(
-                "expected expressions_per_subject, captions_per_row, num_frames, variants >= 1, random_per_subject, "
+                "expected expressions_per_subject, captions_per_row, num_frames, variants, people >= 1, random_per_subject, "
                 f"random_per_tested, rest_per_subject >= 0 and fps > 0, got {counts}, {at_random}, {at_rest}, {self.fps}"
             )
         if at_rest and self.kind == "micro":
@@ -93,6 +95,14 @@ class BuildSettings:
 
     def to_dict(self) -> dict:
         return schema.describe_settings(self)
+
+
+class Person(NamedTuple):
+    """Somebody else with a head's topology: its frame, in whose units geometry varies; what the proportions add, `(N, 3)`."""
+
+    rough: FaceFrame
+    proportions: Tensor
+    manner: Manner
 
 
 class Synthesizer:
@@ -127,20 +137,27 @@ class Synthesizer:
             except HeadRejected as error:
                 rejected.append({"id": subject, "reason": str(error)})
                 continue
-            person = self._another_person(head, rng.spawn(1)[0]) if self.settings.vary_geometry else None
-            for item in self._items(subject, shard.split, rng, head.table):
-                try:
-                    vertices, faces, light_deg = self._framed(item, head, person)
-                    views = render_scan(vertices, faces, self.settings.render, frame=FRAMED, light_deg=light_deg)
-                except ValueError as error:
-                    rejected.append({"id": item["id"], "reason": str(error)})
-                    continue
-                yield self._row(item, views) | {"subject": subject, "split": shard.split} | head.columns
+            people = self.settings.people if shard.split == "train" and self.settings.vary_geometry else 1
+            for copy in range(people):
+                name = f"{subject}-p{copy}" if people > 1 else subject
+                yield from self._person_rows(name, shard.split, head, rng, rejected)
 
-    def _another_person(self, head: Head, rng: np.random.Generator) -> tuple[FaceFrame, Tensor]:
-        """The frame of a head, in whose units geometry varies, and what other proportions add to it, `(N, 3)`."""
+    def _person_rows(self, subject: str, split: str, head: Head, rng: np.random.Generator, rejected) -> Iterator[dict]:
+        person = self._another_person(head, rng.spawn(1)[0]) if self.settings.vary_geometry else None
+        for item in self._items(subject, split, rng, head.table):
+            try:
+                vertices, faces, light_deg = self._framed(item, head, person)
+                views = render_scan(vertices, faces, self.settings.render, frame=FRAMED, light_deg=light_deg)
+            except ValueError as error:
+                rejected.append({"id": item["id"], "reason": str(error)})
+                continue
+            yield self._row(item, views) | {"subject": subject, "split": split} | head.columns
+
+    def _another_person(self, head: Head, rng: np.random.Generator) -> Person:
+        """Somebody else with this head's topology and shapes."""
         rough = frame_upright(head.vertices.numpy(), head.faces)
-        return rough, draw_proportions(rough.apply(head.vertices), rng)
+        points = rough.apply(head.vertices)
+        return Person(rough, draw_proportions(points, rng), draw_manner(points, head.table, rng))
 
     def _items(self, subject: str, split: str, rng: np.random.Generator, table: UnitTable):
         """What a subject does: dicts with id, expression (or None), units, intensity, and a seed for the rendering."""
@@ -196,22 +213,20 @@ class Synthesizer:
                     "seed": [int(rng.integers(2**63)), 0],
                 }
 
-    def _framed(
-        self, item: dict, head: Head, person: tuple[FaceFrame, Tensor] | None
-    ) -> tuple[Tensor, Tensor, tuple | None]:
+    def _framed(self, item: dict, head: Head, person: Person | None) -> tuple[Tensor, Tensor, tuple | None]:
         """Framed vertices `(T, N', 3)`, faces `(M', 3)`, light (yaw, pitch) if it is not the usual one.
 
         `person`: from `_another_person`; None if geometry does not vary.
         """
-        vertices, turn = _moved(head, item), rotation(*item["pose"]).T
+        vertices, turn = _moved(head, item, person.manner if person else None), rotation(*item["pose"]).T
         if self.settings.magnification != 1:
             moved = magnify(vertices.numpy(), vertices[0].numpy(), magnification=self.settings.magnification)
             vertices = torch.from_numpy(moved)
         if person is None:
             vertices, faces = vertices @ turn, torch.from_numpy(head.faces)
             return frame_upright(vertices[0].numpy(), head.faces).apply(vertices), faces, None
-        rng, (rough, proportions) = np.random.default_rng(item["seed"]), person
-        vertices, faces = self._vary(head)((rough.apply(vertices) + proportions) @ turn, rng)
+        rng = np.random.default_rng(item["seed"])
+        vertices, faces = self._vary(head)((person.rough.apply(vertices) + person.proportions) @ turn, rng)
         frame = frame_upright(vertices[0].numpy(), faces.numpy())
         vertices = reframe(frame.apply(vertices), rng)
         light_deg = (float(rng.uniform(-60, 60)), float(rng.uniform(10, 65))) if rng.random() < 0.7 else None
@@ -280,12 +295,20 @@ def build_heads(
     return info
 
 
-def _moved(head: Head, item: dict) -> Tensor:
-    """`(T, N, 3)`: what the face does, the head upright."""
-    wanted = head.table.weights(item["units"], asymmetry=item["asymmetry"])
-    weights = torch.tensor([wanted.get(shape, 0.0) for shape in head.shape_names], dtype=torch.float32)
+def _moved(head: Head, item: dict, manner: Manner | None = None) -> Tensor:
+    """`(T, N, 3)`: what the face does, the head upright; in somebody's manner, also at rest."""
+    units = manner.intensities(item["units"]) if manner else item["units"]
     curve = torch.tensor(item["curve"], dtype=torch.float32)[:, None]
-    return head.vertices + ((curve * weights) @ head.shapes.flatten(1)).view(len(curve), -1, 3)
+    weights = curve * _in_order(head, head.table.weights(units, asymmetry=item["asymmetry"]))
+    if manner:
+        weights = weights + _in_order(head, manner.tonic_weights(head.table))
+    moved = (weights @ head.shapes.flatten(1)).view(len(curve), -1, 3)
+    return head.vertices + (manner.move(moved) if manner else moved)
+
+
+def _in_order(head: Head, weights: Mapping[str, float]) -> Tensor:
+    """`(A,)`: weights of the head's shapes, in their order."""
+    return torch.tensor([weights.get(shape, 0.0) for shape in head.shape_names], dtype=torch.float32)
 
 
 def _make_synthesizer(load, source, settings) -> Synthesizer:
