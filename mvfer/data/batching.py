@@ -176,8 +176,6 @@ class Collator:
         tokenizer: any tokenizer with a padding token; `None` leaves all texts out.
         image_processor: `MVFERImageProcessor`; its normalisation and size are the model's.
         phrases: also give the captions' single phrases, for the sigmoid term.
-        anchors: phrases that are asked of every batch beside those. With captions in ever new words they are what stays: each
-            action is told from all others in every step, by the same words.
 
     A sample is a dict: `views` uint8 `(V, H, W, 3)` or `(T, V, H, W, 3)`; `captions`, the texts to learn from; and,
     optional, `view_mask`, `view_angles_deg`, `frame_times_s`, `known_captions` (further texts that are true of it).
@@ -190,9 +188,8 @@ class Collator:
     empty text that is true of no sample, and the phrases' keys are absent.
     """
 
-    def __init__(self, tokenizer, image_processor, *, phrases: bool = True, anchors: Sequence[str] = ()):
-        self.tokenizer, self.image_processor = tokenizer, image_processor
-        self.phrases, self.anchors = phrases, list(anchors)
+    def __init__(self, tokenizer, image_processor, *, phrases: bool = True):
+        self.tokenizer, self.image_processor, self.phrases = tokenizer, image_processor, phrases
 
     def __call__(self, samples: list[dict]) -> dict[str, torch.Tensor]:
         if not samples:
@@ -214,11 +211,11 @@ class Collator:
         def is_true(claim: frozenset, claimed_units: frozenset, row: int) -> bool:
             return claimed_units in units[row] and claim <= facts[row]
 
-        batch |= self._texts([], captions, is_true, names=("input_ids", "attention_mask", "text_targets"))
+        batch |= self._texts(captions, is_true, names=("input_ids", "attention_mask", "text_targets"))
         phrases = [sum(map(split_phrases, own), []) for own in captions]
         if self.phrases and any(phrases):
             names = ("phrase_input_ids", "phrase_attention_mask", "phrase_targets")
-            batch |= self._texts(self.anchors, phrases, lambda claim, _, row: claim <= facts[row], names=names)
+            batch |= self._texts(phrases, lambda claim, _, row: claim <= facts[row], names=names)
         return batch
 
     def _pixels(self, views: torch.Tensor) -> torch.Tensor:
@@ -230,14 +227,9 @@ class Collator:
         return self.image_processor.normalize_views(views)
 
     def _texts(
-        self,
-        anchors: list[str],
-        texts: list[list[str]],
-        is_true: Callable[[frozenset, frozenset, int], bool],
-        *,
-        names: tuple[str, str, str],
+        self, texts: list[list[str]], is_true: Callable[[frozenset, frozenset, int], bool], *, names: tuple[str, str, str]
     ) -> dict:
-        unique = list(dict.fromkeys([*anchors, *(text for own in texts for text in own)])) or [""]  # true of no sample
+        unique = list(dict.fromkeys(text for own in texts for text in own)) or [""]  # true of no sample
         claims = [(meaning(text), units_of(meaning(text))) for text in unique]
         targets = torch.tensor([[is_true(*claim, row) for claim in claims] for row in range(len(texts))])
         tokens = self.tokenizer(unique, padding=True, truncation=True, return_tensors="pt")

@@ -71,12 +71,6 @@ def graded_phrases_of(unit: str, language: str, degree: str) -> tuple[str, ...]:
     return graded_phrases(unit, language, degree) if degree else ACTION_PHRASES[unit][language]
 
 
-def anchors(languages: Sequence[str]) -> list[str]:
-    """The canonical phrase of every action, one-sided ones too, and of a face without any, in these languages."""
-    actions = [ACTION_PHRASES[unit][language][0] for language in languages for unit in sorted(ACTION_PHRASES)]
-    return [*actions, *(RELAXED_PHRASES[language][0] for language in languages)]
-
-
 def told_whole(units: Mapping[str, float]) -> str:
     """A caption that claims all that is true of a face, in canonical wording."""
     phrases = [graded_phrases_of(unit, "en", degree_of(unit, value))[0] for unit, value in units.items()]

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from modeling_mvfer import MVFERConfig, MVFERModel
 from mvfer.data.batching import Collator
 from mvfer.data.tokenizer import build_tokenizer
-from mvfer.data.wording import anchors, known_phrases, languages_of, wordings_met
+from mvfer.data.wording import known_phrases, languages_of, wordings_met
 from mvfer.evaluation.evaluate import evaluate
 from mvfer.training.config import TrainConfig
 from mvfer.training.presets import small_config
@@ -41,12 +41,7 @@ class Pretraining(Task):
         if config.learns_from_captions:
             self.captioned = [bool(captions) for split in self.train_splits for captions in split["captions"]]
         tokenizer = self.processor.tokenizer if config.supervision == "captions" else None  # a teacher gives the texts
-        self.collator = Collator(
-            tokenizer,
-            self.processor.image_processor,
-            phrases=config.phrase_weight > 0,
-            anchors=anchors(config.languages) if config.captions == "fresh" else (),
-        )
+        self.collator = Collator(tokenizer, self.processor.image_processor, phrases=config.phrase_weight > 0)
         self.summary = {"preset": config.preset, "supervision": config.supervision}
 
     def test(self, model: MVFERModel, **options) -> tuple[MVFERModel, dict]:
