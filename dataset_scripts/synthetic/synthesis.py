@@ -7,10 +7,9 @@ random stream, so a row depends on the seed and the settings, and on nothing els
 import functools
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,7 +29,7 @@ from dataset_scripts.synthetic.recipes import (
     shown_by,
 )
 from dataset_scripts.synthetic.unit_tables import UnitTable
-from dataset_scripts.synthetic.variation import GeometryVariation, Manner, draw_manner, draw_proportions, reframe
+from dataset_scripts.synthetic.variation import GeometryVariation, draw_proportions, reframe
 from mvfer.data import schema
 from mvfer.data.geometry import rotation
 from processing.framing_mvfer import FRAMED, FaceFrame, frame_upright
@@ -97,14 +96,6 @@ class BuildSettings:
         return schema.describe_settings(self)
 
 
-class Person(NamedTuple):
-    """Somebody else with a head's topology: its frame, in whose units geometry varies; what the proportions add, `(N, 3)`."""
-
-    rough: FaceFrame
-    proportions: Tensor
-    manner: Manner
-
-
 class Synthesizer:
     """Makes the rows of subjects of one family of heads."""
 
@@ -153,11 +144,10 @@ class Synthesizer:
                 continue
             yield self._row(item, views) | {"subject": subject, "split": split} | head.columns
 
-    def _another_person(self, head: Head, rng: np.random.Generator) -> Person:
-        """Somebody else with this head's topology and shapes."""
+    def _another_person(self, head: Head, rng: np.random.Generator) -> tuple[FaceFrame, Tensor]:
+        """The frame of a head, in whose units geometry varies, and what other proportions add to it, `(N, 3)`."""
         rough = frame_upright(head.vertices.numpy(), head.faces)
-        points = rough.apply(head.vertices)
-        return Person(rough, draw_proportions(points, rng), draw_manner(points, head.table, rng))
+        return rough, draw_proportions(rough.apply(head.vertices), rng)
 
     def _items(self, subject: str, split: str, rng: np.random.Generator, table: UnitTable):
         """What a subject does: dicts with id, expression (or None), units, intensity, and a seed for the rendering."""
@@ -213,20 +203,22 @@ class Synthesizer:
                     "seed": [int(rng.integers(2**63)), 0],
                 }
 
-    def _framed(self, item: dict, head: Head, person: Person | None) -> tuple[Tensor, Tensor, tuple | None]:
+    def _framed(
+        self, item: dict, head: Head, person: tuple[FaceFrame, Tensor] | None
+    ) -> tuple[Tensor, Tensor, tuple | None]:
         """Framed vertices `(T, N', 3)`, faces `(M', 3)`, light (yaw, pitch) if it is not the usual one.
 
         `person`: from `_another_person`; None if geometry does not vary.
         """
-        vertices, turn = _moved(head, item, person.manner if person else None), rotation(*item["pose"]).T
+        vertices, turn = _moved(head, item), rotation(*item["pose"]).T
         if self.settings.magnification != 1:
             moved = magnify(vertices.numpy(), vertices[0].numpy(), magnification=self.settings.magnification)
             vertices = torch.from_numpy(moved)
         if person is None:
             vertices, faces = vertices @ turn, torch.from_numpy(head.faces)
             return frame_upright(vertices[0].numpy(), head.faces).apply(vertices), faces, None
-        rng = np.random.default_rng(item["seed"])
-        vertices, faces = self._vary(head)((person.rough.apply(vertices) + person.proportions) @ turn, rng)
+        rng, (rough, proportions) = np.random.default_rng(item["seed"]), person
+        vertices, faces = self._vary(head)((rough.apply(vertices) + proportions) @ turn, rng)
         frame = frame_upright(vertices[0].numpy(), faces.numpy())
         vertices = reframe(frame.apply(vertices), rng)
         light_deg = (float(rng.uniform(-60, 60)), float(rng.uniform(10, 65))) if rng.random() < 0.7 else None
@@ -295,20 +287,12 @@ def build_heads(
     return info
 
 
-def _moved(head: Head, item: dict, manner: Manner | None = None) -> Tensor:
-    """`(T, N, 3)`: what the face does, the head upright; in somebody's manner, also at rest."""
-    units = manner.intensities(item["units"]) if manner else item["units"]
+def _moved(head: Head, item: dict) -> Tensor:
+    """`(T, N, 3)`: what the face does, the head upright."""
+    wanted = head.table.weights(item["units"], asymmetry=item["asymmetry"])
+    weights = torch.tensor([wanted.get(shape, 0.0) for shape in head.shape_names], dtype=torch.float32)
     curve = torch.tensor(item["curve"], dtype=torch.float32)[:, None]
-    weights = curve * _in_order(head, head.table.weights(units, asymmetry=item["asymmetry"]))
-    if manner:
-        weights = weights + _in_order(head, manner.tonic_weights(head.table))
-    moved = (weights @ head.shapes.flatten(1)).view(len(curve), -1, 3)
-    return head.vertices + (manner.move(moved) if manner else moved)
-
-
-def _in_order(head: Head, weights: Mapping[str, float]) -> Tensor:
-    """`(A,)`: weights of the head's shapes, in their order."""
-    return torch.tensor([weights.get(shape, 0.0) for shape in head.shape_names], dtype=torch.float32)
+    return head.vertices + ((curve * weights) @ head.shapes.flatten(1)).view(len(curve), -1, 3)
 
 
 def _make_synthesizer(load, source, settings) -> Synthesizer:

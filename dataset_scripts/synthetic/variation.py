@@ -2,23 +2,20 @@
 
 In: framed vertices of one scan or sequence. Out: other vertices and faces: another resolution, smoother or noisier,
 cropped, with holes; each of these only sometimes. Everything that depends on the faces alone is prepared once. Apart from
-that, other proportions and another manner of moving, which all scans of a person share.
+that, other proportions, which all scans of a person share.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dataset_scripts.synthetic.unit_tables import UnitTable, number
 from mvfer.data.geometry import merge_neighbors, rotation
 
 SPACINGS = (0.025, 0.035, 0.05)  # between the vertices of coarser meshes, framed units (1 is half a face's height)
 GRIDS = 3  # different meshes per spacing
-RESTING = ("1", "2", "4", "5", "7", "10", "12", "15", "17", "20", "24")  # what faces at rest seem to do
 
 
 @dataclass(frozen=True)
@@ -137,53 +134,6 @@ def draw_proportions(points: Tensor, rng: np.random.Generator) -> Tensor:
         here, there = (_field(p, seeds, longest=longest, shortest=shortest) for p in (flat, flat * mirror))
         offset = offset + amount * ((1 - share) * here + share * there * mirror)
     return offset
-
-
-@dataclass(frozen=True)
-class Manner:
-    """How one person moves: the same actions, but not as the family's shapes have them.
-
-    Args:
-        gains: unit -> how far this person goes when the unit is asked for, around 1.
-        tonic: unit -> what this person's face does of it at rest, around 0; negative is its opposite.
-        reach (`(N, 1)`): how much of every movement each vertex takes part in, around 1.
-        turn (`(3, 3)`): every movement is turned and sheared by it.
-    """
-
-    gains: dict[str, float]
-    tonic: dict[str, float]
-    reach: Tensor
-    turn: Tensor
-
-    def intensities(self, units: Mapping[str, float]) -> dict[str, float]:
-        """What this person shows of the units that are asked for."""
-        return {unit: intensity * self.gains.get(number(unit), 1.0) for unit, intensity in units.items()}
-
-    def tonic_weights(self, table: UnitTable) -> dict[str, float]:
-        """Weights of the shapes that this person's face shows at rest; some are below zero."""
-        found: dict[str, float] = {}
-        for unit, amount in self.tonic.items():
-            for shape, weight in table.weights({unit: 1.0}).items():
-                found[shape] = found.get(shape, 0.0) + amount * weight
-        return found
-
-    def move(self, displacement: Tensor) -> Tensor:
-        """`(T, N, 3)` of the family's shapes to what this person makes of it."""
-        return (displacement @ self.turn) * self.reach
-
-
-def draw_manner(points: Tensor, table: UnitTable, rng: np.random.Generator) -> Manner:
-    """Draw how a person moves, so that a model learns what an action is, and not how one artist has shaped it.
-
-    Args:
-        points (`(N, 3)`): framed vertices at rest. table: what the person can show.
-    """
-    units = [unit for unit in table.units if unit[-1] not in "LR"]
-    gains = {unit: float(np.exp(rng.normal(0, 0.2)).clip(0.6, 1.5)) for unit in units}
-    tonic = {unit: float(np.clip(rng.normal(0, 0.1), -0.25, 0.25)) for unit in units if unit in RESTING}
-    strength, turn = float(rng.uniform(0, 0.35)), torch.tensor(np.eye(3) + rng.normal(0, 0.08, (3, 3)))
-    reach = 1 + strength * _waves(points, rng, count=6, longest=2.0, shortest=0.4).clamp(-2, 2) / 2
-    return Manner(gains, tonic, reach.unsqueeze(1), turn.to(points.dtype))
 
 
 def _field(points: Tensor, seeds: np.ndarray, *, longest: float, shortest: float) -> Tensor:

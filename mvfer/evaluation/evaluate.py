@@ -301,5 +301,5 @@ def check_channels(folder: str | Path, processor) -> None:
     aim, expected_aim = settings.get("aim_y", 0.0), processor.image_processor.aim_y
     if shown is not None and aim != expected_aim:
         raise ValueError(
-            f"{folder}: its cameras look {aim:g} above the nose, the model's {expected_aim:g}; build it with --aim_y {expected_aim:g}"
+            f"{folder}: its cameras aim {aim:g} above the nose, the model's {expected_aim:g}; build with --aim_y {expected_aim:g}"
         )

@@ -12,9 +12,8 @@ import torch
 from dataset_scripts import build_anny, build_ict_facekit
 from dataset_scripts.common.captions import captions_for
 from dataset_scripts.merge import merge
-from dataset_scripts.synthetic import recipes, synthesis, variation
+from dataset_scripts.synthetic import recipes, synthesis
 from dataset_scripts.synthetic.recipes import shape_weights
-from dataset_scripts.synthetic.unit_tables import ARKIT
 from dataset_scripts.synthetic.variation import GeometryVariation
 from mvfer.data import schema
 from mvfer.data.geometry import merge_neighbors
@@ -259,19 +258,6 @@ def test_several_people_are_made_of_a_training_head_and_none_of_tested_ones(buil
     assert len(splits["test"]) == 14 and len(set(splits["test"]["subject"])) == 1
     first = [schema.view_arrays(splits["train"][people.index(person)]) for person in dict.fromkeys(people)]
     assert not np.array_equal(first[0], first[1]) and not np.array_equal(first[1], first[2])
-
-
-def test_a_manner_changes_how_far_a_unit_goes_and_what_rest_looks_like_but_not_whose_side_moves():
-    points = torch.rand(50, 3, generator=torch.Generator().manual_seed(0)) - 0.5
-    manner = variation.draw_manner(points, ARKIT, np.random.default_rng(0))
-    other = variation.draw_manner(points, ARKIT, np.random.default_rng(1))
-    shown = manner.intensities({"12L": 0.5, "30R": 0.5})
-    assert shown["12L"] == 0.5 * manner.gains["12"] != 0.5 * other.gains["12"] and shown["30R"] == 0.5
-    rest = manner.tonic_weights(ARKIT)
-    assert rest["mouthSmileLeft"] == rest["mouthSmileRight"] == manner.tonic["12"] != 0
-    assert "eyeBlinkLeft" not in rest and min(rest.values()) < 0 < max(rest.values())
-    moved = manner.move(torch.ones(1, 50, 3))
-    assert not torch.equal(moved, torch.ones(1, 50, 3)) and (moved - 1).abs().max() < 1
 
 
 def copy_folder(source, target, *, without=()):

@@ -25,6 +25,13 @@ def test_every_camera_is_a_rotation_about_the_origin():
     torch.testing.assert_close(matrices[:, :3, 3], torch.tensor([[0, 0, -CAMERA_DISTANCE]]).expand(4, 3))
 
 
+@pytest.mark.parametrize("angle", [(0, 0), (-30, 0), (45, 20), (120, -60)])
+def test_cameras_turn_around_the_point_that_they_aim_at(angle):
+    camera = world_to_camera([angle], aim_y=0.2)[0]
+    assert (camera @ torch.tensor([0, 0.2, 0, 1])).tolist() == pytest.approx([0, 0, -CAMERA_DISTANCE, 1], abs=1e-6)
+    torch.testing.assert_close(camera[:3, :3], world_to_camera([angle])[0, :3, :3])
+
+
 def test_positive_yaw_brings_the_subjects_left_to_the_front():
     left_ear, nose = (1, 0, 0), (0, 0, 1)
     camera = world_to_camera([(30, 0)])[0]

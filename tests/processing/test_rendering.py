@@ -7,7 +7,7 @@ import torch
 from processing import rasterizer_mvfer, rendering_numba_mvfer
 from processing.cameras_mvfer import CAMERA_DISTANCE, DEFAULT_VIEW_ANGLES_DEG, FOCAL_LENGTH, world_to_camera
 from processing.channels_mvfer import CHANNELS, compose_channels
-from processing.framing_mvfer import FaceFrame, frame_face
+from processing.framing_mvfer import FRAMED, FaceFrame, frame_face
 from processing.rendering_mvfer import RenderSettings, render_mesh, render_scan, render_views, vertex_normals
 from tests.processing.heads import head
 
@@ -342,9 +342,18 @@ def test_a_sequence_keeps_the_first_frames_window():
     assert np.array_equal(images, render_scan(stacked, first.faces, settings))
 
 
+def test_a_camera_that_looks_higher_shows_the_head_lower():
+    vertices, faces = framed_head(rows=24, columns=32)
+    level, higher = (render_scan(vertices, faces, RenderSettings(size_px=40, aim_y=y), frame=FRAMED) for y in (0, 0.2))
+    assert np.abs(higher[0, 1, 4:].astype(int) - level[0, 1, :-4]).mean() < 8
+    assert np.abs(higher[0, 1].astype(int) - level[0, 1]).mean() > 8
+
+
 def test_settings_survive_json_and_refuse_unknown_keys():
-    settings = RenderSettings(((0, 0), (20, -5)), 96, 2, ("depth", "mask", "clay"), "auto")
+    settings = RenderSettings(((0, 0), (20, -5)), 96, 2, ("depth", "mask", "clay"), "auto", 0.2)
     assert RenderSettings.from_dict(settings.to_dict()) == settings
+    older = {name: value for name, value in settings.to_dict().items() if name != "aim_y"}
+    assert RenderSettings.from_dict(older).aim_y == 0, "what was built before the setting existed"
     with pytest.raises(ValueError, match="sise_px"):
         RenderSettings.from_dict({"sise_px": 3})
 
@@ -359,6 +368,8 @@ def test_settings_survive_json_and_refuse_unknown_keys():
         ({"channels": ("clay", "depth", "smell")}, "channels"),
         ({"backend": "opengl"}, "backend"),
         ({"view_angles_deg": ()}, "view_angles_deg"),
+        ({"aim_y": 2.0}, "aim_y"),
+        ({"aim_y": "high"}, "aim_y"),
     ],
 )
 def test_bad_settings_are_refused(kwargs, message):
