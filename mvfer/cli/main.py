@@ -12,7 +12,10 @@ from mvfer import __version__
 from mvfer.extras import what_is_missing
 
 COMMANDS = {
-    "predict": "classify scans",
+    "predict": "classify scans, one by one or whole folders as a table",
+    "plot": "draw a table of predict: timelines, bars",
+    "embed": "embeddings of scans, as a table",
+    "search": "find scans by a text",
     "watch": "follow the frames of a sequence",
     "app": "try a model in the browser",
     "render": "draw a scan as the model sees it",
@@ -28,6 +31,7 @@ COMMANDS = {
 }
 EPILOG = """`mvfer COMMAND --help` tells its flags. Examples:
   mvfer predict examples/*.ply
+  mvfer predict scans/ --out faces.csv
   mvfer evaluate --model runs/first --dataset data/anny --out report
   mvfer push runs/first --repo_id somebody/mvfer-first
 """

@@ -100,8 +100,8 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if failures else 0
 
 
-def _check(args: argparse.Namespace) -> None:
-    """Refuse what does not go together before anything is loaded."""
+def check_reading(args: argparse.Namespace) -> None:
+    """Refuse numbers of `add_table_flags` that make no sense, before anything is loaded."""
     from processing.sequences_mvfer import frames_per_second
 
     try:
@@ -110,6 +110,11 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError(f"--fps should be positive: {error}") from error
     if args.batch_size < 1 or args.num_workers < 0:
         raise ValueError("--batch_size: expected 1 or more, --num_workers: 0 or more")
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what does not go together."""
+    check_reading(args)
     if args.out is None:
         if args.overwrite or args.subject_pattern:
             raise ValueError("--overwrite and --subject_pattern are for tables; name one with --out, or leave them out")
@@ -214,14 +219,19 @@ def add_mesh_argument(flags: argparse.ArgumentParser, name: str, what: str, **op
     vars(argument)["suffixes"] = _MeshSuffixes()  # argparse fills in an argument's attributes
 
 
-def add_model_flags(flags: argparse.ArgumentParser) -> None:
-    """The flags of whatever asks a model."""
+def add_model_flag(flags: argparse.ArgumentParser) -> None:
+    """`--model`."""
     flags.add_argument(
         "--model",
         default=mvfer.model(),
         metavar="DIR",
         help="folder of a run, or a repository on the Hub (default: the small model that comes with the package)",
     )
+
+
+def add_model_flags(flags: argparse.ArgumentParser) -> None:
+    """The flags of whatever asks a model for labels."""
+    add_model_flag(flags)
     flags.add_argument(
         "--labels",
         nargs="+",

@@ -63,11 +63,11 @@ def print_row(row: dict, *, as_json: bool) -> None:
     if as_json:
         line = shown_json(json.dumps(row, ensure_ascii=False))
     elif "error" in row:
-        line = f"{_field(row['input'])}\terror: {shown(row['error'])}"
+        line = f"{field(row['input'])}\terror: {shown(row['error'])}"
     else:
         scores = "  ".join(f"{shown(item['label'])} {item['score']:.3f}" for item in row["scores"])
         abstains = f"abstain ({shown(row['reason'])}): " if row["abstain"] else ""
-        line = f"{_field(row['input'])}\t{abstains}{scores}"
+        line = f"{field(row['input'])}\t{abstains}{scores}"
         line += f"\t{actions_text(row['actions'])}" if "actions" in row else ""
     print(line, flush=True)
 
@@ -83,6 +83,6 @@ def actions_text(actions: list[dict]) -> str:
     return "; ".join(told) or "no action"
 
 
-def _field(name: str) -> str:
+def field(name: str) -> str:
     """The name of a file as a field of a table, and no formula where a spreadsheet opens it."""
     return shown(f"./{name}" if name.startswith(("=", "+", "-", "@")) else name)

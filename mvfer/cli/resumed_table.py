@@ -5,10 +5,14 @@ whole. What was begun with another model or other options is refused.
 """
 
 import argparse
+import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
+import torch
 
 import mvfer
 from modeling_mvfer.audit_log_mvfer import model_hash
@@ -95,9 +99,8 @@ class ResumedTable:
             for batch in find(todo):
                 for item, values in batch:
                     row = self._identity(item) | dict(values)
-                    self.journal.add(
-                        "row", item.name, self.stamps[item.name], [_rounded(row.get(c)) for c in self.columns]
-                    )
+                    kept = [_kept(row.get(name)) for name in self.columns]
+                    self.journal.add("row", item.name, self.stamps[item.name], kept)
                 self.journal.commit()
                 bar.update(len(batch))
         errors = 0
@@ -105,7 +108,10 @@ class ResumedTable:
         def rows() -> Iterator[dict]:
             nonlocal errors
             for item in self.items:
-                row = dict(zip(self.columns, self.journal.get("row", item.name, self.stamps[item.name]), strict=True))
+                kept = self.journal.get("row", item.name, self.stamps[item.name])
+                row = {
+                    name: _given(value, kind) for (name, kind), value in zip(self.columns.items(), kept, strict=True)
+                }
                 errors += row["error"] is not None
                 yield row
 
@@ -119,8 +125,15 @@ class ResumedTable:
         return {"file": item.name, "subject": self.subjects.get(item.name)} | when | self._known
 
 
-def _rounded(value):
+def _kept(value):
+    """A value as the journal writes it: numbers without noise, vectors as the bytes of 32 bits each."""
+    if isinstance(value, torch.Tensor):
+        return base64.b64encode(value.float().numpy().tobytes()).decode("ascii")
     return round(value, DIGITS) if isinstance(value, float) else value
+
+
+def _given(value, kind: str):
+    return np.frombuffer(base64.b64decode(value), np.float32) if kind == "vector" and value is not None else value
 
 
 def _stamps(items: Sequence[Item], people: Mapping[str, str]) -> dict[str, str]:

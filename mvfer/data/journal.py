@@ -1,8 +1,8 @@
 """Answers that were paid for are kept: a log of finished work, from which a killed command goes on.
 
-In: a key and what was found for it, ready for JSON. Out: the same, whenever the command is started again. A line is whole or it
-does not count, so whatever moment a process dies at costs at most the work since the last `commit`. The log is one process's at a
-time, and belongs to one question: it refuses another one's model or options.
+In: a key and what was found for it, ready for JSON. Out: the same, whenever the command is started again. What is committed
+together counts together, or not at all, so whatever moment a process dies at costs at most the work since the last `commit`. The
+log is one process's at a time, and belongs to one question: it refuses another one's model or options.
 """
 
 import json
@@ -17,6 +17,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 FORM = 1
+COMMITTED = True  # a line of its own: all lines above it count
 
 
 class Journal:
@@ -70,11 +71,9 @@ class Journal:
         Raises:
             ValueError: if the disk is full, or the file cannot be written any more; what was committed before is safe.
         """
-        try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise self._lost(error) from error
+        self._file.seek(0, os.SEEK_END)
+        self._write(COMMITTED)
+        self._sync()
 
     def remove(self) -> None:
         """It is not needed any more."""
@@ -103,32 +102,44 @@ class Journal:
 
     def _open(self, question: dict, remedy: str, anew: bool) -> None:
         first = _parsed(self._file.readline())
-        holds_work = _parsed(self._file.readline()) is not None
-        if holds_work and first != question and not anew:
+        end = self._read_places()
+        if first == question:
+            self._file.truncate(end)
+            return
+        if self._places and not anew:
             known = first if isinstance(first, dict) else {}
             differs = sorted(name for name in known | question if known.get(name) != question.get(name))
             raise ValueError(f"{self.path}: begun with another {', '.join(differs)}; {remedy}")
-        if first != question:
-            self._file.seek(0)
-            self._file.truncate()
-            self._write(question)
-            self.commit()
-            return
+        self._places = {}
         self._file.seek(0)
-        self._file.readline()
+        self._file.truncate()
+        self._write(question)
+        self._sync()
+
+    def _read_places(self) -> int:
+        """Find what was committed; where that ends."""
+        end, pending = self._file.tell(), {}
         while True:
             place = self._file.tell()
-            line = self._file.readline()
-            entry = _parsed(line)
-            if not isinstance(entry, list):  # torn, or the end
-                self._file.seek(place)
-                self._file.truncate()
-                return
-            self._places[entry[0], entry[1]] = entry[2], place
+            entry = _parsed(self._file.readline())
+            if entry is COMMITTED:
+                self._places |= pending
+                end, pending = self._file.tell(), {}
+            elif isinstance(entry, list):
+                pending[entry[0], entry[1]] = entry[2], place
+            else:  # torn, or the end
+                return end
 
     def _write(self, line: Any) -> None:
         try:
             self._file.write(json.dumps(line).encode("ascii") + b"\n")
+        except OSError as error:
+            raise self._lost(error) from error
+
+    def _sync(self) -> None:
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
         except OSError as error:
             raise self._lost(error) from error
 
