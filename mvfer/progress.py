@@ -1,6 +1,6 @@
 """How long work shows that it goes on. In: what is counted. Out: one line on stderr with rate and time left, no colours.
 
-Nothing is shown where stderr is no terminal, as in a log, nor after `--quiet`.
+Where stderr is no terminal, as in a log, only hours of work show it (`in_logs`); after `--quiet` nothing does.
 """
 
 import argparse
@@ -28,15 +28,23 @@ def is_quiet() -> bool:
     return _is_quiet
 
 
-def progress(items: Iterable | None = None, *, what: str | None, unit: str, hidden: bool = False, **options: Any):
+def progress_bar(
+    items: Iterable | None = None,
+    *,
+    what: str | None,
+    unit: str,
+    hidden: bool = False,
+    in_logs: bool = False,
+    **options: Any,
+):
     """The bar of all commands; `options` are those of `tqdm`.
 
     Args:
         items (*optional*): passed on, one by one; without them the caller says `update`.
         what: is done; unit: what is counted ("scan").
-        hidden (`bool`): show nothing, as on all ranks but the first.
+        hidden (`bool`): show nothing, as on all ranks but the first. in_logs (`bool`): also where stderr is no terminal.
     """
     from tqdm import tqdm
 
-    disable = True if hidden or _is_quiet else None  # None: shown on terminals
+    disable = True if hidden or _is_quiet else False if in_logs else None  # None: shown on terminals
     return tqdm(items, desc=what, unit=unit, dynamic_ncols=True, disable=disable, **options)

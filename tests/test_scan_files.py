@@ -56,7 +56,7 @@ def test_an_empty_folder_is_an_item_that_says_so(tmp_path):
 def test_files_of_one_folder_are_frames_of_one_sequence(scans):
     items = find_items([str(scans / "anna"), str(scans / "ben")], sequences=True, fps=10)
     assert names_of(items, scans) == ["anna/s1.ply", "anna/s2.ply", "anna/s10.ply", "ben/deep/f.obj"]
-    assert [(item.frame, item.time_s) for item in items] == [(0, 0.0), (1, 0.1), (2, 0.9), (None, None)]
+    assert [(item.frame, item.time_s) for item in items] == [(0, 0.0), (1, 0.1), (2, 0.2), (None, None)]
     (whole, _) = find_items([str(scans / "anna"), str(scans / "ben")], sequences=True, whole=True, fps=10)
     assert whole.is_whole and len(whole.paths) == 3 and whole.name == str(scans / "anna")
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mvfer.progress import is_quiet, progress
+from mvfer.progress import is_quiet, progress_bar
 
 if TYPE_CHECKING:
     import torch
@@ -105,7 +105,7 @@ def _means(
         means = {name: torch.tensor(mean) for name, mean in kept.items() if mean is not None}
     todo = [item for name, item in once.items() if name not in means]
     options = {"batch_size": args.batch_size, "num_workers": args.num_workers}
-    with progress(what="baselines", unit="scan", total=len(once), initial=len(means)) as bar:
+    with progress_bar(what="baselines", unit="scan", total=len(once), initial=len(means)) as bar:
         for batch in read_batches(todo, processor.image_processor, **options):
             for (item, _), mean in zip(batch, ask_together(batch, ask), strict=True):
                 if isinstance(mean, Exception):

@@ -14,7 +14,7 @@ from mvfer.cli.audit import add_audit_flags, recorder
 from mvfer.cli.own_baselines import add_baseline_flags, baselines_of
 from mvfer.cli.printed import print_row, remark, tell
 from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
-from mvfer.progress import add_quiet_flag, be_quiet, progress
+from mvfer.progress import add_quiet_flag, be_quiet, progress_bar
 
 LANGUAGE_HELP = "of the prompts; a model that did not learn it refuses (default: en, or what the model learnt)"
 EPILOG = """examples:
@@ -31,7 +31,7 @@ tables, of whole folders:
   mvfer predict films/ --sequences --fps 60 --out frames.csv   # a folder is a sequence; a row per frame, with its time
   mvfer plot frames.csv --out timeline.png
 
-A table has the columns file, subject, frame, time_s; a probability per expression; AU01, AU01_L, AU01_R, ...: the
+A table has the columns file, subject, frame, time_s; a probability per expression; AU12, AU12_L, AU12_R, ...: the
 probabilities that a facial action is seen, and seen on the person's left or right alone; prediction and confidence (the
 most probable expression), abstain and reason; model, model_hash; and error, of a file that could not be read. A command
 that was stopped goes on where it stopped when it is started again.
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
         return write(args, items, rows, processor, classifier, reader)
     baseline_of = baselines_of(args, items, processor, classifier)
     failures = 0
-    with progress(what="predict", unit="scan", total=len(items), hidden=sys.stdout.isatty()) as bar:
+    with progress_bar(what="predict", unit="scan", total=len(items), hidden=sys.stdout.isatty()) as bar:
         for made in rows(items, baseline_of):
             for _, row in made:
                 failures += "error" in row

@@ -21,7 +21,7 @@ from mvfer.cli.printed import remark
 from mvfer.cli.scan_files import Item, stamp
 from mvfer.data.journal import Journal
 from mvfer.data.without_folders import without_folders
-from mvfer.progress import progress
+from mvfer.progress import progress_bar
 from mvfer.reports.tables import write_table
 
 REMEDY = "pass --overwrite to begin anew, or name another --out"
@@ -95,7 +95,7 @@ class ResumedTable:
         done = len(self.items) - len(todo)
         if done:
             remark(f"{self.out}: {done} of {len(self.items)} rows are there already")
-        with progress(what=what, unit="scan", total=len(self.items), initial=done) as bar:
+        with progress_bar(what=what, unit="scan", total=len(self.items), initial=done) as bar:
             for batch in find(todo):
                 for item, values in batch:
                     row = self._identity(item) | dict(values)
