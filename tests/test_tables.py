@@ -133,8 +133,7 @@ def test_only_what_changed_is_read_again(scans, small_run, tmp_path, monkeypatch
         raise KeyboardInterrupt
 
     reads(monkeypatch, stop_at=5, stop=stop)
-    with pytest.raises(KeyboardInterrupt):
-        predict(scans, small_run, tmp_path / "faces.csv", "--batch_size", 2, "--quiet")
+    assert predict(scans, small_run, tmp_path / "faces.csv", "--batch_size", 2, "--quiet") == 130
     monkeypatch.undo()
     shutil.copy(scans / "F1" / "F1_1.obj", scans / "F1" / "F1_0.obj")
     with (scans / "F1" / "F1_2.obj").open("a") as stream:
@@ -155,8 +154,8 @@ def test_another_model_or_other_options_are_refused_with_the_remedy(
     save_run(tmp_path / "other", other, small_processor)
     reads(monkeypatch, stop_at=4, stop=stop)
     out = tmp_path / "faces.csv"
-    with pytest.raises(KeyboardInterrupt):
-        predict(scans, small_run, out, "--batch_size", 2)
+    assert predict(scans, small_run, out, "--batch_size", 2) == 130
+    assert "mvfer: stopped" in capsys.readouterr().err
     monkeypatch.undo()
     kept = (tmp_path / "faces.csv.part").read_bytes()
     for run, options, said in (
@@ -293,8 +292,7 @@ def test_by_person_is_found_once_and_kept(scans, small_model, small_processor, t
         raise KeyboardInterrupt
 
     names = reads(monkeypatch, stop_at=10, stop=stop)
-    with pytest.raises(KeyboardInterrupt):
-        predict(scans, run, tmp_path / "faces.csv", "--by_person", r"F\d", "--batch_size", 2)
+    assert predict(scans, run, tmp_path / "faces.csv", "--by_person", r"F\d", "--batch_size", 2) == 130
     assert len(names) == 10, "six for the baselines"
     monkeypatch.undo()
     names = reads(monkeypatch)

@@ -48,6 +48,9 @@ def main(argv: list[str] | None = None) -> int:
 
             print(f"mvfer: {shown(' '.join(str(error).split()))}", file=sys.stderr)
             return 2
+        except KeyboardInterrupt:
+            print("mvfer: stopped", file=sys.stderr)
+            return 130
         except ModuleNotFoundError as error:
             sentence = what_is_missing(error, f"mvfer {argv[0]}")
             if sentence is None:

@@ -27,9 +27,12 @@ def main(argv: list[str] | None = None) -> int:
 
     from modeling_mvfer.audit_log_mvfer import model_hash
     from modeling_mvfer.classifier_mvfer import Classifier
+    from processing.prompts_mvfer import find_expression
 
     model, processor = open_model(args.model, needs_texts=True)
-    texts = Classifier.from_prompts(model, processor, [args.text], language=args.language).class_embeds
+    words = None if find_expression(args.text) else {args.text: [args.text]}
+    options = {"prompts": words, "language": args.language}
+    texts = Classifier.from_prompts(model, processor, [args.text], **options).class_embeds
     embed = normalize(texts[args.text].float().mean(0), dim=-1).cpu().numpy()  # type: ignore[index]
     found: list[tuple[float, int, dict]] = []
     for number, row in enumerate(_rows(args.embeddings, model_hash(model), args.model)):
