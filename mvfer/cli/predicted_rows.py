@@ -58,7 +58,7 @@ class RowMaker:
         found = self.classifier(inputs, baseline=baseline)
         angles = inputs.get("view_angles_deg")
         told = self.actions.rows(self.actions.read(found.features, angles)) if self.actions else []  # type: ignore[arg-type]
-        rows = []
+        rows, drawings = [], []
         for number, (item, read) in enumerate(members):
             row = self._row(item, read, found, number, angles)
             if baseline is not None:
@@ -66,8 +66,10 @@ class RowMaker:
             if self.actions:
                 row |= {"actions": told[number], "actions_calibrated": self.actions.calibration is not None}
             if self.drawn is not None:
-                self.drawn.append(self._drawing(row, inputs["pixel_values"][number]))
+                drawings.append(self._drawing(row, inputs["pixel_values"][number]))
             rows.append(row)
+        if self.drawn is not None:
+            self.drawn += drawings
         return rows
 
     def _row(self, item: Item, read: Read, found: Classified, number: int, angles: Tensor | None) -> dict:

@@ -83,6 +83,9 @@ class Journal:
         return self
 
     def __exit__(self, *_) -> None:
+        """Close it; one that holds nothing is taken away."""
+        if not self._places:
+            self.remove()
         try:
             self._file.close()
         except OSError:  # what could not be written is told by `commit`
