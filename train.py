@@ -9,9 +9,11 @@ remote code, card, `train_config.json`, `metrics.jsonl`, `results.json`, and che
 import contextlib
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from mvfer.extras import explain_missing
+from mvfer.progress import be_quiet
 
 if __name__ == "__main__":
     explain_missing()
@@ -54,6 +56,7 @@ TASKS = {"pretrain": Pretraining, "finetune": FineTuning}
 def main(argv: list[str] | None = None) -> int:
     """Train, evaluate, export. Returns 0, or 143 if a signal stopped the run after a checkpoint."""
     config = parse_config(argv)
+    be_quiet(config.quiet)
     accelerator = build_accelerator(config)
     task = build_task(config)
     with folder_lock(config.output_dir, "a run") if accelerator.is_main_process else contextlib.nullcontext():
@@ -122,6 +125,10 @@ def run(task: Task, config: TrainConfig, accelerator: Accelerator, argv: list[st
 
 def build_accelerator(config: TrainConfig) -> Accelerator:
     """The device and its precision, which replaces "auto" in the recipe; from here on chance is seeded."""
+    if config.report_to != "none" and find_spec(config.report_to) is None:  # accelerate would go on without a word
+        raise ValueError(
+            f"--report_to {config.report_to}: not installed; install it with: pip install {config.report_to}"
+        )
     if config.mixed_precision == "auto":
         config.mixed_precision = fastest_precision()
     accelerator = Accelerator(

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 from PIL import Image
-from tqdm.auto import tqdm
 
 from mvfer.data.duplicates import same_scans, thumbnail
 from mvfer.data.schema import (
@@ -28,6 +27,7 @@ from mvfer.data.schema import (
     load_splits,
     view_arrays,
 )
+from mvfer.progress import add_quiet_flag, be_quiet, progress_bar
 from processing.names_mvfer import shown, shown_lines
 from processing.prompts_mvfer import EXPRESSIONS, named_emotion
 
@@ -165,7 +165,7 @@ def _check_views(name: str, split: Dataset, info: dict, report: Report) -> dict[
     unreadable, empty, wrong, thumbnails = [], [], [], {}
     size = info["render_settings"]["size_px"]
     columns = ["id", "views", "view_angles_deg", "frame_times_s"]
-    for row in tqdm(split.select_columns(columns), desc=name, unit="row", disable=None):
+    for row in progress_bar(split.select_columns(columns), what=name, unit="row"):
         try:
             views = view_arrays(row)
         except ValueError as error:
@@ -213,7 +213,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument(
         "--against", nargs="+", default=[], metavar="DIR", help="data sets that must not have any of the same scans"
     )
+    add_quiet_flag(flags)
     args = flags.parse_args(argv)
+    be_quiet(args.quiet)
     folder = Path(args.folder)
     report = validate(folder, against=args.against)
     print(shown_lines(report.text()))

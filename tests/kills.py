@@ -1,16 +1,18 @@
-"""Builds and runs that are killed (`kill -9`) at random moments, again and again, end as if they had not been.
+"""Builds, runs and tables that are killed (`kill -9`) at random moments, again and again, end as if they had not been.
 
 In: what to do, how often, and a seed. Out: a report, and exit status 1 if an end differs. Every try is a fork of this process,
 which has imported everything and done nothing, so a try costs little more than its work.
 
     python -m tests.kills build --kills 30 --seed 0
     python -m tests.kills train --kills 30 --seed 0
+    python -m tests.kills predict --kills 30 --seed 0
 """
 
 import argparse
 import hashlib
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -23,6 +25,7 @@ import torch
 import train
 from dataset_scripts import build_folder
 from dataset_scripts.recorded import scan_sets, scans
+from mvfer.cli.main import main as mvfer
 from mvfer.data.folder_lock import LOCK_FILE
 from mvfer.training.checkpoints import complete_checkpoints
 from tests.data.layouts import write_plain_obj
@@ -98,6 +101,24 @@ class Training:
         return hashes(out / name for name in names) | {"left": str(sorted(path.name for path in out.glob(".saving-*")))}
 
 
+class Predicting:
+    """A table of a dozen scans, three at a time."""
+
+    def __init__(self, folder: Path):
+        self.source = folder / "scans"
+        self.source.mkdir()
+        heads = sorted((Path(__file__).parents[1] / "examples").glob("*.ply"))
+        for number in range(12):
+            shutil.copy(heads[number % len(heads)], self.source / f"s{number}.ply")
+
+    def __call__(self, out: Path) -> int:
+        torch.set_num_threads(1)
+        return mvfer(["predict", str(self.source), "--out", str(out / "faces.csv"), "--batch_size", "3"])
+
+    def end(self, out: Path) -> dict[str, str]:
+        return hashes(out.iterdir())
+
+
 def hashes(files) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in files}
 
@@ -126,7 +147,7 @@ def campaign(kind: type, kills: int, seed: int) -> tuple[int, int, list[str]]:
     return killed, whole, differs
 
 
-KINDS = {"build": Building, "train": Training}
+KINDS = {"build": Building, "train": Training, "predict": Predicting}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -15,8 +15,8 @@ from PIL import EpsImagePlugin, Image
 
 from modeling_mvfer import MVFERStream
 from modeling_mvfer.classifier_mvfer import Classifier
-from mvfer.cli import predict
 from mvfer.cli.main import main
+from mvfer.cli.predicted_rows import RowMaker
 from processing.meshes_mvfer import load_mesh
 from tests.bombs import painted, png
 from tests.tiny import face_obj, small_model, small_processor, small_run
@@ -58,17 +58,18 @@ def test_predict_answers_for_every_file_in_order(small_run, face_obj, tmp_path, 
 
 
 def test_predict_goes_on_after_whatever_a_file_does(small_run, face_obj, monkeypatch, capsys):
-    original, calls = predict._predict_one, []
+    original, calls = RowMaker._row, []
 
-    def fail_once(*arguments, **options):
-        calls.append(1)
-        if len(calls) == 2:
+    def fail_on_the_second(self, item, read, found, number, angles):
+        calls.append(len(found.abstain))
+        if len(calls) in (2, 4):  # of the batch, and of those that are asked one by one
             raise RuntimeError("surprise")
-        return original(*arguments, **options)
+        return original(self, item, read, found, number, angles)
 
-    monkeypatch.setattr(predict, "_predict_one", fail_once)
+    monkeypatch.setattr(RowMaker, "_row", fail_on_the_second)
     status, rows = rows_of(capsys, ["predict", *[face_obj] * 3, "--model", small_run, *LABELS])
     assert status == 1 and [row.get("error") for row in rows] == [None, "RuntimeError: surprise", None]
+    assert calls == [3, 3, 1, 1, 1]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

@@ -11,7 +11,7 @@ import yaml
 
 from dataset_scripts.common import card as data_card
 from mvfer.cli.main import main
-from mvfer.cli.predict import failed_row, print_row, scored_row
+from mvfer.cli.printed import failed_row, print_row, scored_row
 from mvfer.data import schema
 from mvfer.data.pseudonyms import write_mapping
 from mvfer.hub.card import model_card

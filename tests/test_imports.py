@@ -12,7 +12,7 @@ from transformers.dynamic_module_utils import get_imports, get_relative_imports
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [  # a room imports itself and the rooms of floors above it in this list
-    ("mvfer", "mvfer/extras"),  # the front door, which imports what is asked for when it is asked for; what to install
+    ("mvfer", "mvfer/extras", "mvfer/progress"),  # the front door; what to install; the progress bar of all
     (
         "modeling_mvfer",
         "processing",

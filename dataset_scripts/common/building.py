@@ -18,11 +18,11 @@ from typing import Protocol
 
 import pyarrow.parquet as pq
 import torch
-from tqdm import tqdm
 
 from dataset_scripts.common import card
 from mvfer.data import schema
 from mvfer.data.folder_lock import folder_lock
+from mvfer.progress import progress_bar
 
 SAME_BUILD = ("name", "version", "renderer", "build", "source_version", "shards")  # of `dataset_info`, decide the bytes
 REMEDY = "build it anew with --overwrite, or choose another --out"
@@ -208,7 +208,8 @@ def _shards_in(folder: Path) -> list[Path]:
 
 def _run(make_worker, sources_of, folder, todo, num_proc):
     """Build shards and yield their numbers of rows, with a progress bar that shows the rate and the time left."""
-    bar = tqdm(total=sum(len(shard.subjects) for shard in todo), unit="subject", disable=not todo)
+    total = sum(len(shard.subjects) for shard in todo)
+    bar = progress_bar(what="build", unit="subject", hidden=not todo, in_logs=True, total=total)
     if min(num_proc, len(todo)) <= 1:
         threads = torch.get_num_threads()
         try:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mvfer.progress import add_quiet_flag, be_quiet
 from processing.cameras_mvfer import DEFAULT_AIM_Y
 from processing.rendering_mvfer import BACKENDS, RenderSettings, resolve_backend
 
@@ -50,6 +51,7 @@ def add_build_flags(
     add("--num_shards", type=int, default=1, help="number of machines that share the build")
     add("--shard_index", type=int, default=0, help="which of them this is, from 0")
     add("--overwrite", action="store_true", help="delete the build that --out holds, and build anew")
+    add_quiet_flag(flags)
 
 
 def render_settings(flags: argparse.Namespace, **instead) -> RenderSettings:
@@ -71,5 +73,6 @@ def settings_of(flags: argparse.Namespace, kind: type[Settings], **instead) -> S
 
 
 def parallel_options(flags: argparse.Namespace) -> dict[str, Any]:
-    """What `building.build` wants to know of processes, machines and what the folder holds."""
+    """What `building.build` wants to know of processes, machines and what the folder holds; it is quiet if it shall be."""
+    be_quiet(flags.quiet)
     return {name: getattr(flags, name) for name in ("num_proc", "num_shards", "shard_index", "overwrite")}

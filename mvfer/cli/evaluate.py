@@ -24,6 +24,7 @@ from mvfer.evaluation.protocols.protocol import PAPER, evaluate_paper, evaluate_
 from mvfer.evaluation.results import accuracies, scores_of, table, tables_of
 from mvfer.hub.model_index import update_card
 from mvfer.hub.run_folder import store_calibration
+from mvfer.progress import add_quiet_flag, be_quiet
 from mvfer.reports.examples import example_rows, predictions
 from mvfer.reports.findings import findings
 from mvfer.reports.pictures import confusion_picture, predictions_picture
@@ -38,6 +39,7 @@ FACES = ("examples.png", "mistakes.png")  # pictures of people
 def main(argv: list[str] | None = None) -> int:
     """`mvfer evaluate`: write `results.json`, pictures and the page `index.html`, print a short table."""
     args = parser().parse_args(argv)
+    be_quiet(args.quiet)
     command = command_line("mvfer evaluate", sys.argv[2:] if argv is None else argv)
     check(args)
     found = [evaluate_model(folder, args, command) for folder in args.model]
@@ -280,4 +282,5 @@ def parser(**options) -> argparse.ArgumentParser:
     )
     add("--language", choices=["en", "ja"], help=LANGUAGE_HELP)
     add("--batch_size", type=int, default=64, help="scans at once (default: 64)")
+    add_quiet_flag(flags)
     return flags

@@ -9,7 +9,8 @@ import trimesh
 
 import mvfer
 from modeling_mvfer.classifier_mvfer import Classifier
-from mvfer.cli.predict import add_mesh_argument, labels_of, no_face, open_model, tell
+from mvfer.cli.predict import add_mesh_argument, labels_of, open_model
+from mvfer.cli.printed import no_face, tell
 from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
 from mvfer.reports.pictures import displayable
 from mvfer.studies.explain import attribute_views, colors_of, explanation_picture, heat_of, heat_on_vertices, log_odds

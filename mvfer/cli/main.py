@@ -12,7 +12,10 @@ from mvfer import __version__
 from mvfer.extras import what_is_missing
 
 COMMANDS = {
-    "predict": "classify scans",
+    "predict": "classify scans, one by one or whole folders as a table",
+    "plot": "draw a table of predict: timelines, bars",
+    "embed": "embeddings of scans, as a table",
+    "search": "find scans by a text",
     "watch": "follow the frames of a sequence",
     "app": "try a model in the browser",
     "render": "draw a scan as the model sees it",
@@ -28,6 +31,7 @@ COMMANDS = {
 }
 EPILOG = """`mvfer COMMAND --help` tells its flags. Examples:
   mvfer predict examples/*.ply
+  mvfer predict scans/ --out faces.csv
   mvfer evaluate --model runs/first --dataset data/anny --out report
   mvfer push runs/first --repo_id somebody/mvfer-first
 """
@@ -44,6 +48,9 @@ def main(argv: list[str] | None = None) -> int:
 
             print(f"mvfer: {shown(' '.join(str(error).split()))}", file=sys.stderr)
             return 2
+        except KeyboardInterrupt:
+            print("mvfer: stopped", file=sys.stderr)
+            return 130
         except ModuleNotFoundError as error:
             sentence = what_is_missing(error, f"mvfer {argv[0]}")
             if sentence is None:

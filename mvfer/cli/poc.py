@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mvfer.cli.predict import open_model
 from mvfer.data.schema import write_json
+from mvfer.progress import add_quiet_flag, be_quiet
 from mvfer.studies.poc import Plan, Prices, proof_of_concept
 from mvfer.studies.poc_report import poc_page
 
@@ -14,6 +15,7 @@ from mvfer.studies.poc_report import poc_page
 def main(argv: list[str] | None = None) -> int:
     """`mvfer poc`: write `poc.json` and `poc.html`, print the recommendation."""
     args = parser().parse_args(argv)
+    be_quiet(args.quiet)
     plan = Plan(
         prices=Prices(args.cost_per_error, args.cost_per_review, args.review_error_rate),
         cases=args.cases,
@@ -59,4 +61,5 @@ def parser() -> argparse.ArgumentParser:
     add("--meshes", nargs="+", default=[], metavar="MESH", help="also time reading and rendering of these files")
     add("--draws", type=int, default=6, help="choices of people per point of the learning curve (default: 6)")
     add("--seed", type=int, default=0, help="of whatever is drawn (default: 0)")
+    add_quiet_flag(flags)
     return flags

@@ -1,4 +1,4 @@
-"""The command `mvfer predict`. In: mesh files and a model. Out: one line per file, in order, with a probability per label.
+"""The command `mvfer predict`. In: scans and a model. Out: one line per scan, in order, with a probability per label; or a table.
 
 It goes on after a scan that it cannot read; the exit status is then 1.
 """
@@ -6,13 +6,15 @@ It goes on after a scan that it cannot read; the exit status is then 1.
 import argparse
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import mvfer
 from mvfer.cli.audit import add_audit_flags, recorder
 from mvfer.cli.own_baselines import add_baseline_flags, baselines_of
+from mvfer.cli.printed import print_row, remark, tell
 from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
-from processing.names_mvfer import shown, shown_json
+from mvfer.progress import add_quiet_flag, be_quiet, progress_bar
 
 LANGUAGE_HELP = "of the prompts; a model that did not learn it refuses (default: en, or what the model learnt)"
 EPILOG = """examples:
@@ -22,14 +24,28 @@ EPILOG = """examples:
   mvfer predict face.obj --actions
   mvfer predict smile.obj frown.obj --baseline rest.obj
   mvfer predict scans/*.obj --by_person "F[0-9]+"
+
+tables, of whole folders:
+  mvfer predict scans/ --out faces.csv                         # a row per scan; also .parquet and .json
+  mvfer predict "scans/**/*_raw.ply" --out faces.parquet
+  mvfer predict films/ --sequences --fps 60 --out frames.csv   # a folder is a sequence; a row per frame, with its time
+  mvfer plot frames.csv --out timeline.png
+
+A table has the columns file, subject, frame, time_s; a probability per expression; AU12, AU12_L, AU12_R, ...: the
+probabilities that a facial action is seen, and seen on the person's left or right alone; prediction and confidence (the
+most probable expression), abstain and reason; model, model_hash; and error, of a file that could not be read. A command
+that was stopped goes on where it stopped when it is started again.
 """
 
 
 def main(argv: list[str] | None = None) -> int:
     """`mvfer predict`: a probability per label for every scan."""
     args = parser().parse_args(argv)
-    from modeling_mvfer.actions_mvfer import ActionReader
+    be_quiet(args.quiet)
+    _check(args)
     from modeling_mvfer.classifier_mvfer import Classifier, is_fine_tuned
+    from mvfer.cli.scan_batches import read_batches
+    from mvfer.cli.scan_files import find_items
 
     model, processor = open_model(args.model, orientation=args.orientation)
     if is_fine_tuned(model) and (args.labels or args.prompts or args.language):
@@ -41,33 +57,88 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(
             f"{args.model}: several of its labels may be true at once; use pipeline('mesh-classification')"
         )
-    reader = ActionReader.build(model, processor, language=args.language) if args.actions else None
+    reader = _action_reader(args, model, processor)
     for asked in (classifier, reader):
         if asked and asked.warning:
             tell(asked.warning)
-    baseline_of = baselines_of(args, args.meshes, processor, classifier)
+    pooled = processor.image_processor.frames == "rank_pooled"
+    items = find_items(args.meshes, sequences=args.sequences, whole=pooled, fps=args.fps, as_given=args.out is None)
     settings = {"labels": classifier.labels, "prompts": args.prompts, "language": args.language}
     settings |= {"orientation": args.orientation, "by_person": bool(args.by_person)}
     record = recorder(args, "predict", model, settings, scans={"baseline": args.baseline})
-    drawn, failures = [], 0
-    for mesh in args.meshes:
-        try:
-            row, drawing = _predict_one(
-                mesh, processor, classifier, reader, baseline=baseline_of(mesh), draw=args.picture is not None
-            )
-        except Exception as error:  # whatever one file does, the next ones are read
-            failures += 1
-            row = failed_row(mesh, error)
-        else:
-            drawn += [drawing] if drawing else []
-        record(mesh, row)
-        print_row(row, as_json=args.json)
+    drawn: list = []
+
+    def rows(items: Sequence, baseline_of) -> Iterator[list[tuple]]:
+        from mvfer.cli.predicted_rows import RowMaker
+
+        make = RowMaker(processor, classifier, reader, baseline_of, drawn if args.picture else None)
+        for batch in read_batches(
+            items, processor.image_processor, batch_size=args.batch_size, num_workers=args.num_workers
+        ):
+            made = make(batch)
+            for item, row in made:
+                record(list(item.paths) if len(item.paths) > 1 else item.name, row)
+            yield made
+
+    if args.out is not None:
+        from mvfer.cli.predicted_table import write
+
+        return write(args, items, rows, processor, classifier, reader)
+    baseline_of = baselines_of(args, items, processor, classifier)
+    failures = 0
+    with progress_bar(what="predict", unit="scan", total=len(items), hidden=sys.stdout.isatty()) as bar:
+        for made in rows(items, baseline_of):
+            for _, row in made:
+                failures += "error" in row
+                print_row(row, as_json=args.json)
+            bar.update(len(made))
     if drawn:
         from mvfer.reports.pictures import predictions_picture
 
         predictions_picture(drawn, args.picture)
-        tell(f"wrote {args.picture}")
+        remark(f"wrote {args.picture}")
     return 1 if failures else 0
+
+
+def check_reading(args: argparse.Namespace) -> None:
+    """Refuse numbers of `add_table_flags` that make no sense, before anything is loaded."""
+    from processing.sequences_mvfer import frames_per_second
+
+    try:
+        args.fps = frames_per_second(args.fps)
+    except ValueError as error:
+        raise ValueError(f"--fps should be positive: {error}") from error
+    if args.batch_size < 1 or args.num_workers < 0:
+        raise ValueError("--batch_size: expected 1 or more, --num_workers: 0 or more")
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what does not go together."""
+    check_reading(args)
+    if args.out is None:
+        if args.overwrite or args.subject_pattern:
+            raise ValueError("--overwrite and --subject_pattern are for tables; name one with --out, or leave them out")
+        return
+    if args.json or args.picture:
+        raise ValueError("--json and --picture do not go with --out: a table may be .json, and mvfer plot draws it")
+    from mvfer.reports.tables import check_suffix
+
+    check_suffix(args.out)
+
+
+def _action_reader(args: argparse.Namespace, model, processor):
+    """What reads actions, if they are wanted; tables have them where the model can."""
+    from modeling_mvfer.actions_mvfer import ActionReader
+
+    if not (args.out is not None if args.actions is None else args.actions):
+        return None
+    try:
+        return ActionReader.build(model, processor, language=args.language)
+    except ValueError as error:
+        if args.actions:
+            raise
+        remark(f"no columns for facial actions: {error}")
+        return None
 
 
 def open_model(folder: str, *, orientation: str | None = None, **options):
@@ -95,128 +166,42 @@ def labels_of(model: str, asked: list[str] | None) -> list[str]:
     return list(EXPRESSIONS)
 
 
-def scored_row(name: str, scores: dict[str, float]) -> dict:
-    """What is printed of one input: labels by probability, best first."""
-    ranked = sorted(scores.items(), key=lambda item: -item[1])
-    listed = [{"label": label, "score": score} for label, score in ranked]
-    return {"input": name, "label": ranked[0][0], "score": ranked[0][1], "scores": listed}
-
-
-def face_row(name: str, face_frames: list) -> dict:
-    """What is printed of where the face was found; where none was, `abstain` is true and stderr says what to do."""
-    if not face_frames:  # photos
-        return {}
-    frame = face_frames[0]
-    row = {"face_likeness": round(frame.face_likeness or 0.0, 3), "orientation": frame.orientation}
-    if frame.is_face:
-        return row
-    from modeling_mvfer.classifier_mvfer import NOT_A_FACE
-
-    tell(no_face(name, frame))
-    return row | {"abstain": True, "reason": NOT_A_FACE}
-
-
-def no_face(name: str, frame) -> str:
-    """The warning of a scan in which no face was found."""
-    return (
-        f"{name}: no face found (face-likeness {frame.face_likeness:.2f}); do not trust what follows. Look at it with: mvfer "
-        "render; say how the scan lies with --orientation, or cut away what is not the head"
-    )
-
-
-def failed_row(name: str, error: Exception) -> dict:
-    """What is printed of an input that could not be read; the reason goes to stderr as well."""
-    kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
-    reason = kind + " ".join(str(error).split())
-    tell(reason)
-    return {"input": name, "error": reason}
-
-
-def tell(sentence: str) -> None:
-    """One line on stderr, whatever the names in it hold."""
-    print(f"mvfer: {shown(sentence)}", file=sys.stderr)
-
-
-def print_row(row: dict, *, as_json: bool) -> None:
-    """One line on stdout, at once. Names and labels stay within their fields; as JSON they keep every character."""
-    if as_json:
-        line = shown_json(json.dumps(row, ensure_ascii=False))
-    elif "error" in row:
-        line = f"{_field(row['input'])}\terror: {shown(row['error'])}"
-    else:
-        scores = "  ".join(f"{shown(item['label'])} {item['score']:.3f}" for item in row["scores"])
-        abstains = f"abstain ({shown(row['reason'])}): " if row["abstain"] else ""
-        line = f"{_field(row['input'])}\t{abstains}{scores}"
-        line += f"\t{actions_text(row['actions'])}" if "actions" in row else ""
-    print(line, flush=True)
-
-
-def actions_text(actions: list[dict]) -> str:
-    """The units that are seen, as FACS writes them, with their phrase and probability: "12B lip corners pulled up 0.93"."""
-    sides = {"left": "L", "right": "R"}
-    told = [
-        f"{sides.get(row.get('side', ''), '')}{row['unit']}{row['grade'] or ''} {row['phrase']} {row['score']:.2f}"
-        for row in actions
-        if row["seen"]
-    ]
-    return "; ".join(told) or "no action"
-
-
-def _field(name: str) -> str:
-    """The name of a file as a field of a table, and no formula where a spreadsheet opens it."""
-    return shown(f"./{name}" if name.startswith(("=", "+", "-", "@")) else name)
-
-
-def _predict_one(mesh: str, processor, classifier, reader, *, baseline, draw: bool):
-    """The row of one scan, and what to draw of it if asked."""
-    from processing.cameras_mvfer import view_name
-
-    inputs = processor(meshes=[mesh], return_tensors="pt")
-    found = classifier(inputs, baseline=baseline)
-    scores = dict(zip(classifier.labels, found.probabilities[0].tolist(), strict=True))
-    names = [view_name(angle) for angle in inputs["view_angles_deg"][0].tolist()]
-    weights = found.features.view_weights[0, 0].tolist()
-    row = scored_row(mesh, scores) | {"abstain": found.abstain[0], "reason": found.reasons[0]}
-    row["calibrated"] = classifier.calibration is not None
-    if baseline is not None:
-        row["baseline_scans"] = int(baseline.count)
-    row |= face_row(mesh, inputs.face_frames)
-    row["view_weights"] = dict(zip(names, weights, strict=True))
-    if reader:
-        row["actions"] = reader.rows(reader.read(found.features, inputs["view_angles_deg"]))[0]
-        row["actions_calibrated"] = reader.calibration is not None
-    if not draw:
-        return row, None
-
-    from mvfer.reports.pictures import PredictedScan, displayable
-
-    views = processor.image_processor.denormalize_views(inputs["pixel_values"][0])
-    drawing = PredictedScan(
-        title=Path(mesh).name,
-        views=displayable(views, processor.image_processor.channels),
-        view_names=names,
-        probabilities=scores,
-        view_weights=weights,
-    )
-    return row, drawing
-
-
 def parser() -> argparse.ArgumentParser:
     """The flags of `mvfer predict`."""
     flags = OrientationParser(
         prog="mvfer predict",
-        description="A probability per label for every scan.",
+        description="A probability per label for every scan, printed or as a table.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_mesh_argument(flags, "meshes", "one row of output each, in order", nargs="+", metavar="mesh")
+    what = "or a photo, a folder of these, or a quoted pattern; one row of output each, in order"
+    add_mesh_argument(flags, "meshes", what, nargs="+", metavar="scan")
     add_model_flags(flags)
     flags.add_argument(
-        "--actions", action="store_true", help="also read facial actions: the units of FACS, with side and intensity"
+        "--actions",
+        action=argparse.BooleanOptionalAction,
+        help="also read facial actions: the units of FACS, with side and intensity (default: in tables, if the model can)",
     )
     add_baseline_flags(flags)
     flags.add_argument("--picture", metavar="PNG", help="also draw the views beside the probabilities")
+    add_table_flags(flags, "FILE.csv|.parquet|.json")
+    add_quiet_flag(flags)
     return flags
+
+
+def add_table_flags(flags: argparse.ArgumentParser, out: str, **options) -> None:
+    """The flags of commands that write a row per scan."""
+    add = flags.add_argument
+    add("--out", metavar=out, help="write a table instead, in natural order (f2 before f10)", **options)
+    add("--overwrite", action="store_true", help="replace a table that is there, and drop one that was begun otherwise")
+    add("--sequences", action="store_true", help="files of one folder are the frames of one sequence; a row per frame")
+    add("--fps", default="25", help="of sequences, unless the names of their frames tell times (default: 25)")
+    add("--subject_pattern", metavar="PATTERN", help="the part of a file's name or path that tells whom it shows, for the column "
+        "subject: a regular expression, such as 'F\\d+' (default: that of --by_person)")  # fmt: skip
+    add(
+        "--batch_size", type=int, default=16, help="scans that are read and go through the model together (default: 16)"
+    )
+    add("--num_workers", type=int, default=0, help="processes that read meanwhile, one core each (default: 0, none)")
 
 
 class _MeshSuffixes:
@@ -234,14 +219,19 @@ def add_mesh_argument(flags: argparse.ArgumentParser, name: str, what: str, **op
     vars(argument)["suffixes"] = _MeshSuffixes()  # argparse fills in an argument's attributes
 
 
-def add_model_flags(flags: argparse.ArgumentParser) -> None:
-    """The flags of whatever asks a model."""
+def add_model_flag(flags: argparse.ArgumentParser) -> None:
+    """`--model`."""
     flags.add_argument(
         "--model",
         default=mvfer.model(),
         metavar="DIR",
         help="folder of a run, or a repository on the Hub (default: the small model that comes with the package)",
     )
+
+
+def add_model_flags(flags: argparse.ArgumentParser) -> None:
+    """The flags of whatever asks a model for labels."""
+    add_model_flag(flags)
     flags.add_argument(
         "--labels",
         nargs="+",

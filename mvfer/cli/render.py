@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from mvfer.cli.predict import add_mesh_argument, no_face, tell
+from mvfer.cli.predict import add_mesh_argument
+from mvfer.cli.printed import no_face, tell
 from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
 
 

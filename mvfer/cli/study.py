@@ -9,6 +9,7 @@ from pathlib import Path
 from mvfer.cli.predict import open_model
 from mvfer.data.schema import write_json
 from mvfer.evaluation.results import environment
+from mvfer.progress import add_quiet_flag, be_quiet
 
 STUDIES = {  # modules of `mvfer.studies`, each with `evaluate_NAME` and `report`
     "verification": "is it the same person: ROC and equal error rate",
@@ -20,6 +21,7 @@ STUDIES = {  # modules of `mvfer.studies`, each with `evaluate_NAME` and `report
 def main(argv: list[str] | None = None) -> int:
     """`mvfer study NAME`: run one study."""
     args = parser().parse_args(argv)
+    be_quiet(args.quiet)
     study = import_module(f"mvfer.studies.{args.study}")
     model, processor = open_model(args.model)
     evaluate = getattr(study, f"evaluate_{args.study}")
@@ -47,4 +49,5 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--dataset", required=True, metavar="DIR", help="folder written by dataset_scripts.build_*")
     flags.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the study's JSON file")
     flags.add_argument("--seed", type=int, default=0, help="of whatever is drawn (default: 0)")
+    add_quiet_flag(flags)
     return flags

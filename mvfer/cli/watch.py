@@ -7,17 +7,8 @@ after a frame that it cannot read; the exit status is then 1.
 import argparse
 
 from mvfer.cli.audit import recorder
-from mvfer.cli.predict import (
-    add_mesh_argument,
-    add_model_flags,
-    face_row,
-    failed_row,
-    labels_of,
-    open_model,
-    print_row,
-    scored_row,
-    tell,
-)
+from mvfer.cli.predict import add_mesh_argument, add_model_flags, labels_of, open_model
+from mvfer.cli.printed import face_row, failed_row, print_row, scored_row, tell
 from mvfer.data.orientation_flags import OrientationParser
 
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from mvfer.data.batching import Collator, ViewDataset
+from mvfer.progress import progress_bar
 from processing.rank_pooling_mvfer import rank_pool
 
 
@@ -70,7 +70,7 @@ class SplitReader:
 
     def __iter__(self) -> Iterator[Batch]:
         starts = range(0, len(self.views), self.batch_size)
-        for start in tqdm(starts, desc=self.progress, unit="batch", disable=None if self.progress else True):
+        for start in progress_bar(starts, what=self.progress, unit="batch", hidden=not self.progress):
             rows = range(start, min(start + self.batch_size, len(self.views)))
             samples = [self.views[row] for row in rows]
             yield Batch(rows, samples, self.collate(samples))

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
-from tqdm.auto import tqdm
 
 from modeling_mvfer.actions_mvfer import side_embeds
 from mvfer.data.duplicates import thumbnail
 from mvfer.data.split_reader import Batch, SplitReader, frames_of, model_inputs
 from mvfer.evaluation.occlusion import cover_half, cover_halves, draw_sides
+from mvfer.progress import progress_bar
 from processing.cameras_mvfer import view_name
 
 MOMENTS = np.linspace(0, 1, 5)  # of a sequence, from its first frame to its last
@@ -163,8 +163,8 @@ def embed_changed(
     """
     reader = SplitReader(model, image_processor, split, keep_frames=True, batch_size=batch_size)
     found: dict[str, list[np.ndarray]] = {name: [] for name in changes}
-    total, is_silent = len(reader) * len(changes), None if progress else True
-    with evaluation_mode(model), tqdm(total=total, desc="robustness", disable=is_silent) as bar:
+    bar = progress_bar(what="robustness", unit="batch", hidden=not progress, total=len(reader) * len(changes))
+    with evaluation_mode(model), bar:
         for batch in reader:
             for name, change in changes.items():
                 found[name].append(_embed_changed(model, reader, batch, change))

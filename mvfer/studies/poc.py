@@ -14,13 +14,13 @@ from typing import TypeVar
 
 import numpy as np
 import psutil
-from tqdm.auto import tqdm
 
 from mvfer.evaluation.embeddings import SplitFeatures, embed_split
 from mvfer.evaluation.evaluate import open_splits
 from mvfer.evaluation.metrics import bootstrap_mean
 from mvfer.evaluation.probes import fit_linear_probe
 from mvfer.evaluation.results import environment
+from mvfer.progress import progress_bar
 from mvfer.reports.pages import LEGAL
 from mvfer.studies.learning_curve import LearningCurve, extrapolate, measure_learning_curve, subjects_needed
 
@@ -108,7 +108,7 @@ def proof_of_concept(model, processor, dataset_dir: str | Path, plan: Plan, *, m
         (test.image_embeds, test.labels, test.subjects),
         draws=plan.draws,
         seed=plan.seed,
-        progress=lambda fits: tqdm(fits, desc="learning curve", unit="fit", disable=None),
+        progress=lambda fits: progress_bar(fits, what="learning curve", unit="fit"),
     )
     (probe, _), fitting = measure(fit, watts=plan.watts)
     have = int(curve.sizes[-1])

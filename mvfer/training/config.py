@@ -206,7 +206,10 @@ class MonitoringSettings:
     keep_checkpoints: int = _help("How many checkpoints stay on disk.", 2)
     log_every: int = _help("Steps between lines of metrics.jsonl.", 25)
     num_workers: int = _help("Loader processes per training process; one keeps up.", 1)
-    report_to: Literal["none", "tensorboard", "wandb"] = _help("Where the log goes besides metrics.jsonl.", "none")
+    report_to: Literal["none", "trackio", "tensorboard", "wandb"] = _help(
+        "Where the log goes besides metrics.jsonl; the tracker is installed apart.", "none"
+    )
+    quiet: bool = _help("No progress bar.", False)
     resume: str = _help("'last', or a folder below checkpoints/: go on from there, bit for bit.", "")
     resume_on_other_data: bool = _help(
         "Go on although the data sets are others than those that the checkpoint was made with; it is recorded.", False

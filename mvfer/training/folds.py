@@ -11,12 +11,12 @@ from typing import Literal
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from datasets import DatasetDict
-from tqdm.auto import tqdm
 
 from mvfer.data.schema import dataset_info
 from mvfer.data.splits import check_disjoint
 from mvfer.evaluation.classifiers import SplitClassifier
 from mvfer.evaluation.embeddings import embed_split
+from mvfer.progress import progress_bar
 from mvfer.training.checkpoints import TrainState
 from mvfer.training.config import TrainConfig
 from mvfer.training.finetuning import FineTuning
@@ -85,19 +85,15 @@ class FoldTuner:
         """
         accelerator = Accelerator(mixed_precision=self.config.mixed_precision)
         found = []
-        with tqdm(
-            total=len(folds) * self.config.steps,
-            desc="fine-tune",
-            unit="step",
-            disable=None if self.progress else True,
-        ) as bar:
+        steps = len(folds) * self.config.steps
+        with progress_bar(what="fine-tune", unit="step", hidden=not self.progress, total=steps) as bar:
             for number, rows in enumerate(folds):
                 bar.set_postfix_str(f"fold {number + 1}/{len(folds)}")
                 found.append(self._fold(rows, accelerator, bar))
                 accelerator.free_memory()
         return found
 
-    def _fold(self, rows: Mapping, accelerator: Accelerator, bar: tqdm) -> dict:
+    def _fold(self, rows: Mapping, accelerator: Accelerator, bar) -> dict:
         check_disjoint({name: set(part["subject"]) for name, part in rows.items()})
         config = self.config
         set_seed(config.seed)

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 
 from accelerate import Accelerator
-from tqdm import tqdm
 
 from mvfer.data.without_folders import without_folders
+from mvfer.progress import progress_bar
 from mvfer.training.config import TrainConfig
 
 
@@ -27,15 +27,8 @@ class MetricsLog:
         settings = {name: _shown(value) for name, value in vars(config).items()}
         accelerator.init_trackers("mvfer", config=settings)
         self.is_kept = accelerator.is_main_process
-        self.bar = tqdm(
-            total=config.steps,
-            initial=step,
-            unit="step",
-            desc="train",
-            dynamic_ncols=True,
-            mininterval=1.0,
-            disable=not self.is_kept,
-        )
+        place = {"total": config.steps, "initial": step, "mininterval": 1.0}
+        self.bar = progress_bar(what="train", unit="step", hidden=not self.is_kept, in_logs=True, **place)
         if self.is_kept:
             lines = self.path.read_text(encoding="utf-8").splitlines() if step and self.path.exists() else []
             kept = [line + "\n" for line in lines if _step_of(line) <= step]

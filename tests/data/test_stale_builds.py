@@ -163,7 +163,7 @@ def test_a_killed_process_leaves_no_lock(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["build", "train"])
+@pytest.mark.parametrize("kind", ["build", "train", "predict"])
 def test_what_is_killed_anywhere_ends_as_if_it_had_not_been(kind):
     done = subprocess.run([sys.executable, "-m", "tests.kills", kind, "--kills", "8"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

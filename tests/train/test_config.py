@@ -168,3 +168,11 @@ def test_the_learning_rate_suits_what_is_trained_and_is_written_down(tmp_path):
     assert rate(*tune, "--learning_rate", "0.5") == 0.5
     parse_config(["--dataset", "a", *tune]).save(tmp_path / "recipe.json")
     assert json.loads((tmp_path / "recipe.json").read_text())["learning_rate"] == 1e-5
+
+
+@pytest.mark.parametrize("tracker", ["trackio", "tensorboard", "wandb"])
+def test_a_tracker_that_is_not_installed_is_named_with_the_command(tracker, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "find_spec", lambda name: None)
+    config = parse_config(["--dataset", str(tmp_path), "--report_to", tracker])
+    with pytest.raises(ValueError, match=f"pip install {tracker}"):
+        train.build_accelerator(config)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from mvfer.data.split_reader import frames_of
 from mvfer.evaluation.audits.mesh_corruptions import MESH_CORRUPTIONS, MESH_NEEDS, framed_scene, render_scene
@@ -22,6 +21,7 @@ from mvfer.evaluation.audits.view_corruptions import SEVERITIES, VIEW_CORRUPTION
 from mvfer.evaluation.classifiers import SplitClassifier
 from mvfer.evaluation.embeddings import Change, SplitFeatures, embed_changed, embed_views
 from mvfer.evaluation.metrics import Interval, bootstrap_mean, bootstrap_weights
+from mvfer.progress import progress_bar
 from processing.cameras_mvfer import view_name
 from processing.channels_mvfer import COLOR_CHANNELS
 from processing.meshes_mvfer import MESH_SUFFIXES
@@ -106,7 +106,7 @@ def mesh_robustness(
     truth = {name: classifier.classes_of(features.labels[[place[name]]])[0] for name in files}
     changes = [(name, s) for name in MESH_CORRUPTIONS if name not in left_out for s in SEVERITIES]
     correct: dict[str, list[bool]] = {name: [] for name in [CLEAN, *(f"{n}:{s}" for n, s in changes)]}
-    for name, file in tqdm(files.items(), desc="meshes", unit="scan", disable=None if progress else True):
+    for name, file in progress_bar(files.items(), what="meshes", unit="scan", hidden=not progress, total=len(files)):
         scene = framed_scene(*processor.image_processor.framed(file))
         if colored and scene.colors is None:
             raise ValueError(f"{file}: no texture or vertex colours, which the model sees; give meshes that have them")

@@ -1,0 +1,150 @@
+"""A table of many scans that is not lost. In: items, and what finds their rows. Out: the table, once every row is there.
+
+Rows go into `FILE.part` as they are found. A command that was killed goes on from there; the table itself is written at the end,
+whole. What was begun with another model or other options is refused.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import mvfer
+from modeling_mvfer.audit_log_mvfer import model_hash
+from mvfer.cli.own_baselines import people_of
+from mvfer.cli.printed import remark
+from mvfer.cli.scan_files import Item, stamp
+from mvfer.data.journal import Journal
+from mvfer.data.without_folders import without_folders
+from mvfer.progress import progress_bar
+from mvfer.reports.tables import write_table
+
+REMEDY = "pass --overwrite to begin anew, or name another --out"
+BEFORE = {"file": "file", "subject": "text", "frame": "whole", "time_s": "number"}
+AFTER = {"model": "text", "model_hash": "text", "error": "text"}
+DIGITS = 6  # of numbers: the rest is noise of arithmetic, and differs with the batch
+
+
+class ResumedTable:
+    """The table that `--out` names, used by `with`; `journal` may keep other work as well.
+
+    Args:
+        args: the flags of `add_table_flags` and `add_baseline_flags`. model, processor: that are asked.
+        items: one per row, in order. columns: between those that every table has. question: what else decides the rows.
+    Raises:
+        ValueError: if there is such a table already, or one begun with another question, or it cannot be written.
+    """
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        items: Sequence[Item],
+        columns: Mapping[str, str],
+        model,
+        processor,
+        question: Mapping,
+    ):
+        self.out, self.items = Path(args.out), items
+        clash = sorted(set(columns) & {*BEFORE, *AFTER})
+        if clash:
+            raise ValueError(f"--labels {clash[0]}: a column of every table has this name; word the label otherwise")
+        self.columns = {**BEFORE, **columns, **AFTER}
+        part = self.out.with_name(self.out.name + ".part")
+        if self.out.exists() and not part.exists() and not args.overwrite:
+            raise ValueError(f"{self.out}: there already; {REMEDY}")
+        pattern = args.by_person or args.subject_pattern
+        flag = "--by_person" if args.by_person else "--subject_pattern"
+        self.subjects = people_of([item.name for item in items], pattern, flag=flag) if pattern else {}
+        self.stamps = _stamps(items, self.subjects if args.by_person else {})
+        name = Path(args.model).name if Path(args.model).exists() else without_folders(args.model)
+        self._known = {"model": name, "model_hash": model_hash(model)}
+        settings = processor.image_processor.to_dict()
+        asked = {
+            "version": mvfer.__version__,
+            "model": self._known["model_hash"],
+            "views": hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16],
+            "columns": list(self.columns),
+            "baseline": [stamp(Item(path, (path,))) for path in args.baseline or ()],
+            "by_person": args.by_person,
+            "subject_pattern": args.subject_pattern,
+        }
+        self.journal = Journal(part, asked | dict(question), remedy=REMEDY, anew=args.overwrite)
+
+    def __enter__(self) -> "ResumedTable":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.journal.__exit__()
+
+    def fill(
+        self, what: str, find: Callable[[Sequence[Item]], Iterable[Sequence[tuple[Item, Mapping]]]]
+    ) -> tuple[int, int]:
+        """Find the rows that are missing, batch by batch, and write the table.
+
+        Args:
+            what: is done, for the progress bar. find: from items to their values, in order; each batch is safe once it came.
+        Returns:
+            how many rows there are, and how many of these are errors.
+        """
+        todo = [item for item in self.items if not self.journal.has("row", item.name, self.stamps[item.name])]
+        done = len(self.items) - len(todo)
+        if done:
+            remark(f"{self.out}: {done} of {len(self.items)} rows are there already")
+        with progress_bar(what=what, unit="scan", total=len(self.items), initial=done) as bar:
+            for batch in find(todo):
+                for item, values in batch:
+                    row = self._identity(item) | dict(values)
+                    kept = [_kept(row.get(name)) for name in self.columns]
+                    self.journal.add("row", item.name, self.stamps[item.name], kept)
+                self.journal.commit()
+                bar.update(len(batch))
+        errors = 0
+
+        def rows() -> Iterator[dict]:
+            nonlocal errors
+            for item in self.items:
+                kept = self.journal.get("row", item.name, self.stamps[item.name])
+                row = {
+                    name: _given(value, kind) for (name, kind), value in zip(self.columns.items(), kept, strict=True)
+                }
+                errors += row["error"] is not None
+                yield row
+
+        count = write_table(self.out, self.columns, rows())
+        self.journal.remove()
+        remark(f"wrote {self.out}: {count} rows" + (f", {errors} of them errors" if errors else ""))
+        return count, errors
+
+    def _identity(self, item: Item) -> dict:
+        when = {"frame": item.frame, "time_s": item.time_s}
+        return {"file": item.name, "subject": self.subjects.get(item.name)} | when | self._known
+
+
+def _kept(value):
+    """A value as the journal writes it: numbers without noise, vectors as the bytes of 32 bits each."""
+    if isinstance(value, torch.Tensor):
+        return base64.b64encode(value.float().numpy().tobytes()).decode("ascii")
+    return round(value, DIGITS) if isinstance(value, float) else value
+
+
+def _given(value, kind: str):
+    return np.frombuffer(base64.b64decode(value), np.float32) if kind == "vector" and value is not None else value
+
+
+def _stamps(items: Sequence[Item], people: Mapping[str, str]) -> dict[str, str]:
+    """Of each item, what changes where its row would; that depends on all scans of a person, where these are the baseline."""
+    own = {item.name: stamp(item) for item in items}
+    of_person: dict[str, hashlib._Hash] = {}
+    for name, person in people.items():
+        of_person.setdefault(person, hashlib.sha256()).update(
+            f"{name} {own[name]}\n".encode("utf-8", "surrogateescape")
+        )
+    return {
+        name: f"{state} {of_person[people[name]].hexdigest()[:16]}" if name in people else state
+        for name, state in own.items()
+    }
