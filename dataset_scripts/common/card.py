@@ -13,6 +13,9 @@ _TEXTS = ("name", "license", "source", "source_url", "source_version", "sharing"
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
+_GEOMETRY = " `meshes` holds the scans without their colours, a PLY per frame (`datasets.Mesh`)."
+
+
 def describe_heads(source, settings) -> dict:
     """What is known of a synthetic set before the first row; no path of this computer."""
     return _describe(f"mvfer-{source.name}-{settings.kind}", source, source.version, settings) | {
@@ -40,6 +43,7 @@ def _describe(name: str, source, version: str, settings) -> dict:
         "license": source.license,
         "citation": source.citation,
         "renderer": RENDERER,
+        "keeps_geometry": settings.keep_geometry,
         "render_settings": render,
         "view_angles_deg": render["view_angles_deg"],
         "channels": render["channels"],
@@ -94,7 +98,7 @@ configs:
 
 No person is in two splits. Views (yaw/pitch in degrees): {angles}; {info["render_settings"]["size_px"]} px; channels
 {", ".join(info["channels"])}; renderer: {info["renderer"]}. Seed {info["seed"]}. `dataset_info.json` holds every setting.
-Rejected items: {info["rejected"]} (`rejected.jsonl`).
+Rejected items: {info["rejected"]} (`rejected.jsonl`).{_GEOMETRY if info.get("keeps_geometry") else ""}
 
 {truth}
 
