@@ -56,6 +56,7 @@ def _describe(name: str, source, version: str, settings) -> dict:
 
 def write(info: dict) -> str:
     """The card: a YAML header that the Hub reads, then text. What is merged was described by others: it stays text."""
+    other_license = _other_license(info)
     info = info | {key: as_markdown(str(info[key])) for key in _TEXTS}
     rows, people = info["rows"], info["subjects"]
     splits = [split for split in SPLITS if rows[split]]
@@ -69,7 +70,7 @@ def write(info: dict) -> str:
     intro, truth = (_synthetic if info["synthetic"] else _recorded)(info)
     return f"""---
 pretty_name: {_scalar(info["name"])}
-license: {_scalar(info["license"])}
+license: {_scalar(info["license"])}{other_license}
 language:
 {language}
 task_categories:
@@ -113,6 +114,15 @@ Licence: {info["license"]}. {info["sharing"]} {info["citation"]}
 An expression is what a face shows, not what a person feels. Inferring emotions of people at work or in education is
 prohibited in the EU (Regulation 2024/1689, Art. 5(1)(f)), except for medical or safety reasons.
 """
+
+
+def _other_license(info: dict) -> str:
+    """What the Hub asks of a licence that it has no name for."""
+    if str(info["license"]).lower() != "other":
+        return ""
+    url = str(info["source_url"])
+    where = f"\nlicense_link: {json.dumps(url)}" if url.startswith("https://") else ""
+    return f"\nlicense_name: of-its-source{where}"
 
 
 def _scalar(text: str) -> str:

@@ -48,7 +48,7 @@ def opened(source: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mvfer_set_") as temporary:
         place = Path(temporary, "set")  # with nothing beside it
         place.mkdir()
-        unpack(_loaded(source), source, place)
+        unpack(_loaded(source, Path(temporary, "cache")), source, place)
         for path in files(folder, ".txt"):  # lists of people who must not be used
             shutil.copy(path, place)
         yield place
@@ -66,16 +66,17 @@ def is_data_set(folder: Path) -> bool:
     return any(folder.rglob("*.parquet")) and not files(folder, suffixes)
 
 
-def _loaded(source: str) -> DatasetDict:
-    folder = Path(source)
+def _loaded(source: str, cache: Path) -> DatasetDict:
+    """The data set, by a cache of its own: the user's may hold an older one of the same name, and would keep a copy."""
+    folder, options = Path(source), {"cache_dir": str(cache)}
     try:
         if any((folder / name).is_file() for name in SAVED):
             found = datasets.load_from_disk(source)
         elif folder.is_dir() and not any(path for path in folder.rglob("*.parquet") if path.name not in TABLES):
             has_meshes = any(path.suffix.lower() in MESH_SUFFIXES for path in folder.rglob("*"))
-            found = datasets.load_dataset("meshfolder" if has_meshes else "imagefolder", data_dir=source)
+            found = datasets.load_dataset("meshfolder" if has_meshes else "imagefolder", data_dir=source, **options)
         else:
-            found = datasets.load_dataset(source)
+            found = datasets.load_dataset(source, **options)
     except Exception as error:  # `datasets` raises what its readers and the Hub's client raise
         reason = " ".join(str(error).split())
         raise ValueError(f"{source}: not readable as a data set ({type(error).__name__}: {reason})") from error

@@ -72,9 +72,9 @@ def export_onnx(
         code.unlink()
     size = processor.image_processor.size_px
     faces = "classifier" if is_fine_tuned(model) else "views"
-    parts = {faces: (Views(model), VIEW_INPUTS, lambda n: _views(n, size))}
+    parts = {faces: (Views(model).eval(), VIEW_INPUTS, lambda n: _views(n, size))}
     if not is_fine_tuned(model):
-        parts["texts"] = (Texts(model), TEXT_INPUTS, lambda n: _texts(n, model.config))
+        parts["texts"] = (Texts(model).eval(), TEXT_INPUTS, lambda n: _texts(n, model.config))
     found = {}
     for name, part in parts.items():
         path = folder / f"{name}.onnx"
