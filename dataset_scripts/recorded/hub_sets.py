@@ -29,7 +29,7 @@ TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # of meshfolder
 SAVED = ("dataset_dict.json", "state.json")  # by save_to_disk
 LISTS = ("captions", "action_units", "frame_times_s")  # that are read; of other lists nothing is known
 SPLIT_NAMES = {"valid": "validation", "val": "validation", "dev": "validation"}
-NAMED_OTHERWISE = {"expression": "label", "labels": "label", "emotion": "label", "person": "subject", "text": "caption"}
+NAMED_OTHERWISE = {"expression": "label", "labels": "label", "emotion": "label", "person": "subject"}
 
 
 @contextlib.contextmanager
@@ -78,8 +78,9 @@ def _loaded(source: str, cache: Path) -> DatasetDict:
         else:
             found = datasets.load_dataset(source, **options)
     except Exception as error:  # `datasets` raises what its readers and the Hub's client raise
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{source}: not readable as a data set ({type(error).__name__}: {reason})") from error
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        nowhere = "" if folder.is_dir() else "no folder of this name, and "
+        raise ValueError(f"{source}: {nowhere}not readable as a data set ({reason})") from error
     return found if isinstance(found, DatasetDict) else DatasetDict({"train": found})
 
 
@@ -95,9 +96,9 @@ def unpack(splits: Mapping[str, Dataset], source: str, folder: Path) -> None:
             rows = rows.select_columns([column, *_told(rows)])
             named = {name: f.names for name, f in rows.features.items() if isinstance(f, ClassLabel)}
             for number, row in enumerate(rows):
-                known = {"split": split} if len(splits) > 1 else {}
-                known |= _known({name: value for name, value in row.items() if name != column}, named)
-                for frame, item in enumerate(row[column] if many else [row[column]]):
+                known = _known({name: value for name, value in row.items() if name != column}, named)
+                known |= {"split": split} if len(splits) > 1 else {}
+                for frame, item in enumerate((row[column] or [None]) if many else [row[column]]):
                     name = f"{split}-{number:06d}" + (f"-{frame:04d}" if many else "")
                     line = known | _place(name, row, frame, many=many)
                     line["file_name"] = _write(item, folder, name, is_mesh=isinstance(kind, Mesh))

@@ -5,6 +5,9 @@ In: a model, its processor. Out: a folder with `views.onnx` and `texts.onnx`, wh
 been run and compared with torch.
 """
 
+import contextlib
+import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,22 +75,23 @@ def export_onnx(
         code.unlink()
     size = processor.image_processor.size_px
     faces = "classifier" if is_fine_tuned(model) else "views"
-    parts = {faces: (Views(model).eval(), VIEW_INPUTS, lambda n: _views(n, size))}
+    parts: dict[str, tuple] = {faces: (Views(model).eval(), VIEW_INPUTS, lambda n: _views(n, size))}
     if not is_fine_tuned(model):
         parts["texts"] = (Texts(model).eval(), TEXT_INPUTS, lambda n: _texts(n, model.config))
     found = {}
-    for name, part in parts.items():
-        path = folder / f"{name}.onnx"
-        found[name] = _export(path, *part)
-        if int8:
-            small = path.with_suffix(".int8.onnx")
-            quantize_dynamic(path, small, weight_type=QuantType.QInt8, op_types_to_quantize=QUANTIZED)
-            found[small.stem] = _difference(small, *part)
+    with _quiet():
+        for name, part in parts.items():
+            path = folder / f"{name}.onnx"
+            found[name] = _export(path, *part)
+            if int8:
+                small = path.with_suffix(".int8.onnx")
+                quantize_dynamic(path, small, weight_type=QuantType.QInt8, op_types_to_quantize=QUANTIZED)
+                found[small.stem] = _difference(small, *part)
     classifier = Classifier.of(model, processor, labels) if labels or is_fine_tuned(model) else None
     calibration = model.config.calibration
     facts = {
         "difference_from_torch": found,
-        "scale": None if is_fine_tuned(model) else float(model.logit_scale.exp()),
+        "scale": None if is_fine_tuned(model) else float(model.logit_scale.detach().exp()),
         "labels": classifier and classifier.labels,
         "prompts": classifier and classifier.prompts,
         "temperature": classifier.calibration.temperature if classifier and classifier.calibration else 1.0,
@@ -98,6 +102,18 @@ def export_onnx(
     }
     write_json(folder / "export.json", facts)
     return found
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Nothing of what the exporters say of themselves; what matters is compared afterwards."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 @torch.no_grad()

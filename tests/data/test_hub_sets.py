@@ -152,7 +152,8 @@ def test_what_is_no_set_and_no_folder_is_refused_with_what_there_is(build, tmp_p
     build("folder", tmp_path / "nowhere", status=1)
     assert "no folder, and no repository on the Hub" in capsys.readouterr().err
     build("folder", "somebody/faces-of-nobody", status=1)
-    assert "somebody/faces-of-nobody: not readable as a data set" in capsys.readouterr().err
+    said = "somebody/faces-of-nobody: no folder of this name, and not readable as a data set"
+    assert said in capsys.readouterr().err
 
 
 def test_nothing_of_a_set_is_left_behind(tmp_path):
