@@ -193,7 +193,9 @@ def by_stream(folder: str, mesh: str) -> dict[str, float]:
 
 
 def by_task(task: str) -> Callable[[str, str], dict[str, float]]:
-    return lambda folder, mesh: scores_of(pipeline(task, model=folder)(mesh, candidate_labels=LABELS))
+    return lambda folder, mesh: scores_of(
+        pipeline(task, model=folder, trust_remote_code=True)(mesh, candidate_labels=LABELS)
+    )
 
 
 def by_onnx(folder: str, mesh: str) -> dict[str, float]:
@@ -245,7 +247,7 @@ def test_at_home_every_way_to_features_gives_the_same(folders, face_obj, photo):
     features, close = model.get_image_features(**inputs).pooler_output, {"rtol": 0, "atol": 1e-5}
     torch.testing.assert_close(model.get_mesh_features(**inputs).pooler_output, features, **close)
     torch.testing.assert_close(model(**inputs).image_embeds, torch.nn.functional.normalize(features, dim=-1), **close)
-    found = torch.tensor(pipeline("image-feature-extraction", model=folder)(photo))
+    found = torch.tensor(pipeline("image-feature-extraction", model=folder, trust_remote_code=True)(photo))
     torch.testing.assert_close(found, at_home(folder, face_obj, photo)["embeds"], **close)
 
 
