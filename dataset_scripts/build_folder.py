@@ -8,7 +8,9 @@ In, one of
   their textures;
 - range images of FRGC or UND at any depth, such as `nd1/Fall2003range/04201d302.abs.gz`: they have no labels, and the digits
   before the "d" are the person (as public readers of these sets have it);
-- photos of one moment, `<subject>/<moment>/cam0.jpg`, `cam1.jpg` and so on; the moment's name may be a label ("happy_1").
+- photos of one moment, `<subject>/<moment>/cam0.jpg`, `cam1.jpg` and so on; the moment's name may be a label ("happy_1");
+- a data set that `datasets` reads, on the Hub (`--source owner/name`) or in a folder, with a column of meshes or pictures, and
+  any of the table's columns; a list of meshes is a sequence.
 
 Nothing that folders and files are called is written, but for expressions that are known, and for the labels that `--task_labels`
 lists: who sorts files by people would else publish their names. Labels in a table are written as they are.
@@ -25,6 +27,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from dataset_scripts.recorded.facs import parse_units
+from dataset_scripts.recorded.hub_sets import SPLIT_NAMES, opened
 from dataset_scripts.recorded.scan_sets import Found, ScanSet, main
 from dataset_scripts.recorded.scans import Scan
 from dataset_scripts.recorded.source_tree import files, folders, is_photo
@@ -37,7 +40,6 @@ from processing.prompts_mvfer import find_expression
 TABLES = ("metadata.csv", "metadata.jsonl")
 COLUMNS = ("subject", "label", "caption", "action_units", "split", "moment", "camera", "frame", "time_s", "yaw_deg")
 COLUMNS += ("pitch_deg",)
-SPLIT_NAMES = {"valid": "validation", "val": "validation", "dev": "validation"}
 RANGE_IMAGE = re.compile(r"(\d{5})(?P<number>d\d+)\.abs(\.gz)?", re.IGNORECASE)
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -285,9 +287,11 @@ FOLDER = ScanSet(
     citation="",
     sharing="Whether it may be shared is for its owner, and for the people in it, to say.",
     layout=f"{TABLES[0]} or {TABLES[1]} with file_name and any of {', '.join(COLUMNS)}; or <split>/<label>/<file>; or "
-    "<label>/<file>; or files alone; or range images of FRGC or UND; or photos <subject>/<moment>/cam0.jpg and so on",
+    "<label>/<file>; or files alone; or range images of FRGC or UND; or photos <subject>/<moment>/cam0.jpg and so on; or a data "
+    "set that `datasets` reads, here or on the Hub (owner/name), with a column of meshes or pictures",
     find=find,
     add_flags=add_flags,
+    opened=opened,
 )
 
 if __name__ == "__main__":

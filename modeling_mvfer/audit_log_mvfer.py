@@ -15,7 +15,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +37,10 @@ class Checked(NamedTuple):
     lines: int
     last: str
     faults: list[str]
+
+
+class InputHash(str):
+    """What `AuditLog.input_hash` gave for an input, in place of the input itself where that is gone."""
 
 
 class AuditLog:
@@ -73,7 +77,7 @@ class AuditLog:
         Args:
             command: what was asked, such as "predict".
             model: from `model_hash`.
-            source: the input, in any form that the processor takes; only its keyed hash is written.
+            source: the input, in any form that the processor takes, or its `input_hash`; only that is written.
             settings: labels and whatever else decides the answer; ready for JSON.
             answer: ready for JSON; an error is one too.
         Raises:
@@ -96,12 +100,23 @@ class AuditLog:
                 f"{self.path}: the audit log cannot be written ({error.strerror}); no answer without it"
             ) from error
 
-    def input_hash(self, source) -> str:
+    def record(self, source, rows: Sequence[Mapping], *, command: str, model: str, settings: Mapping[str, Any]) -> None:
+        """`write` the rows of one input, as the pipelines give them: a "label" and a "score" each, and whether the model
+        abstains; or one row with an "error", of which only that it was one is written, as its reason names the file.
+        """
+        failed = "error" in rows[0]
+        answer = {"error": True} if failed else {row["label"]: round(row["score"], 6) for row in rows}
+        abstain = None if failed else rows[0].get("abstain")
+        self.write(command=command, model=model, source=source, settings=settings, answer=answer, abstain=abstain)
+
+    def input_hash(self, source) -> InputHash:
         """Equal inputs have equal hashes, which only the key's owner can make."""
+        if isinstance(source, InputHash):
+            return source
         digest = hmac.new(self._key, b"input", hashlib.sha256)
         for part in _parts(source):
             digest.update(len(part).to_bytes(8, "big") + part)
-        return digest.hexdigest()[:32]
+        return InputHash(digest.hexdigest()[:32])
 
     def _append(self, line: dict) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

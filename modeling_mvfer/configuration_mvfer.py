@@ -293,6 +293,11 @@ class MVFERConfig(CLIPConfig):
     def to_dict(self) -> dict:
         """Every field, as plain values that JSON knows."""
         values = super().to_dict()
+        for task in (
+            values.get("custom_pipelines") or {}
+        ).values():  # where `transformers.pipeline` puts classes for names
+            if isinstance(task.get("pt"), tuple):
+                task["pt"] = [name if isinstance(name, str) else name.__name__ for name in task["pt"]]
         return {
             key: asdict(value) if isinstance(value, ObjectiveConfig | Calibration) else value
             for key, value in values.items()

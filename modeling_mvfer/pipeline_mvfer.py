@@ -119,16 +119,14 @@ class MeshPipeline(Pipeline):
                 settings["baseline"]["hash"] = audit_log.input_hash(scans)
             given = (inputs, answers) if isinstance(inputs, list) else ([inputs], [answers])
             for one, rows in zip(*given, strict=True):
-                self._record(audit_log, one, rows, settings)
+                audit_log.record(one, rows, command=self.task, model=self._model_hash(), settings=settings)
         return answers
 
-    def _record(self, audit_log: AuditLog, source, rows: list[dict], settings: Mapping) -> None:
-        """Write the line of one answer."""
+    def _model_hash(self) -> str:
+        """Made once per model."""
         if self._hashed is None or self._hashed[0] is not self.model:
             self._hashed = self.model, model_hash(self.model)
-        answer = {row["label"]: round(row["score"], 6) for row in rows if "label" in row}
-        what = {"command": self.task, "model": self._hashed[1], "settings": settings}
-        audit_log.write(source=source, answer=answer, abstain=rows[0].get("abstain"), **what)
+        return self._hashed[1]
 
     def _of_one_person(self, scans: list) -> Mapping[str, torch.Tensor]:
         """Model inputs of a baseline's scans: meshes, photos, or `{"images": [one per view]}`."""

@@ -8,7 +8,11 @@ from importlib import import_module
 from pathlib import Path
 
 __version__ = "0.2.0"
-__all__ = ["MVFERModel", "MVFERProcessor", "load_run", "model"]
+__all__ = ["MVFERModel", "MVFERProcessor", "example_heads", "load_run", "model"]
+_EXAMPLES = (
+    Path(__file__).parent / "app" / "examples",
+    Path(__file__).parents[1] / "examples",
+)  # installed; in a checkout
 _HOMES = {"MVFERModel": "modeling_mvfer", "MVFERProcessor": "processing", "load_run": "mvfer.hub.load"}
 
 
@@ -23,6 +27,12 @@ def model(name: str = "small") -> str:
         there = sorted(path.name for path in folder.parent.glob("*") if path.is_dir())
         raise ValueError(f"{name}: no such model comes with the package; there are {', '.join(there) or 'none'}")
     return str(folder)
+
+
+def example_heads() -> dict[str, Path]:
+    """Three scans of one synthetic person (Anny, CC0): name to mesh file, by name; empty where none came along."""
+    found = (sorted(folder.glob("*.ply")) for folder in _EXAMPLES)
+    return {path.stem: path for path in next((paths for paths in found if paths), [])}
 
 
 def __getattr__(name: str):

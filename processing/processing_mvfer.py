@@ -40,7 +40,7 @@ class MVFERProcessor(ProcessorMixin):
         super().__init__(image_processor, tokenizer, **kwargs)
 
     def __call__(
-        self, images=None, text=None, meshes=None, sequences=None, baseline=None, baseline_at_rest=True, **kwargs
+        self, images=None, text=None, meshes=None, sequences=None, baseline=None, baseline_at_rest=None, **kwargs
     ) -> BatchFeature:
         """Prepare faces, texts, or both.
 
@@ -78,7 +78,8 @@ class MVFERProcessor(ProcessorMixin):
             frames = images.face_frames
         if baseline is not None:
             kind = "images" if "images" in faces else "meshes"
-            data |= self._baseline(kind, baseline, baseline_at_rest, settings["images_kwargs"])
+            at_rest = True if baseline_at_rest is None else baseline_at_rest
+            data |= self._baseline(kind, baseline, at_rest, settings["images_kwargs"])
         result = BatchFeature(data, tensor_type=settings["text_kwargs"].get("return_tensors"))
         result.face_frames = frames
         return result

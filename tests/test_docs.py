@@ -36,6 +36,8 @@ TOO_LONG = (
     "mvfer evaluate --dataset data/bu3dfe",
     "mvfer push",
     "mvfer app",
+    "mvfer export",
+    "python -m dataset_scripts.build_folder --source somebody/",
 )
 SHELL = (
     "git clone",
@@ -46,6 +48,7 @@ SHELL = (
     "ruff ",
     "python -m pytest",
     "python -m tests.bombs",
+    "python examples/onnx_predict.py",  # which tests/modeling/test_onnx.py runs
 )  # not our parsers
 ROOMS = ("benchmarks", "dataset_scripts", "docs", "examples", "modeling_mvfer", "mvfer", "processing", "tests")
 

@@ -13,6 +13,9 @@ _TEXTS = ("name", "license", "source", "source_url", "source_version", "sharing"
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
+_GEOMETRY = " `meshes` holds the scans without their colours, a PLY per frame (`datasets.Mesh`)."
+
+
 def describe_heads(source, settings) -> dict:
     """What is known of a synthetic set before the first row; no path of this computer."""
     return _describe(f"mvfer-{source.name}-{settings.kind}", source, source.version, settings) | {
@@ -40,6 +43,7 @@ def _describe(name: str, source, version: str, settings) -> dict:
         "license": source.license,
         "citation": source.citation,
         "renderer": RENDERER,
+        "keeps_geometry": settings.keep_geometry,
         "render_settings": render,
         "view_angles_deg": render["view_angles_deg"],
         "channels": render["channels"],
@@ -52,6 +56,7 @@ def _describe(name: str, source, version: str, settings) -> dict:
 
 def write(info: dict) -> str:
     """The card: a YAML header that the Hub reads, then text. What is merged was described by others: it stays text."""
+    other_license = _other_license(info)
     info = info | {key: as_markdown(str(info[key])) for key in _TEXTS}
     rows, people = info["rows"], info["subjects"]
     splits = [split for split in SPLITS if rows[split]]
@@ -65,7 +70,7 @@ def write(info: dict) -> str:
     intro, truth = (_synthetic if info["synthetic"] else _recorded)(info)
     return f"""---
 pretty_name: {_scalar(info["name"])}
-license: {_scalar(info["license"])}
+license: {_scalar(info["license"])}{other_license}
 language:
 {language}
 task_categories:
@@ -94,7 +99,7 @@ configs:
 
 No person is in two splits. Views (yaw/pitch in degrees): {angles}; {info["render_settings"]["size_px"]} px; channels
 {", ".join(info["channels"])}; renderer: {info["renderer"]}. Seed {info["seed"]}. `dataset_info.json` holds every setting.
-Rejected items: {info["rejected"]} (`rejected.jsonl`).
+Rejected items: {info["rejected"]} (`rejected.jsonl`).{_GEOMETRY if info.get("keeps_geometry") else ""}
 
 {truth}
 
@@ -109,6 +114,15 @@ Licence: {info["license"]}. {info["sharing"]} {info["citation"]}
 An expression is what a face shows, not what a person feels. Inferring emotions of people at work or in education is
 prohibited in the EU (Regulation 2024/1689, Art. 5(1)(f)), except for medical or safety reasons.
 """
+
+
+def _other_license(info: dict) -> str:
+    """What the Hub asks of a licence that it has no name for."""
+    if str(info["license"]).lower() != "other":
+        return ""
+    url = str(info["source_url"])
+    where = f"\nlicense_link: {json.dumps(url)}" if url.startswith("https://") else ""
+    return f"\nlicense_name: of-its-source{where}"
 
 
 def _scalar(text: str) -> str:

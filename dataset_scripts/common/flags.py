@@ -43,6 +43,11 @@ def add_build_flags(
     add("--aim_y", type=float, default=DEFAULT_AIM_Y, help=aim)
     add("--channels", nargs=3, metavar="CHANNEL", help=f"what the three channels show; default: {default_channels}")
     add("--view_angles_deg", type=float, nargs="+", metavar="YAW", help="yaw of every view; default: -30 0 30")
+    add(
+        "--keep_geometry",
+        action="store_true",
+        help="also write the scans, without colours, into the column `meshes`, which datasets.Mesh reads",
+    )
     add("--backend", choices=BACKENDS, default="auto", help="rasteriser; auto is numba where installed")
     add("--languages", nargs="+", default=list(languages), choices=("en", "ja"), help="of the captions")
     add("--captions_per_row", type=int, default=captions_per_row, help="per language")

@@ -65,6 +65,7 @@ class ScanSet:
         may_share: whether renderings may be published at all.
         add_flags: further flags of this set.
         told_by: flags -> fields of this class that they change (BP4D+ is another set than BP4D, with the same layout).
+        opened: what `--source` names -> the folder to look in, for as long as the build takes.
     """
 
     name: str
@@ -79,6 +80,9 @@ class ScanSet:
     up_axis: str = "y"
     add_flags: Callable[[argparse.ArgumentParser], None] = lambda flags: None
     told_by: Callable[[argparse.Namespace], dict] = lambda flags: {}
+    opened: Callable[[str], contextlib.AbstractContextManager[Path]] = lambda source: contextlib.nullcontext(
+        Path(source)
+    )
 
 
 def arguments(scan_set: ScanSet) -> argparse.ArgumentParser:
@@ -151,10 +155,15 @@ def run(scan_set: ScanSet, flags: argparse.Namespace) -> dict:
     Raises:
         ValueError: if nothing is found, a flag makes no sense, or the folder holds another build.
     """
-    source = Path(flags.source)
-    if not source.is_dir():
-        raise ValueError(f"{source} is no folder; expected {scan_set.layout}")
     scan_set = dataclasses.replace(scan_set, **scan_set.told_by(flags))
+    with scan_set.opened(flags.source) as source:
+        if not source.is_dir():
+            raise ValueError(f"{source} is no folder; expected {scan_set.layout}")
+        return _run(scan_set, flags, source)
+
+
+def _run(scan_set: ScanSet, flags: argparse.Namespace, source: Path) -> dict:
+    """`run`, of a folder that is there."""
     found = scan_set.find(source, flags)
     kept, copies = one_copy((_own_name(scan), scan.files[0], len(scan.frames)) for scan in found.scans)
     scans = [scan for scan in found.scans if scan.files[0] in kept]
@@ -237,10 +246,11 @@ def _settings(scans: Sequence[Scan], flags: argparse.Namespace) -> ScanSettings:
     """Settings of a build; without `--channels`, the first readable scan tells whether there are colours to show."""
     channels = flags.channels
     photos = not any(isinstance(scan.frames[0], Path) for scan in scans)
-    if photos and (flags.geometry_only or flags.view_angles_deg or tuple(channels or RGB) != RGB):
+    asked = flags.geometry_only or flags.keep_geometry or flags.view_angles_deg
+    if photos and (asked or tuple(channels or RGB) != RGB):
         raise ValueError(
-            "photos have colours only, and are as the cameras saw them: drop --geometry_only, --view_angles_deg, and "
-            f"--channels other than {' '.join(RGB)}"
+            "photos have colours only, and are as the cameras saw them: drop --geometry_only, --keep_geometry, "
+            f"--view_angles_deg, and --channels other than {' '.join(RGB)}"
         )
     if channels is None and not flags.geometry_only:
         channels = RGB if photos or _is_colored(scans) else None

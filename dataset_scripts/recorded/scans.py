@@ -93,6 +93,7 @@ class ScanSettings:
     geometry_only: bool = False
     label_prompts: bool = False
     keep_demographics: bool = False
+    keep_geometry: bool = False
     languages: tuple[str, ...] = ("en",)
     captions_per_row: int = 4
     render: RenderSettings = RenderSettings()
@@ -125,16 +126,18 @@ class ScanRenderer:
     def shard_rows(self, shard, rejected: list[dict]) -> Iterator[dict]:
         """Rows; appends `{"id", "reason"}` of what could not be read, without the file's name, which names the person."""
         for item in shard.work:
+            meshes: list[tuple] = []
             try:
-                views, angles = self._views(item)
+                views, angles = self._views(item, meshes)
             except ValueError as error:
                 reason = without_paths(str(error), item.scan.files, item.scan.subject, item.scan.moment)
                 rejected.append({"id": item.id, "reason": reason})
                 continue
-            yield self._row(item, shard.split, views, angles)
+            kept = {schema.MESHES: schema.encode_meshes(meshes, item.id)} if self.settings.keep_geometry else {}
+            yield self._row(item, shard.split, views, angles) | kept
 
-    def _views(self, item: PseudonymousScan) -> tuple[list[list[dict]], Sequence]:
-        """PNGs, frames x views, and the angles of the views."""
+    def _views(self, item: PseudonymousScan, meshes: list[tuple]) -> tuple[list[list[dict]], Sequence]:
+        """PNGs, frames x views, and the angles of the views; appends vertices and faces to `meshes` if they are to be kept."""
         scan, render = item.scan, self.settings.render
         if not isinstance(scan.frames[0], Path):
             if render.channels != RGB:
@@ -142,13 +145,15 @@ class ScanRenderer:
             frames = cast(tuple[tuple[Path, ...], ...], scan.frames)
             photos = (np.stack([read_photo(path, render.size_px) for path in frame]) for frame in frames)
             return schema.encode_views(photos, item.id), scan.view_angles_deg
-        return schema.encode_views(self._rendered(scan), item.id), render.view_angles_deg
+        return schema.encode_views(self._rendered(scan, meshes), item.id), render.view_angles_deg
 
-    def _rendered(self, scan: Scan) -> Iterator[np.ndarray]:
+    def _rendered(self, scan: Scan, meshes: list[tuple]) -> Iterator[np.ndarray]:
         settings, frame = self.settings, None
         for path in scan.files:
             mesh = load_mesh(path, up_axis=settings.up_axis, geometry_only=settings.geometry_only)
             try:
+                if settings.keep_geometry:
+                    meshes.append((mesh.vertices, mesh.faces))
                 frame = frame or frame_mesh(mesh)
                 yield render_mesh(mesh, settings.render, frame=frame)[0]
             except ValueError as error:

@@ -63,6 +63,7 @@ class BuildSettings:
     num_frames: int = 16
     fps: float = 10.0
     magnification: float = 1.0
+    keep_geometry: bool = False
     render: RenderSettings = RenderSettings()
 
     def __post_init__(self):
@@ -142,7 +143,11 @@ class Synthesizer:
             except ValueError as error:
                 rejected.append({"id": item["id"], "reason": str(error)})
                 continue
-            yield self._row(item, views) | {"subject": subject, "split": split} | head.columns
+            kept = {"subject": subject, "split": split}
+            if self.settings.keep_geometry:
+                frames = [(frame.numpy(), faces.numpy()) for frame in vertices]
+                kept[schema.MESHES] = schema.encode_meshes(frames, item["id"])
+            yield self._row(item, views) | kept | head.columns
 
     def _another_person(self, head: Head, rng: np.random.Generator) -> tuple[FaceFrame, Tensor]:
         """The frame of a head, in whose units geometry varies, and what other proportions add to it, `(N, 3)`."""

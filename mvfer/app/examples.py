@@ -1,18 +1,14 @@
-"""Heads to try the app on: three scans of one synthetic person (Anny, CC0), and a smile made of two of them. Out: mesh files."""
+"""Heads to try the app on: those that come with the package, and a smile made of two of them. Out: mesh files."""
 
 from pathlib import Path
 
 import numpy as np
 import trimesh
 
-FOLDERS = (Path(__file__).with_name("examples"), Path(__file__).parents[2] / "examples")  # installed; in a checkout
+from mvfer import example_heads as heads
+
+__all__ = ["heads", "write_smile"]
 SMILE_FRAMES = 17  # and back to rest
-
-
-def heads() -> dict[str, Path]:
-    """Name to mesh file, by name; empty where none came along."""
-    found = (sorted(folder.glob("*.ply")) for folder in FOLDERS)
-    return {path.stem: path for path in next((paths for paths in found if paths), [])}
 
 
 def write_smile(folder: str | Path) -> list[str]:

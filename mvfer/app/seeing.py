@@ -35,6 +35,7 @@ class Seen:
         features (`(1, T, V, D)`), angles_deg (`(1, V, 2)`), times_s (`(1, T)`): for the fusion.
         doubts (`list[str]`): why it should not be believed, whatever it says.
         notes (`list[str]`): what else there is to know.
+        source (`str`): for the audit log, a keyed hash of the files; empty where there is no log.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Seen:
     times_s: Tensor
     doubts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    source: str = ""
 
     @property
     def mask(self) -> Tensor:

@@ -1,6 +1,7 @@
 """The command `mvfer app`. In: a model. Out: a page in the browser, where scans are dropped and words are typed.
 
-It listens on this machine alone, unless told otherwise, and keeps nothing of what is dropped.
+It listens on this machine alone, unless told otherwise, and keeps nothing of what is dropped; with `--audit_log`, a line per
+answer, without pixels and names.
 """
 
 import argparse
@@ -12,11 +13,13 @@ import sys
 import tempfile
 
 import mvfer
+from mvfer.cli.audit import add_audit_flags, open_log
 from mvfer.cli.predict import labels_of, open_model
 
 EPILOG = """examples:
   mvfer app
   mvfer app --model runs/first --labels happiness disgust --port 8000
+  mvfer app --audit_log audit.jsonl --audit_user "ward 3"
 """
 
 
@@ -27,7 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     from mvfer.app.interface import Desk, serve  # which imports gradio first: where that is missing, no model is loaded
 
     model, processor = open_model(args.model, needs_texts=True)
-    desk = Desk(model, processor, labels_of(args.model, args.labels), is_bundled=args.model == mvfer.model())
+    is_bundled, log = args.model == mvfer.model(), open_log(args)
+    desk = Desk(model, processor, labels_of(args.model, args.labels), is_bundled=is_bundled, log=log)
     if not _is_this_machine(args.host):
         print("mvfer: whoever reaches this machine can use the page; it asks for no password", file=sys.stderr)
     try:
@@ -53,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     add("--labels", nargs="+", metavar="LABEL", help="to begin with (default: those that the model was tested on)")
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine alone)")
     add("--port", type=int, default=7860, help="default: 7860")
+    add_audit_flags(flags)
     return flags
 
 

@@ -5,6 +5,10 @@ In: a log. Out: what is wrong with it, a line each, and the exit status: 0, or 1
 
 import argparse
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modeling_mvfer.audit_log_mvfer import AuditLog
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -58,22 +62,33 @@ def recorder(
     Raises:
         ValueError: if the log cannot be used, so before anything is asked.
     """
-    if args.audit_log is None:
-        if args.audit_user or args.audit_key:
-            raise ValueError("--audit_user and --audit_key are for --audit_log; pass it, or leave them out")
+    log = open_log(args)
+    if log is None:
         return lambda source, row: None
-    from modeling_mvfer.audit_log_mvfer import AuditLog, model_hash
+    from modeling_mvfer.audit_log_mvfer import model_hash
 
-    if not args.audit_user.strip():
-        raise ValueError("--audit_log says who asked; name yourself with --audit_user")
-    log, model = AuditLog(args.audit_log, user=args.audit_user, key_file=args.audit_key), model_hash(model)
+    known = {"command": command, "model": model_hash(model)}
     settings = {**settings, **{name: log.input_hash(files) for name, files in (scans or {}).items() if files}}
 
     def record(source, row: Mapping) -> None:
-        if "error" in row:  # its reason names the file
-            answer, abstain = {"error": True}, None
-        else:
-            answer, abstain = {item["label"]: round(item["score"], 6) for item in row["scores"]}, row["abstain"]
-        log.write(command=command, model=model, source=source, settings=settings, answer=answer, abstain=abstain)
+        rows = [row] if "error" in row else [item | {"abstain": row["abstain"]} for item in row["scores"]]
+        log.record(source, rows, settings=settings, **known)
 
     return record
+
+
+def open_log(args: argparse.Namespace) -> "AuditLog | None":
+    """The log that the flags ask for, if they do.
+
+    Raises:
+        ValueError: if it cannot be used.
+    """
+    if args.audit_log is None:
+        if args.audit_user or args.audit_key:
+            raise ValueError("--audit_user and --audit_key are for --audit_log; pass it, or leave them out")
+        return None
+    from modeling_mvfer.audit_log_mvfer import AuditLog
+
+    if not args.audit_user.strip():
+        raise ValueError("--audit_log says who asked; name yourself with --audit_user")
+    return AuditLog(args.audit_log, user=args.audit_user, key_file=args.audit_key)

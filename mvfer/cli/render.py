@@ -1,4 +1,6 @@
-"""The command `mvfer render`. In: a mesh file. Out: one picture with all its views, as the model sees them."""
+"""The command `mvfer render`. In: a mesh file. Out: one picture with all its views, as the model sees them; if asked, also one of
+each view alone, to feed a model elsewhere.
+"""
 
 import argparse
 from pathlib import Path
@@ -32,10 +34,21 @@ def main(argv: list[str] | None = None) -> int:
     views = render_mesh(mesh, settings, frame=frame)[0]
     names = [view_name(angle) for angle in settings.view_angles_deg]
     views_picture(views, names, args.out, title=Path(args.mesh).name)
+    if args.each:
+        _write_each(views, names, Path(args.each))
     size = f"{len(mesh.vertices)} vertices, {len(mesh.faces)} faces"
     lies = f"orientation {args.orientation if is_known else frame.orientation}, face-likeness {frame.face_likeness:.2f}"
     print(shown(f"{args.out}: {', '.join(names)}; {size}; {lies}"))
     return 0
+
+
+def _write_each(views, names: list[str], folder: Path) -> None:
+    """One PNG per view, numbered in their order."""
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (view, name) in enumerate(zip(views, names, strict=True)):
+        Image.fromarray(view).save(folder / f"{number}_{name}.png")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     add = flags.add_argument
     add_mesh_argument(flags, "mesh", "with what lies beside it")
     add("--out", default="views.png", metavar="PNG", help="picture to write (default: views.png)")
+    add("--each", metavar="DIR", help="also write every view alone there, without a title")
     add("--views", nargs="+", type=float, default=[-30.0, 0.0, 30.0], metavar="YAW", help="one view per yaw angle in degrees; "
         "positive sees the subject's left side (default: -30 0 30)")  # fmt: skip
     add("--pitch_deg", type=float, default=0.0, help="of all views; positive looks from above (default: 0)")

@@ -7,6 +7,7 @@ that could not be read. `datasets.load_dataset("parquet", data_dir=folder)` read
 
 import dataclasses
 import io
+import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import ClassLabel, DatasetDict, Features, Image, List, Value
+from datasets import ClassLabel, DatasetDict, Features, Image, List, Mesh, Value
 from PIL import Image as PilImage
 
 from processing.images_mvfer import read_picture, upright_rgb
@@ -30,13 +31,15 @@ INFO_FILE = "dataset_info.json"
 REJECTED_FILE = "rejected.jsonl"
 SHEET_FILE = "contact_sheet.png"  # which `dataset_scripts.validate` draws
 ADDED = ("apex_time_s", "static_units")  # columns that sets of format 1.0, or 1.1, lack; they are null there
-REMOVED = ("geometry", "light_deg")  # columns that only sets of before 0.2 may have; they are not read
+MESHES = "meshes"  # column of sets that keep their geometry, a mesh per frame; for others to read
+UNREAD = (MESHES, "geometry", "light_deg")  # columns that a set may have, the last two before 0.2
 ROWS_PER_GROUP = 100  # small row groups: the Hub's viewer shows pages without reading a whole shard
 BYTES_PER_GROUP = 32 * 2**20
 MAX_VIEW_PX = 2**24  # 4096 x 4096: views are small, and a row has many
 _REJECTED_KEY = b"mvfer_rejected"
 _SOURCES_KEY = b"mvfer_sources"
-_PICTURES = "views.list.element.list.element.bytes"  # PNGs: neither compressed again nor looked through for repetitions
+_PICTURES = "views.list.element.list.element.bytes"  # PNGs: not compressed again
+_LARGE = (_PICTURES, f"{MESHES}.list.element.bytes")  # not looked through for repetitions
 
 
 def features() -> Features:
@@ -68,7 +71,10 @@ def features() -> Features:
 
 def describe_settings(settings) -> dict:
     """The dataclass of a build's settings as JSON would give it back."""
-    return json.loads(json.dumps(dataclasses.asdict(settings) | {"render": settings.render.to_dict()}))
+    told = dataclasses.asdict(settings) | {"render": settings.render.to_dict()}
+    if not told["keep_geometry"]:  # so that builds of before this could be asked for go on
+        del told["keep_geometry"]
+    return json.loads(json.dumps(told))
 
 
 def as_dict(action_units: Iterable[Mapping]) -> dict[str, float]:
@@ -109,6 +115,22 @@ def encode_views(views: Iterable[np.ndarray], name: str) -> list[list[dict]]:
     return [
         [encode_view(view, f"{name}_{t:03d}_{v}.png") for v, view in enumerate(frame)] for t, frame in enumerate(views)
     ]
+
+
+def encode_mesh(vertices: np.ndarray, faces: np.ndarray, name: str) -> dict:
+    """Vertices `(N, 3)` and faces `(M, 3)` as a binary PLY of 32 bits, as `datasets.Mesh` reads it, with a base name."""
+    header = (
+        f"ply\nformat binary_little_endian 1.0\nelement vertex {len(vertices)}\nproperty float x\nproperty float y\n"
+        f"property float z\nelement face {len(faces)}\nproperty list uchar int vertex_indices\nend_header\n"
+    )
+    corners = np.empty(len(faces), dtype=[("count", "u1"), ("corners", "<i4", (3,))])
+    corners["count"], corners["corners"] = 3, faces
+    return {"bytes": header.encode() + np.asarray(vertices, dtype="<f4").tobytes() + corners.tobytes(), "path": name}
+
+
+def encode_meshes(frames: Iterable[tuple[np.ndarray, np.ndarray]], name: str) -> list[dict]:
+    """`T` frames of vertices and faces -> a PLY per frame."""
+    return [encode_mesh(*frame, f"{name}_{t:03d}.ply") for t, frame in enumerate(frames)]
 
 
 def view_arrays(row: Mapping) -> np.ndarray:
@@ -153,20 +175,24 @@ def write_shard(
 
     Args:
         path: the final name; the bytes go to a temporary name first.
-        rows: dicts with the columns of `features()`; `views` as `encode_views` gives them, `action_units` as a list.
+        rows: dicts with the columns of `features()`; `views` as `encode_views` gives them, `action_units` as a list; if the
+            first has `meshes`, as `encode_meshes` gives them, so has the file.
         rejected: `{"id", "reason"}` of the items that could not be read, kept in the file's metadata; looked at after the
             last row, so whoever makes the rows may add to it.
         sources: subject -> a hash of all that its rows were made of, so that a shard of edited files is known again.
     Returns:
         `int`: how many rows were written.
     """
-    schema = features().arrow_schema
+    rows = iter(rows)
+    first = list(itertools.islice(rows, 1))
+    has_meshes = any(MESHES in row for row in first)
+    schema = Features(features() | ({MESHES: List(Mesh())} if has_meshes else {})).arrow_schema
     options = _column_options(schema)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     count = 0
     try:
         with pq.ParquetWriter(temporary, schema, write_page_index=True, **options) as writer:
-            for group in _groups(rows, schema.names):
+            for group in _groups(itertools.chain(first, rows), schema.names):
                 columns = {f.name: pa.array([row.get(f.name) for row in group], type=f.type) for f in schema}
                 writer.write_table(pa.table(columns, schema=schema), row_group_size=len(group))
                 count += len(group)
@@ -186,7 +212,7 @@ def _column_options(schema: pa.Schema) -> dict:
     columns = pq.ParquetFile(empty).schema
     names = [columns.column(i).path for i in range(len(columns.names))]
     compression = {name: "none" if name == _PICTURES else "snappy" for name in names}
-    return {"compression": compression, "use_dictionary": [name for name in names if name != _PICTURES]}
+    return {"compression": compression, "use_dictionary": [name for name in names if name not in _LARGE]}
 
 
 def _groups(rows: Iterable[Mapping], names: Sequence[str]) -> Iterator[list[Mapping]]:
@@ -198,6 +224,7 @@ def _groups(rows: Iterable[Mapping], names: Sequence[str]) -> Iterator[list[Mapp
             raise ValueError(f"row {row.get('id')!r}: unknown columns {unknown}; known are {list(names)}")
         group.append(row)
         size += sum(len(view["bytes"]) for frame in row["views"] for view in frame)
+        size += sum(len(mesh["bytes"]) for mesh in row.get(MESHES) or ())
         if len(group) == ROWS_PER_GROUP or size >= BYTES_PER_GROUP:
             yield group
             group, size = [], 0
@@ -289,7 +316,7 @@ def load_splits(folder: str | os.PathLike) -> DatasetDict:
                 schema = pq.read_schema(path)
             except (pa.ArrowInvalid, OSError) as error:
                 raise ValueError(f"{path} cannot be read ({error}); delete it and run the build again") from error
-            found = {field.name: field.type for field in schema if field.name not in REMOVED}
+            found = {field.name: field.type for field in schema if field.name not in UNREAD}
             wanted = [field for field in expected.arrow_schema if field.name in found or field.name not in ADDED]
             if list(found.items()) != [(field.name, field.type) for field in wanted]:
                 raise ValueError(

@@ -30,8 +30,8 @@ def bundle(run: str | Path, folder: str | Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     model.to(torch.float16).save_pretrained(folder)
     processor.save_pretrained(folder)
-    for name in KEPT:
-        shutil.copyfile(run / name, folder / name)
+    for path in [*(run / name for name in KEPT), *run.glob("example_*.png")]:
+        shutil.copyfile(path, folder / path.name)
     for path in folder.glob("*_mvfer.py"):
         path.unlink()
     for name in ("config.json", "processor_config.json", "tokenizer_config.json"):

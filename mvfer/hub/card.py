@@ -29,13 +29,21 @@ SUPERVISION = {
 }
 
 
-def model_card(model, processor, *, results: Mapping | None = None, datasets: Sequence[Mapping] = ()) -> str:
+def model_card(
+    model,
+    processor,
+    *,
+    results: Mapping | None = None,
+    datasets: Sequence[Mapping] = (),
+    examples: Sequence[Mapping[str, str]] = (),
+) -> str:
     """Write the card.
 
     Args:
         results: from `evaluate`, or `None` for a model that was not tested; the card says
             so.
         datasets: the `dataset_info` of every training set; name, source and license are shown.
+        examples: from `write_examples`, of pictures beside the card.
     Returns:
         `str`: Markdown with YAML metadata; every number comes from `results`.
     Raises:
@@ -45,7 +53,7 @@ def model_card(model, processor, *, results: Mapping | None = None, datasets: Se
     render = processor.image_processor.render_settings
     supervision, calibration = results["supervision"] if results else [], model.config.calibration
     variables = {
-        "card_data": _Ready(_card_data(model, results, datasets).to_yaml()),
+        "card_data": _Ready(_card_data(model, results, datasets, examples).to_yaml()),
         "labels": _labels(model),
         "title": "MVFER",
         "parameters": f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}",
@@ -85,7 +93,7 @@ def _labels(model) -> list[str]:
     return list(model.config.id2label.values()) if is_fine_tuned(model) else []
 
 
-def _card_data(model, results: Mapping | None, datasets: Sequence[Mapping]) -> ModelCardData:
+def _card_data(model, results: Mapping | None, datasets: Sequence[Mapping], examples: Sequence) -> ModelCardData:
     permissive = datasets and all(str(info.get("license", "")).lower() in PERMISSIVE for info in datasets)
     licence = {"license": "apache-2.0"} if permissive else {"license": "other", "license_name": "see-training-data"}
     task = "image-classification" if _labels(model) else "zero-shot-image-classification"
@@ -97,6 +105,7 @@ def _card_data(model, results: Mapping | None, datasets: Sequence[Mapping]) -> M
         library_name="transformers",
         pipeline_tag=task,
         language=results.get("language") if results else None,
+        widget=[dict(example) for example in examples] or None,
         tags=["mvfer", "facial-expression-recognition", "multi-view", "3d", "4d", "clip"],
         **licence,
         **evaluated,

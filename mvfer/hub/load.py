@@ -46,7 +46,13 @@ def load_run(folder: str | Path, *, needs_texts: bool = False) -> tuple[MVFERMod
     if looks_local and not (path / "config.json").is_file():
         raise ValueError(f"{folder}: no config.json there; expected the folder of a finished run")
     _check_files(path)
-    _check_numbers(folder, MVFERConfig.get_config_dict(folder)[0])
+    try:
+        values = MVFERConfig.get_config_dict(folder)[0]
+    except OSError as error:
+        if str(folder) in str(error):
+            raise
+        raise OSError(f"{folder}: cannot be read from the Hub; may your token read it? {error}") from error
+    _check_numbers(folder, values)
     try:
         config = MVFERConfig.from_pretrained(folder)
     except StrictDataclassError as error:

@@ -5,21 +5,27 @@ In: a model, its processor. Out: a folder with `views.onnx` and `texts.onnx`, wh
 been run and compared with torch.
 """
 
+import contextlib
+import logging
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import onnxscript  # noqa: F401  (torch's exporter needs it)
 import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from modeling_mvfer.classifier_mvfer import is_fine_tuned
+from modeling_mvfer.classifier_mvfer import Classifier, is_fine_tuned
 from mvfer.data.schema import write_json
 
 TOLERANCE = 1e-4
 VIEW_INPUTS = ("pixel_values", "view_mask", "view_angles_deg")
 TEXT_INPUTS = ("input_ids", "attention_mask")
+QUANTIZED = ["MatMul", "Gemm"]  # convolutions of 8 bits are slower on a CPU, and there are few
 
 
 class Views(nn.Module):
@@ -47,16 +53,20 @@ class Texts(nn.Module):
         return normalize(self.model.get_text_features(input_ids, attention_mask=attention_mask).pooler_output, dim=-1)
 
 
-def export_onnx(model, processor, folder: str | Path) -> dict[str, float]:
+def export_onnx(
+    model, processor, folder: str | Path, *, labels: Sequence[str] = (), int8: bool = False
+) -> dict[str, float]:
     """Write the graphs of a model, for any number of samples, views and texts, and compare them with torch.
 
     Args:
         model (`MVFERModel` or `MVFERForFaceClassification`): in 32 bits. processor (`MVFERProcessor`): saved beside the graphs.
         folder: made if it does not exist.
+        labels: of which `export.json` tells the prompts; a classifier has its own.
+        int8: also write each graph with the weights of its matrix products in 8 bits (`views.int8.onnx`).
     Returns:
-        `dict`: of each graph, the largest difference from torch.
+        `dict`: of each graph, the largest difference from torch, on noise.
     Raises:
-        ValueError: if a graph differs from torch by more than 1e-4; its file is then removed.
+        ValueError: if a graph of 32 bits differs from torch by more than 1e-4; its file is then removed.
     """
     folder, model = Path(folder), model.eval()
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,14 +75,26 @@ def export_onnx(model, processor, folder: str | Path) -> dict[str, float]:
         code.unlink()
     size = processor.image_processor.size_px
     faces = "classifier" if is_fine_tuned(model) else "views"
-    found = {faces: _export(Views(model), folder / f"{faces}.onnx", VIEW_INPUTS, lambda n: _views(n, size))}
+    parts: dict[str, tuple] = {faces: (Views(model).eval(), VIEW_INPUTS, lambda n: _views(n, size))}
     if not is_fine_tuned(model):
-        found["texts"] = _export(Texts(model), folder / "texts.onnx", TEXT_INPUTS, lambda n: _texts(n, model.config))
+        parts["texts"] = (Texts(model).eval(), TEXT_INPUTS, lambda n: _texts(n, model.config))
+    found = {}
+    with _quiet():
+        for name, part in parts.items():
+            path = folder / f"{name}.onnx"
+            found[name] = _export(path, *part)
+            if int8:
+                small = path.with_suffix(".int8.onnx")
+                quantize_dynamic(path, small, weight_type=QuantType.QInt8, op_types_to_quantize=QUANTIZED)
+                found[small.stem] = _difference(small, *part)
+    classifier = Classifier.of(model, processor, labels) if labels or is_fine_tuned(model) else None
     calibration = model.config.calibration
     facts = {
         "difference_from_torch": found,
-        "scale": None if is_fine_tuned(model) else float(model.logit_scale.exp()),
-        "labels": list(model.config.id2label.values()) if is_fine_tuned(model) else None,
+        "scale": None if is_fine_tuned(model) else float(model.logit_scale.detach().exp()),
+        "labels": classifier and classifier.labels,
+        "prompts": classifier and classifier.prompts,
+        "temperature": classifier.calibration.temperature if classifier and classifier.calibration else 1.0,
         "problem_type": model.config.problem_type,
         "calibration": vars(calibration) if calibration else None,
         "prompt_kinds": list(model.config.prompt_kinds),
@@ -82,8 +104,21 @@ def export_onnx(model, processor, folder: str | Path) -> dict[str, float]:
     return found
 
 
+@contextlib.contextmanager
+def _quiet():
+    """Nothing of what the exporters say of themselves; what matters is compared afterwards."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
+
+
 @torch.no_grad()
-def _export(module: nn.Module, path: Path, names: tuple[str, ...], example) -> float:
+def _export(path: Path, module: nn.Module, names: tuple[str, ...], example) -> float:
+    """Write one graph; its largest difference from torch."""
     inputs = example(2)
     size = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     torch.onnx.export(
@@ -97,15 +132,22 @@ def _export(module: nn.Module, path: Path, names: tuple[str, ...], example) -> f
         external_data=False,
         verbose=False,
     )
+    difference = _difference(path, module, names, example)
+    if not difference <= TOLERANCE:
+        path.unlink()
+        raise ValueError(f"{path}: differs from torch by {difference:.1e}, more than {TOLERANCE:.0e}; keep to torch")
+    return difference
+
+
+@torch.no_grad()
+def _difference(path: Path, module: nn.Module, names: tuple[str, ...], example) -> float:
+    """Of a graph's output from that of torch, on one and on three samples."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     difference = 0.0
     for number in (1, 3):
         inputs = example(number)
         (found,) = session.run(None, {name: inputs[name].numpy() for name in names})
         difference = max(difference, float(np.abs(found - module(**inputs).numpy()).max()))
-    if not difference <= TOLERANCE:
-        path.unlink()
-        raise ValueError(f"{path}: differs from torch by {difference:.1e}, more than {TOLERANCE:.0e}; keep to torch")
     return difference
 
 

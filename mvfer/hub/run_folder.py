@@ -14,11 +14,13 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from modeling_mvfer.classifier_mvfer import is_fine_tuned
 from modeling_mvfer.configuration_mvfer import EARLIER_KEYS, Calibration, MVFERConfig
 from modeling_mvfer.modeling_mvfer import MVFERModel
 from mvfer.data.schema import write_json
 from mvfer.evaluation.audits.leakage import SEEN_FILE, load_subjects_seen
 from mvfer.hub.card import model_card
+from mvfer.hub.example_views import write_examples
 from processing.processing_mvfer import MVFERProcessor
 
 STAGING = ".saving-"
@@ -59,9 +61,9 @@ def save_run(
         staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=folder))  # the same file system as its parent
         model.save_pretrained(staging)
         processor.save_pretrained(staging)
-        (staging / "README.md").write_text(
-            model_card(model, processor, results=results, datasets=datasets), encoding="utf-8"
-        )
+        examples = write_examples(staging, processor, takes_labels=not is_fine_tuned(model))
+        card = model_card(model, processor, results=results, datasets=datasets, examples=examples)
+        (staging / "README.md").write_text(card, encoding="utf-8")
         contents = {"results.json": results, "train_config.json": train_config, SEEN_FILE: subjects_seen}
         for name, content in contents.items():
             if content is not None:

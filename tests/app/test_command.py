@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from mvfer.cli.app import _is_this_machine, parser
+from mvfer.cli.audit import open_log
 from tests.test_startup import ROOT, clean_process
 
 
@@ -18,6 +19,12 @@ def test_without_gradio_it_names_the_extra_and_leaves_nothing_behind(tmp_path):
     said = 'mvfer: mvfer app needs gradio; install it with: pip install "mvfer[app]"'
     assert (done.returncode, done.stderr.strip().splitlines()[-1]) == (2, said)
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_a_log_needs_the_name_of_who_asks():
+    with pytest.raises(ValueError, match="--audit_user"):
+        open_log(parser().parse_args(["--audit_log", "audit.jsonl"]))
+    assert open_log(parser().parse_args([])) is None
 
 
 def test_it_listens_on_this_machine_alone_unless_told_otherwise():

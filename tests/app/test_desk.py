@@ -1,5 +1,6 @@
 """What the app says of an upload, without its page."""
 
+import json
 import tempfile
 import threading
 from dataclasses import replace
@@ -11,7 +12,8 @@ import trimesh
 from PIL import Image
 
 import mvfer
-from modeling_mvfer import Classifier, MVFERStream
+from modeling_mvfer import AuditLog, Classifier, MVFERStream
+from modeling_mvfer.audit_log_mvfer import model_hash, verify
 from mvfer.app.desk import SMILE, Desk
 from mvfer.app.examples import SMILE_FRAMES, heads, write_smile
 from mvfer.app.seeing import see
@@ -229,3 +231,56 @@ def test_several_visitors_at_once_get_their_own_answers(desk):
         thread.join()
     assert len(got) == 10 and all(shown == expected[name] for name, shown in got.values())
     assert len(set(expected.values())) == 3
+
+
+@pytest.fixture
+def logged(desk, tmp_path):
+    """A desk with a log, and what gives the lines of that."""
+    log = AuditLog(tmp_path / "log" / "audit.jsonl", user="ward 3", key_file=tmp_path / "key")
+    desk = Desk(desk.model, desk.processor, LABELS, is_bundled=True, log=log)
+    return desk, lambda: [json.loads(line) for line in log.path.read_text().splitlines()]
+
+
+def test_with_a_log_every_answer_has_its_line_and_nothing_of_the_upload_is_in_it(logged, tmp_path):
+    desk, lines = logged
+    anna = tmp_path / "anna.ply"
+    anna.write_bytes((EXAMPLES / "happiness.ply").read_bytes())
+    (tmp_path / "ben.ply").write_bytes(b"ply\nbroken")
+    seen, _ = desk.read([anna], TYPED)
+    desk.retell(seen, "smile: lip corners pulled up\nsurprise", None)
+    desk.retell(seen, " ", None)  # no label, so no answer
+    assert desk.read([tmp_path / "ben.ply"], TYPED)[0] is None
+    first, second, third = lines()
+    classify = Classifier.from_prompts(desk.model, desk.processor, LABELS)
+    found = classify(desk.processor(meshes=[str(anna)], return_tensors="pt"))
+    assert first["answer"] == pytest.approx(dict(zip(LABELS, found.probabilities[0].tolist(), strict=True)), abs=1e-5)
+    assert first["abstain"] is False and first["model"] == model_hash(desk.model) and first["command"] == "app"
+    assert (
+        first["input"] == second["input"] == desk.log.input_hash(str(anna)) != third["input"]
+    )  # as `mvfer predict` has it
+    assert second["settings"] == {"labels": ["smile", "surprise"], "prompts": {"smile": ["lip corners pulled up"]}}
+    assert third["answer"] == {"error": True} and third["user"] == "ward 3"
+    text = desk.log.path.read_text()
+    assert "anna" not in text and "ben" not in text and str(tmp_path) not in text
+    assert verify(desk.log.path, tmp_path / "key").faults == []
+
+
+def test_with_a_log_a_baseline_is_told_of_by_its_hash(logged):
+    desk, lines = logged
+    relative = Desk(takes_baselines(desk.model), desk.processor, LABELS, is_bundled=False, log=desk.log)
+    own, _ = relative.take_baseline([EXAMPLES / "neutral.ply"], True)
+    relative.read([EXAMPLES / "surprise.ply"], TYPED, baseline=own)
+    (line,) = lines()
+    told = line["settings"]["baseline"]
+    assert (told["scans"], told["at_rest"], len(told["hash"])) == (1, True, 32)
+
+
+def test_without_its_line_no_answer_is_shown_and_visitors_see_no_path(logged, tmp_path, capsys):
+    desk, lines = logged
+    seen, _ = desk.read([EXAMPLES / "neutral.ply"], TYPED)
+    desk.log.path.unlink()
+    desk.log.path.mkdir()
+    (tmp_path / "bad.obj").write_text("no mesh")
+    for shown in (desk.retell(seen, TYPED, None), desk.read([tmp_path / "bad.obj"], TYPED)[1]):
+        assert "the audit log cannot be written" in shown and "%" not in shown and str(tmp_path) not in shown
+    assert str(desk.log.path) in capsys.readouterr().err

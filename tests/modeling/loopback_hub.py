@@ -10,18 +10,20 @@ from urllib.parse import unquote, urlparse
 
 COMMIT = "0" * 39 + "1"
 LFS = (".safetensors", ".parquet")
-LARGE = "application/octet-stream"
+LARGE, JSON = "application/octet-stream", "application/json"
 
 
 class LoopbackHub:
     """`with LoopbackHub() as hub:` serves at `hub.url`; `files` is path -> bytes, `private` what was asked for.
 
-    token: any other is answered with 401. refuse: (part of a path, status) that is answered with that status. cut_uploads,
-    cut_downloads: so many large files are cut off in the middle. `ranges` are the Range headers that came.
+    yaml_errors: what the Hub says of a card's metadata. token: any other is answered with 401. refuse: (part of a path, status)
+    that is answered with that status. cut_uploads, cut_downloads: so many large files are cut off in the middle. `ranges` are
+    the Range headers that came.
     """
 
-    def __init__(self, *, token=None, refuse=None, cut_uploads: int = 0, cut_downloads: int = 0):
-        self.token, self.refuse = token, refuse
+    def __init__(self, *, token=None, refuse=None, cut_uploads: int = 0, cut_downloads: int = 0, yaml_errors=()):
+        self.token, self.refuse, self.yaml_errors = token, refuse, yaml_errors
+        self.validated: list[str] = []  # cards
         self.cut_uploads, self.cut_downloads = cut_uploads, cut_downloads
         self.ranges: list[str] = []
         self.files: dict[str, bytes] = {}
@@ -57,7 +59,9 @@ class _Handler(BaseHTTPRequestHandler):
             name = f"{request.get('organization') or 'someone'}/{request['name']}"
             self._json({"url": f"{self.hub.url}/{name}", "name": name, "id": name})
         elif path == "/api/validate-yaml":
-            self._json({"errors": [], "warnings": []})
+            self.hub.validated.append(json.loads(body)["content"])
+            errors = [{"message": text} for text in self.hub.yaml_errors]
+            self._send(json.dumps({"errors": errors, "warnings": []}).encode(), JSON, status=400 if errors else 200)
         elif "/preupload/" in path:
             wanted = json.loads(body)["files"]
             modes = [(f["path"], "lfs" if f["path"].endswith(LFS) else "regular") for f in wanted]
@@ -117,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
     def _json(self, content) -> None:
-        self._send(json.dumps(content).encode(), "application/json")
+        self._send(json.dumps(content).encode(), JSON)
 
     def _refuses(self, path: str) -> bool:
         """Whether the request is refused; then it has been answered."""
@@ -126,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
             part, status = "", 401
         if not status or part not in path:
             return False
-        self._send(json.dumps({"error": f"refused with {status}"}).encode(), "application/json", status=status)
+        self._send(json.dumps({"error": f"refused with {status}"}).encode(), JSON, status=status)
         return True
 
     def _hang_up(self) -> None:
@@ -134,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.shutdown(socket.SHUT_RDWR)
 
     def _missing(self) -> None:
-        self._send(b"{}", "application/json", status=404)
+        self._send(b"{}", JSON, status=404)
 
     def _send(self, content: bytes, kind: str, status: int = 200) -> None:
         whole, wanted = content, self.headers.get("Range")

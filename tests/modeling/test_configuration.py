@@ -6,7 +6,8 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file
-from transformers import AutoConfig, CLIPConfig, CLIPTextConfig
+from transformers import AutoConfig, AutoModel, CLIPConfig, CLIPTextConfig
+from transformers.pipelines import clean_custom_task
 
 from modeling_mvfer import Calibration, MVFERConfig, MVFERModel, ObjectiveConfig
 from modeling_mvfer.configuration_mvfer import PARTS
@@ -147,6 +148,17 @@ def test_plain_clip_configuration_becomes_ours(tmp_path):
     CLIPConfig(projection_dim=24).save_pretrained(tmp_path)
     config = MVFERConfig.from_pretrained(tmp_path, fusion="mean")
     assert (config.model_type, config.projection_dim, config.fusion) == ("mvfer", 24, "mean")
+
+
+def test_a_configuration_can_be_shown_and_saved_after_a_pipeline_was_made_by_it(tiny_config, tmp_path):
+    config = tiny_config()
+    config.custom_pipelines = {"a-task": {"impl": "a_mvfer.A", "pt": ["AutoModel"], "type": "multimodal"}}
+    named = config.to_dict()
+    clean_custom_task(config.custom_pipelines["a-task"])  # as `transformers.pipeline` does
+    assert config.custom_pipelines["a-task"]["pt"] == (AutoModel,)
+    assert config.to_dict() == named and "AutoModel" in repr(config)
+    config.save_pretrained(tmp_path)
+    assert MVFERConfig.from_pretrained(tmp_path).custom_pipelines == named["custom_pipelines"]
 
 
 def test_another_kind_of_model_is_refused(tmp_path):

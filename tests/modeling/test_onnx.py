@@ -1,6 +1,9 @@
 """A model without torch: the exported graphs, on data that the exporter never saw."""
 
 import json
+import runpy
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,12 +11,14 @@ import torch
 
 from modeling_mvfer import Classifier, MVFERForFaceClassification
 from mvfer.cli.main import main
+from mvfer.hub.load import load_run
 from mvfer.hub.run_folder import save_run
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 pytestmark = pytest.mark.slow
 LABELS = ["happiness", "sadness", "surprise"]
+EXAMPLE = Path(__file__).parents[2] / "examples" / "onnx_predict.py"
 
 
 def run(path, inputs: dict) -> np.ndarray:
@@ -41,6 +46,38 @@ def test_graphs_give_zero_shot_probabilities_without_torch(
     inputs = small_processor(meshes=[face_obj] * 4, return_tensors="pt")
     expected = Classifier.from_prompts(small_model, small_processor, LABELS)(inputs).probabilities
     np.testing.assert_allclose(found / found.sum(-1, keepdims=True), expected.numpy(), atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_example_says_what_the_classifier_says_and_int8_nearly(small_run, face_obj, tmp_path, capsys, monkeypatch):
+    graphs, views = tmp_path / "graphs", tmp_path / "views"
+    model, processor = load_run(small_run)
+    processor.image_processor.supersampling = 2  # as `mvfer render` draws
+    save_run(tmp_path / "run", model, processor)
+    assert main(["export", str(tmp_path / "run"), "--out", str(graphs), "--labels", *LABELS, "--int8"]) == 0
+    settings = processor.image_processor.render_settings
+    drawn = ["--size_px", str(settings.size_px), "--channels", *settings.channels]
+    flags = ["--out", str(tmp_path / "all.png"), "--each", str(views), *drawn]
+    assert main(["render", face_obj, *flags]) == 0
+    paths = sorted(map(str, views.iterdir()))
+    assert [Path(path).name for path in paths] == ["0_right_30.png", "1_front.png", "2_left_30.png"]
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", ["onnx_predict.py", str(graphs), *paths])
+    runpy.run_path(str(EXAMPLE))
+    found = {line.split()[0]: float(line.split()[1]) for line in capsys.readouterr().out.splitlines()}
+    inputs = processor(meshes=[face_obj], return_tensors="pt")
+    expected = Classifier.from_prompts(model, processor, LABELS)(inputs).probabilities[0]
+    assert found == pytest.approx(dict(zip(LABELS, expected.tolist(), strict=True)), abs=1e-3)
+    faces = processor(meshes=[face_obj] * 2, return_tensors="np")
+    exact, small = (run(graphs / f"views{bits}.onnx", faces) for bits in ("", ".int8"))
+    assert (exact * small).sum(-1).min() > 0.99 and (exact != small).any()
+    assert (graphs / "views.int8.onnx").stat().st_size < (graphs / "views.onnx").stat().st_size
+
+
+def test_the_example_imports_neither_torch_nor_our_package():
+    lines = [line for line in EXAMPLE.read_text().splitlines() if line.startswith(("import ", "from "))]
+    imported = {line.split()[1].partition(".")[0] for line in lines}
+    assert imported <= {"json", "sys", "pathlib", "numpy", "onnxruntime", "PIL", "tokenizers"}
 
 
 @torch.no_grad()

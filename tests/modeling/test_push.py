@@ -4,13 +4,15 @@ import os
 import shutil
 
 import pytest
-from huggingface_hub import constants, hf_hub_download
+from huggingface_hub import constants, hf_hub_download, snapshot_download
 from huggingface_hub.utils import close_session
 
 from dataset_scripts.push import main as push_dataset
 from mvfer.cli.main import main
 from mvfer.data import schema
+from mvfer.hub.push import REMEDIES
 from tests.modeling.loopback_hub import LoopbackHub
+from tests.train.toy import write_toy_data
 
 TOKEN = "hf_right"
 
@@ -90,18 +92,55 @@ def test_a_refusal_is_one_line_with_the_remedy_and_the_run_stays_as_it_was(onlin
     assert hub.files == {} and before == {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
 
 
-def test_a_data_set_survives_a_cut_upload_and_a_refusal_is_one_line(online, tmp_path, capsys, monkeypatch):
-    folder = tmp_path / "set"
-    folder.mkdir()
-    (folder / "train-00000-of-00001.parquet").write_bytes(os.urandom(60_000))
-    (folder / "README.md").write_text("---\nlicense: cc0-1.0\n---\n", encoding="utf-8")
-    schema.write_json(folder / schema.INFO_FILE, {"may_share": True})
-    monkeypatch.setattr("dataset_scripts.push.dataset_info", lambda _: {"may_share": True})
-    flags = [str(folder), "--repo_id", "someone/faces"]
-    hub = online(token=TOKEN, cut_uploads=1)
-    assert push_dataset(flags) == 0
-    name = "train-00000-of-00001.parquet"
-    assert hub.cut_uploads == 0 and hub.files[name] == (folder / name).read_bytes()
-    online(refuse=("/preupload/", 403))
-    assert push_dataset(flags) == 1
-    assert "error: someone/faces: the Hub refuses with 403" in capsys.readouterr().err
+def test_the_hub_validates_the_card_and_what_it_says_is_one_line(online, run, capsys):
+    hub = online(token=TOKEN)
+    assert push(run) == 0 and set(hub.validated) == {(run / "README.md").read_text(encoding="utf-8")}
+    hub = online(token=TOKEN, yaml_errors=['"license" must be one of these', "so must language"])
+    assert push(run) == 2 and "model.safetensors" not in hub.files
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("mvfer: ")]
+    assert len(said) == 1 and "must be one of these" in said[0] and "so must language" in said[0]
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_toy_data(tmp_path / "set", may_share=True)
+
+
+def test_a_data_set_arrives_whole_though_upload_and_download_are_cut(online, data, tmp_path, monkeypatch):
+    hub = online(token=TOKEN, cut_uploads=1, cut_downloads=1)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10_000)  # what came before the cut is kept by chunks
+    assert push_dataset([str(data), "--repo_id", "someone/faces"]) == 0 and hub.cut_uploads == 0
+    options = {
+        "repo_type": "dataset",
+        "local_dir": tmp_path / "pulled",
+        "cache_dir": tmp_path / "cache",
+        "max_workers": 1,
+    }
+    snapshot_download("someone/faces", **options)
+    assert hub.cut_downloads == 0 and any(not part.startswith("bytes=0-") for part in hub.ranges)
+    pulled = schema.load_splits(tmp_path / "pulled")
+    for split, rows in schema.load_splits(data).items():
+        assert list(pulled[split]) == list(rows)
+    assert schema.dataset_info(tmp_path / "pulled") == schema.dataset_info(data)
+
+
+@pytest.mark.parametrize(
+    "faults", [{"token": "hf_another"}, {"refuse": ("/preupload/", 403)}, {"refuse": ("/commit/", 409)}]
+)
+def test_a_refused_data_set_is_one_line_with_the_remedy(online, data, faults, capsys):
+    before = {path.name: path.read_bytes() for path in data.iterdir()}
+    hub = online(**faults)
+    assert push_dataset([str(data), "--repo_id", "someone/faces"]) == 1
+    status = faults.get("refuse", ("", 401))[1]
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1 and said[0].startswith(f"error: someone/faces: the Hub refuses with {status}")
+    assert REMEDIES[status] in said[0]
+    assert hub.files == {} and before == {path.name: path.read_bytes() for path in data.iterdir()}
+
+
+@pytest.mark.parametrize("faults", [{"token": "hf_another"}, {"refuse": ("/resolve/", 403)}, {}])
+def test_a_model_that_cannot_be_pulled_is_one_line_that_names_it(online, faults, face_obj, capsys):
+    online(**faults)
+    assert main(["predict", face_obj, "--model", "someone/model-of-nobody"]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("mvfer: ")]
+    assert len(said) == 1 and "someone/model-of-nobody" in said[0]

@@ -1,11 +1,16 @@
 """Every way from a saved model to an answer, where our packages are installed and where they are not: all give the same logits.
 
 Each folder is written as users write it. A stranger's process, which has none of our packages and no numba, goes every route on
-every folder; its answers are compared with those of `load_run` on the same folder.
+every folder; its answers are compared with those of `load_run` on the same folder. So are those of our own routes, of which
+`python -m pytest -v tests/modeling/test_routes.py` prints a line each.
 """
 
+import contextlib
+import io
+import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +27,9 @@ from transformers import (
     pipeline,
 )
 
-from modeling_mvfer import Classifier, MVFERForFaceClassification
+from modeling_mvfer import Classifier, MVFERForFaceClassification, MVFERStream
+from modeling_mvfer.zeroshot_mvfer import class_prompts
+from mvfer.cli.main import main
 from mvfer.hub.load import load_run
 from mvfer.hub.run_folder import save_run
 from tests.modeling.stranger import as_a_stranger
@@ -163,6 +170,85 @@ def test_at_home_the_auto_classes_give_our_own_classes_and_the_same_logits(folde
         assert type(model).__module__ == "modeling_mvfer.modeling_mvfer"
         torch.testing.assert_close(model(**inputs).logits_per_image, expected, rtol=0, atol=1e-5)
     assert type(AutoModelForImageClassification.from_pretrained(folder)) is MVFERForFaceClassification
+
+
+def by_forward(folder: str, mesh: str) -> dict[str, float]:
+    model, processor = load_run(folder)
+    prompts = class_prompts(processor, model.config, LABELS)
+    texts = [text for described in prompts.values() for text in described]
+    with torch.no_grad():
+        outputs = model(**processor(meshes=[mesh], text=texts, return_tensors="pt"))
+    return scores_of(processor.post_process_zero_shot(outputs, prompts)[0])
+
+
+def by_command(folder: str, mesh: str) -> dict[str, float]:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert main(["predict", mesh, "--model", folder, "--labels", *LABELS, "--json"]) == 0
+    return scores_of(json.loads(printed.getvalue())["scores"])
+
+
+def by_stream(folder: str, mesh: str) -> dict[str, float]:
+    return dict(MVFERStream(*load_run(folder), LABELS).push(mesh, 0.0).probabilities)
+
+
+def by_task(task: str) -> Callable[[str, str], dict[str, float]]:
+    return lambda folder, mesh: scores_of(
+        pipeline(task, model=folder, trust_remote_code=True)(mesh, candidate_labels=LABELS)
+    )
+
+
+def by_onnx(folder: str, mesh: str) -> dict[str, float]:
+    session = pytest.importorskip("onnxruntime").InferenceSession
+    pytest.importorskip("onnxscript")
+    graphs = Path(folder).with_name("graphs")
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert main(["export", folder, "--out", str(graphs), "--labels", *LABELS]) == 0
+    facts, processor = json.loads((graphs / "export.json").read_text()), load_run(folder)[1]
+
+    def run(name: str, inputs) -> np.ndarray:
+        graph = session(graphs / f"{name}.onnx")
+        return graph.run(None, {one.name: np.asarray(inputs[one.name]) for one in graph.get_inputs()})[0]
+
+    faces = processor(meshes=[mesh], return_tensors="np")
+    views = run("views", {"view_mask": np.ones(faces["pixel_values"].shape[:2], dtype=bool), **faces})
+    texts = {
+        label: run("texts", processor(text=prompts, return_tensors="np")) for label, prompts in facts["prompts"].items()
+    }
+    likelihood = np.array([np.exp(facts["scale"] * views @ embeds.T).mean() for embeds in texts.values()])
+    return dict(zip(texts, (likelihood / likelihood.sum()).tolist(), strict=True))
+
+
+def scores_of(rows: list[dict]) -> dict[str, float]:
+    return {row["label"]: row["score"] for row in rows}
+
+
+OURS = {
+    "forward and post_process_zero_shot": by_forward,
+    "mvfer predict": by_command,
+    "MVFERStream, one frame": by_stream,
+    "pipeline zero-shot-mesh-classification": by_task("zero-shot-mesh-classification"),
+    "pipeline zero-shot-image-classification": by_task("zero-shot-image-classification"),
+    "mvfer export": by_onnx,
+}
+
+
+@pytest.mark.parametrize("route", OURS)
+def test_at_home_every_route_gives_the_probabilities_of_the_classifier(folders, route, face_obj, photo):
+    folder = str(folders["save_run"])
+    assert OURS[route](folder, face_obj) == pytest.approx(at_home(folder, face_obj, photo)["mesh pipeline"], abs=1e-5)
+
+
+@torch.no_grad()
+def test_at_home_every_way_to_features_gives_the_same(folders, face_obj, photo):
+    folder = str(folders["save_run"])
+    model, processor = load_run(folder)
+    inputs = processor(meshes=[face_obj], return_tensors="pt")
+    features, close = model.get_image_features(**inputs).pooler_output, {"rtol": 0, "atol": 1e-5}
+    torch.testing.assert_close(model.get_mesh_features(**inputs).pooler_output, features, **close)
+    torch.testing.assert_close(model(**inputs).image_embeds, torch.nn.functional.normalize(features, dim=-1), **close)
+    found = torch.tensor(pipeline("image-feature-extraction", model=folder, trust_remote_code=True)(photo))
+    torch.testing.assert_close(found, at_home(folder, face_obj, photo)["embeds"], **close)
 
 
 @torch.no_grad()

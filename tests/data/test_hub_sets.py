@@ -1,0 +1,163 @@
+"""Geometry that a set keeps, and sets of others: `datasets` reads the one, and `build_folder` reads the other."""
+
+import io
+import json
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataset_scripts.recorded.hub_sets import opened
+from mvfer.data import schema
+from processing.meshes_mvfer import load_mesh
+from tests.tiny import bumpy_face, write_obj
+
+PEOPLE = ("anna", "ben", "cleo")
+
+
+def faces(person: int, label: str):
+    vertices, triangles = bumpy_face(15)
+    return vertices * [1 + 0.04 * person, 1, 1 + 0.1 * (label == "neutral")], triangles
+
+
+@pytest.fixture
+def scans(tmp_path) -> Path:
+    """Two scans of three people, sorted by what they show."""
+    for label in ("happiness", "neutral"):
+        (tmp_path / "scans" / label).mkdir(parents=True)
+        for number, person in enumerate(PEOPLE):
+            write_obj(tmp_path / "scans" / label / f"{person}_1.obj", *faces(number, label))
+    return tmp_path / "scans"
+
+
+def read(folder: Path) -> datasets.DatasetDict:
+    """As the card says; by its name alone, `datasets` may give an older set of the same name, from its cache."""
+    return datasets.load_dataset("parquet", data_dir=str(folder))
+
+
+def rows_of(folder: Path) -> dict[tuple, dict]:
+    splits = read(folder)
+    return {(row["split"], row["expression"]): row for split in splits.values() for row in split}
+
+
+NAMES = ("--subject_pattern", "^([a-z]+)_", "--geometry_only")
+
+
+def test_geometry_that_is_kept_is_read_as_meshes_and_can_be_built_from_again(build, scans, framed_once):
+    plain = build("folder", scans, *NAMES, out="plain")
+    kept = build("folder", scans, *NAMES, "--keep_geometry", out="kept")
+    assert "meshes" not in read(plain)["train"].column_names
+    rows = rows_of(kept)
+    assert read(kept)["train"].features["meshes"] == datasets.List(datasets.Mesh())
+    again = build("folder", kept, "--geometry_only", out="again")
+    for key, row in rows_of(again).items():
+        assert row["views"] == rows[key]["views"], "the same geometry, drawn in the same way"
+        (mesh,) = rows[key]["meshes"]
+        assert (len(mesh.vertices), len(mesh.faces)) == (225, 392)
+        assert mesh.bounds[1, 1] == pytest.approx(0.09 * 0.95, rel=1e-4)
+    assert len(rows) == 6 and {split for split, _ in rows} == set(schema.SPLITS)
+    assert "`meshes` holds" in (kept / "README.md").read_text() and "`meshes`" not in (plain / "README.md").read_text()
+
+
+def test_training_does_not_read_the_meshes_that_a_set_keeps(build, scans, framed_once):
+    kept = build("folder", scans, *NAMES, "--keep_geometry")
+    splits = schema.load_splits(kept)
+    assert splits["train"].features == schema.features() | {"views": splits["train"].features["views"]}
+    assert schema.view_arrays(splits["train"][0]).shape == (1, 3, 24, 24, 3)
+
+
+def test_the_frames_of_a_sequence_are_kept_and_built_from_again(build_faces, build, tmp_path):
+    build_faces(tmp_path / "kept", kind="4d", num_frames=3, keep_geometry=True, random_per_subject=0)
+    row = read(tmp_path / "kept")["test"][0]
+    assert len(row["meshes"]) == len(row["views"]) == 3
+    moved = np.abs(row["meshes"][0].vertices - row["meshes"][1].vertices).max()
+    assert (
+        moved > 0 and json.loads((tmp_path / "kept" / schema.INFO_FILE).read_text())["build"]["keep_geometry"] is True
+    )
+    again = rows_of(build("folder", tmp_path / "kept", "--geometry_only", out="again"))
+    for row in again.values():
+        assert len(row["views"]) == 3 and row["frame_times_s"] == pytest.approx([0, 0.1, 0.2])
+        assert row["captions"] and row["caption_source"] == "captions"
+
+
+def test_earlier_builds_go_on_as_what_is_not_kept_is_not_told(build_faces, tmp_path):
+    assert "keep_geometry" not in build_faces(tmp_path / "set")["build"]
+
+
+def a_set_of_meshes(folder: Path) -> datasets.Dataset:
+    """As somebody else makes it: a column of PLY files, one of which is damaged, and columns in their own words."""
+    rows = []
+    for number, person in enumerate(PEOPLE):
+        for label in ("happiness", "sadness"):
+            mesh = schema.encode_mesh(*faces(number, label), f"{person}.ply")
+            rows.append({"scan": mesh, "person": person, "emotion": label == "sadness", "note": "x"})
+    rows.append({"scan": {"bytes": b"ply\nbroken", "path": "broken.ply"}, "person": "anna", "emotion": 0, "note": "x"})
+    labels = datasets.ClassLabel(names=["happiness", "sadness"])
+    text = datasets.Value("string")
+    features = {"scan": datasets.Mesh(), "person": text, "emotion": labels, "note": text}
+    return datasets.Dataset.from_list(rows, features=datasets.Features(features))
+
+
+@pytest.mark.parametrize("how", ["save_to_disk", "parquet"])
+def test_a_set_of_meshes_is_built_from_whoever_made_it(build, tmp_path, how, framed_once, capsys):
+    theirs = a_set_of_meshes(tmp_path)
+    if how == "parquet":
+        (tmp_path / "theirs" / "data").mkdir(parents=True)
+        theirs.to_parquet(tmp_path / "theirs" / "data" / "train-00000-of-00001.parquet")
+    else:
+        theirs.save_to_disk(tmp_path / "theirs")
+    out = build("folder", tmp_path / "theirs")
+    rows = rows_of(out)
+    assert len(rows) == 6 and len({row["subject"] for row in rows.values()}) == 3
+    names = read(out)["train"].features["expression"].names
+    assert {names[expression] for _, expression in rows} == {"happiness", "sadness"}
+    assert "train-000006.ply" in capsys.readouterr().err, "the damaged one is named by its row"
+    (line,) = schema.read_rejected_file(out)
+    assert "train-000006" not in line["reason"]
+    assert b"anna" not in b"".join(path.read_bytes() for path in out.iterdir() if path.is_file())
+
+
+def test_a_set_of_pictures_is_built_from(build, tmp_path):
+    rows = []
+    for number in range(3):
+        buffer = io.BytesIO()
+        Image.linear_gradient("L").rotate(40 * number).convert("RGB").save(buffer, format="JPEG")
+        rows.append({"image": {"bytes": buffer.getvalue(), "path": None}, "label": number % 2})
+    features = {"image": datasets.Image(), "label": datasets.ClassLabel(names=["happiness", "neutral"])}
+    datasets.Dataset.from_list(rows, features=datasets.Features(features)).save_to_disk(tmp_path / "theirs")
+    out = build("folder", tmp_path / "theirs")
+    found = read(out)
+    assert sum(len(split) for split in found.values()) == 3
+    assert found["train"][0]["view_angles_deg"] == [[0.0, 0.0]]
+
+
+def test_a_meshfolder_with_a_table_in_every_split_is_built_from(build, tmp_path, framed_once):
+    for number, (split, person) in enumerate(zip(schema.SPLITS, PEOPLE, strict=True)):
+        place = tmp_path / "theirs" / split
+        place.mkdir(parents=True)
+        (place / "0.ply").write_bytes(schema.encode_mesh(*faces(number, "neutral"), "")["bytes"])
+        line = {"file_name": "0.ply", "subject": person, "caption": "jaw dropped"}
+        (place / "metadata.jsonl").write_text(json.dumps(line) + "\n")
+    rows = rows_of(build("folder", tmp_path / "theirs"))
+    assert {split for split, _ in rows} == set(schema.SPLITS)
+    assert all(row["captions"] == ["jaw dropped"] for row in rows.values())
+
+
+def test_what_is_no_set_and_no_folder_is_refused_with_what_there_is(build, tmp_path, capsys):
+    datasets.Dataset.from_dict({"text": ["a"], "number": [1]}).save_to_disk(tmp_path / "theirs")
+    build("folder", tmp_path / "theirs", status=1)
+    assert "no column of meshes or pictures; it has text, number" in capsys.readouterr().err
+    build("folder", tmp_path / "nowhere", status=1)
+    assert "no folder, and no repository on the Hub" in capsys.readouterr().err
+    build("folder", "somebody/faces-of-nobody", status=1)
+    said = "somebody/faces-of-nobody: no folder of this name, and not readable as a data set"
+    assert said in capsys.readouterr().err
+
+
+def test_nothing_of_a_set_is_left_behind(tmp_path):
+    a_set_of_meshes(tmp_path).save_to_disk(tmp_path / "theirs")
+    with opened(str(tmp_path / "theirs")) as place:
+        assert len(load_mesh(place / "train-000000.ply").faces) == 392 and len(list(place.iterdir())) == 8
+    assert not place.parent.exists()
