@@ -109,6 +109,8 @@ def run(task: Task, config: TrainConfig, accelerator: Accelerator, argv: list[st
             command = command_line("accelerate launch train.py", sys.argv[1:] if argv is None else argv)
             try:
                 stop.at_once()
+                if learner.private:
+                    task.summary["privacy"] = learner.private.summary()
                 task.export(learner.bare_model, load_file(best), state, origin, command)
                 print(f"\nmodel folder: {config.output_dir}")
             except KeyboardInterrupt:

@@ -23,7 +23,7 @@ from mvfer.evaluation.metrics import mean_over_runs
 from mvfer.evaluation.protocols.protocol import PAPER, evaluate_paper, evaluate_protocol
 from mvfer.evaluation.results import accuracies, scores_of, table, tables_of
 from mvfer.hub.model_index import update_card
-from mvfer.hub.run_folder import store_calibration
+from mvfer.hub.run_folder import is_private, store_calibration
 from mvfer.reports.examples import example_rows, predictions
 from mvfer.reports.findings import findings
 from mvfer.reports.pictures import confusion_picture, predictions_picture
@@ -137,7 +137,7 @@ def evaluate_model(folder: str, args: argparse.Namespace, command: str) -> dict:
             raise ValueError(
                 f"{folder}: a fine-tuned classifier, which reads no prompts and is not trained anew in folds; leave out {given}"
             )
-        results = evaluate(model, processor, args.dataset, **tests, **shared)
+        results = evaluate(model, processor, args.dataset, statistic=not is_private(folder), **tests, **shared)
     elif args.protocol:
         return _evaluate_folds(folder, model, processor, args, **prompts, **shared)
     else:
