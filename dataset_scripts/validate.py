@@ -220,8 +220,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if report.counts:
         splits = load_splits(folder)
         contact_sheet(splits["test" if "test" in splits else next(iter(splits))]).save(folder / SHEET_FILE)
-        print(f"wrote {folder / SHEET_FILE}")
-    print("ok" if not report.failures else f"{len(report.failures)} reasons not to use {folder}")
+        print(f"wrote {shown(str(folder / SHEET_FILE))}")
+    print("ok" if not report.failures else f"{len(report.failures)} reasons not to use {shown(str(folder))}")
     return 1 if report.failures else 0
 
 

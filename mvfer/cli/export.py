@@ -8,10 +8,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     from mvfer.cli.predict import open_model
     from mvfer.hub.onnx_export import export_onnx
+    from processing.names_mvfer import shown
 
     model, processor = open_model(args.model)
     for name, difference in export_onnx(model, processor, args.out).items():
-        print(f"{args.out}/{name}.onnx\tlargest difference from torch {difference:.1e}")
+        print(f"{shown(str(args.out))}/{name}.onnx\tlargest difference from torch {difference:.1e}")
     return 0
 
 

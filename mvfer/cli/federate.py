@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from mvfer.data.without_folders import command_line
     from mvfer.training import flower
     from mvfer.training.federated import Federation, labels_of, plan_for
+    from processing.names_mvfer import shown
 
     simulated = args.action == "simulate"
     labels = args.labels or (labels_of(args.dataset) if simulated else None)
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             flower.serve(federation, args.address, args.certificates, insecure=args.insecure)
         tests = args.test or (args.dataset if simulated else [])
         federation.export(tests, command=command_line("mvfer federate", [args.action, *args.given]))
-    print(f"\nmodel folder: {folder}")
+    print(f"\nmodel folder: {shown(str(folder))}")
     return 0
 
 

@@ -11,7 +11,7 @@ Chance decides who is drawn and what the noise is, and it is no part of the reci
 import math
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -70,13 +70,7 @@ class PrivateSteps:
         self.sample_rate = min(1.0, batch_size / (config.scans_per_subject * count))
         self.noise_multiplier = 0.0
         if math.isfinite(config.dp_epsilon):  # type: ignore[arg-type]  # a number wherever this is made
-            self.noise_multiplier = get_noise_multiplier(
-                target_epsilon=config.dp_epsilon,
-                target_delta=config.dp_delta,
-                sample_rate=self.sample_rate,
-                steps=config.steps,
-                accountant="rdp",
-            )
+            self.noise_multiplier = noise_for(config.dp_epsilon, config.dp_delta, self.sample_rate, config.steps)
         self.accountant = RDPAccountant()
 
     def use(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
@@ -162,6 +156,13 @@ class PrivateSteps:
             "steps": sum(steps for *_, steps in self.accountant.history),
             "accountant": "rdp",
         }
+
+
+@cache
+def noise_for(epsilon: float | None, delta: float, sample_rate: float, steps: int) -> float:
+    """The least noise with which all steps together keep the promise, in units of the clipping norm."""
+    promise = {"target_epsilon": epsilon, "target_delta": delta}
+    return get_noise_multiplier(**promise, sample_rate=sample_rate, steps=steps, accountant="rdp")
 
 
 class _DrawnPeople:
