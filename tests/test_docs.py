@@ -27,6 +27,7 @@ TOO_LONG = (
     "python train.py",
     "python -m benchmarks.",
     "python -m tests.fuzz",
+    "python -m tests.kills",
     "python -m dataset_scripts.build_anny",
     "python -m dataset_scripts.build_ict_facekit",
     "python -m dataset_scripts.build_valid",
@@ -36,6 +37,7 @@ TOO_LONG = (
     "mvfer evaluate --dataset data/bu3dfe",
     "mvfer push",
     "mvfer app",
+    "mvfer federate",
 )
 SHELL = (
     "git clone",

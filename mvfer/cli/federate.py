@@ -5,7 +5,10 @@ In: a model, and at every site a data set. Out: the model's folder, at the serve
 """
 
 import argparse
+import sys
 from pathlib import Path
+
+from mvfer.data.without_folders import command_line
 
 LEAVES = """What leaves a site: the trained weights of the head (and adapters), the number of its training and validation scans,
 and its validation accuracy, every round. No scan, name or path does. Weights still tell something of those they learnt from."""
@@ -21,13 +24,12 @@ def main(argv: list[str] | None = None) -> int:
         flower.join(args.model, args.dataset, args.address, args.root_certificate, insecure=args.insecure)
         print("all rounds are done; the model is at the server")
         return 0
-    return run(args)
+    return run(args, command_line("mvfer federate", sys.argv[2:] if argv is None else argv))
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, command: str) -> int:
     """The server's side: all rounds, then tests and the model folder."""
     from mvfer.data.folder_lock import folder_lock
-    from mvfer.data.without_folders import command_line
     from mvfer.training import flower
     from mvfer.training.federated import Federation, labels_of, plan_for
     from processing.names_mvfer import shown
@@ -53,14 +55,14 @@ def run(args: argparse.Namespace) -> int:
         else:
             flower.serve(federation, args.address, args.certificates, insecure=args.insecure)
         tests = args.test or (args.dataset if simulated else [])
-        federation.export(tests, command=command_line("mvfer federate", [args.action, *args.given]))
+        federation.export(tests, command=command)
     print(f"\nmodel folder: {shown(str(folder))}")
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
     """The flags of `mvfer federate`."""
-    flags = _Flags(
+    flags = argparse.ArgumentParser(
         prog="mvfer federate",
         description="Fine-tune a model at several sites, without moving their scans. Every site has a data set folder and "
         "a copy of the model's folder.",
@@ -114,15 +116,3 @@ def _add_network(flags: argparse.ArgumentParser, what: str) -> None:
         "--address", default="127.0.0.1:9092", help=f"host:port {what} (127.0.0.1:9092: this computer alone)"
     )
     flags.add_argument("--insecure", action="store_true", help="talk to other computers without encryption")
-
-
-class _Flags(argparse.ArgumentParser):
-    """Remembers what was given, for the results."""
-
-    def parse_args(self, argv=None, namespace=None):
-        import sys
-
-        argv = sys.argv[1:] if argv is None else list(argv)
-        found = super().parse_args(argv, namespace)
-        found.given = argv[1:]
-        return found
