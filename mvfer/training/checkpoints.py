@@ -153,7 +153,7 @@ def go_on(checkpoint: Path, origin: Origin, *, with_other_data: bool) -> Origin:
     if not path.exists():  # of an earlier version
         return origin
     written = json.loads(path.read_text(encoding="utf-8"))
-    before = Origin(*(written[name] for name in ("data", "seen", "switched_at")), private=written.get("private", False))
+    before = Origin(written["data"], written["seen"], written["switched_at"], written.get("private", False))
     if before.private != origin.private:
         raise ValueError(
             f"{checkpoint}: was made {'with' if before.private else 'without'} --dp_epsilon, and a run is private from its first "

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -233,7 +234,7 @@ class Federation:
         if tests:
             first, *others = tests
             also = {f"{number} {Path(folder).name}": folder for number, folder in enumerate(others, 2)}
-            options = {"also": also, "seed": self.plan.seed, "statistic": False, "command": command}
+            options: dict[str, Any] = {"also": also, "seed": self.plan.seed, "statistic": False, "command": command}
             results = evaluate(classifier, processor, first, **options)
             set_calibration(classifier.config, results["calibration"])
             results["training"] = {

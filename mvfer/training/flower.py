@@ -41,7 +41,8 @@ class SiteClient(flwr.client.NumPyClient):
     """
 
     def __init__(self, open_site: Callable[[Plan], Site]):
-        self.open_site, self.site, self.told = open_site, None, ""
+        self.open_site, self.told = open_site, ""
+        self.site: Site | None = None
 
     def _opened(self, config: dict) -> Site:
         if self.site is None or self.told != config["plan"]:
@@ -206,7 +207,7 @@ def serve(federation: Federation, address: str, certificates: Sequence[str] | No
         server_address=address,
         config=flwr.server.ServerConfig(num_rounds=federation.plan.rounds - federation.done),
         strategy=strategy,
-        certificates=files,  # type: ignore[arg-type]  # three, as the flag says
+        certificates=files,
     )
     strategy.finish()
 

@@ -7,7 +7,7 @@ In: a task, the recipe and an `Accelerator`. Out: a trained model, numbers for t
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -114,7 +114,7 @@ class Learner:
             is_last = state.step == config.steps or 0 < config.patience <= state.evaluations_since_best
             yield is_last
 
-    def batches(self, views: ViewDataset, *, start: int = 0) -> Iterator[dict[str, Tensor]]:
+    def batches(self, views: ViewDataset, *, start: int = 0) -> Iterator[Any]:
         """Endless batches of this rank, from the one with index `start` (counted over all epochs); private, lists of them."""
         config, world = self.config, self.accelerator.num_processes
         if self.private:
@@ -163,7 +163,7 @@ class Learner:
 
     def spent(self) -> dict[str, float]:
         """For the log: the epsilon that was spent, where one is promised."""
-        epsilon = self.private and self.private.epsilon
+        epsilon = None if self.private is None else self.private.epsilon
         return {} if epsilon is None else {"epsilon": epsilon}
 
     def step(self, batches: Iterator[dict[str, Tensor]]) -> tuple[ModelOutput, Tensor, Assigned | None]:

@@ -91,7 +91,7 @@ class PrivateSteps:
         return iter(
             DataLoader(
                 _Groups(samples),
-                batch_sampler=_DrawnPeople(self, start),  # type: ignore[arg-type]  # endless, so it has no length
+                batch_sampler=_DrawnPeople(self, start),
                 collate_fn=partial(_each, collate),
                 num_workers=num_workers,
                 prefetch_factor=4 if num_workers else None,
