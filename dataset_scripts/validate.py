@@ -137,6 +137,7 @@ def _check_columns(name: str, columns: dict, report: Report) -> None:
         if not all(value is not None and math.isfinite(value) for pair in pairs or [] for value in pair or [])
     ]
     report.fail(f"{name}: angles that are no numbers", odd)
+    report.counts[name] = count
     known = {label: number for label, number in count.items() if label != "unknown"}
     if rows == 0:
         report.failures.append(f"{name}: no rows")

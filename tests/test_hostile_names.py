@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from dataset_scripts.common import card as data_card
+from modeling_mvfer.audit_log_mvfer import AuditLog
 from mvfer.cli.main import main
 from mvfer.cli.predict import failed_row, print_row, scored_row
 from mvfer.data import schema
@@ -225,9 +226,11 @@ def test_what_a_command_prints_of_folders_and_names_is_made_tame_first(command):
         assert found == [], ast.unparse(call)
 
 
-def test_a_log_of_a_hostile_name_is_verified_on_one_tame_line(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    name = str(tmp_path / f"a{CLEAR}{TITLE}b.jsonl")
-    main(["audit", "verify", name])
-    said = capsys.readouterr()
-    assert all(is_tame(line) for line in (said.out + said.err).splitlines()) and "\\x1b" in said.out + said.err
+def test_a_log_of_a_hostile_name_is_verified_on_tame_lines(tmp_path, capsys):
+    path = tmp_path / f"a{CLEAR}{TITLE}b.jsonl"
+    log = AuditLog(path, user="somebody", key_file=tmp_path / "key")
+    log.write(command="predict", model="m", source=np.zeros(3), settings={}, answer={"a": 1.0}, abstain=None)
+    path.write_text(path.read_text().replace("somebody", "else"))
+    assert main(["audit", "verify", str(path), "--audit_key", str(tmp_path / "key")]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 1 and all(map(is_tame, lines)) and all("\\x1b[2J" in line for line in lines)

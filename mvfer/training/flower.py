@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # before the import, which reads it
+os.environ["FLWR_TELEMETRY_ENABLED"] = "0"  # before the import, which reads it
 
 import flwr.client
 import flwr.server
