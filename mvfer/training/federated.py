@@ -73,10 +73,9 @@ class Plan:
         try:
             found = json.loads(text)
             plan = cls(**found | {"labels": tuple(map(str, found["labels"]))})
-            sound = plan.method in METHODS and all(
-                isinstance(value, int) and 0 < value <= 10**6
-                for value in (plan.rounds, plan.local_steps, plan.batch_size, plan.lora_rank)
-            )
+            counts = (plan.rounds, plan.local_steps, plan.batch_size, plan.lora_rank, plan.seed + 1)
+            sound = plan.method in METHODS and 0 < float(plan.learning_rate) <= 10 and isinstance(plan.fingerprint, str)
+            sound &= all(type(count) is int and 0 < count <= 10**6 for count in counts)
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"the server's plan cannot be read ({error}); it may be of another version") from error
         if not sound:
