@@ -25,11 +25,13 @@ from flwr.common import (
 )
 from flwr.server.client_proxy import ClientProxy
 from flwr.server.strategy import FedAvg
+from flwr.supercore import telemetry
 from tqdm.auto import tqdm
 
 from mvfer.training.federated import Federation, Plan, Site, check_weights
 
 logging.getLogger("flwr").setLevel(logging.CRITICAL)  # what matters is said here
+telemetry.FLWR_TELEMETRY_ENABLED = "0"  # where Flower was imported before
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 

@@ -207,7 +207,16 @@ def test_weights_that_do_not_fit_or_are_no_numbers_are_refused(small_run):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"labels": ["a"], "fingerprint": "", "rounds": 1e99}', '{"labels": 1}']
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"labels": 1}',
+        '{"labels": ["a"], "fingerprint": "", "rounds": 1e99}',
+        '{"labels": ["a"], "fingerprint": "", "learning_rate": "1e9"}',
+        '{"labels": ["a"], "fingerprint": "", "path": "/"}',
+    ],
 )
 def test_a_plan_that_is_none_is_refused(text):
     with pytest.raises(ValueError, match="the server's plan"):
