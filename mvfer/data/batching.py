@@ -93,7 +93,8 @@ class ViewDataset(Dataset):
         self.ramp_epochs, self.fresh, self.languages = ramp_epochs, captions == "fresh", tuple(languages)
         self.splits = [split.with_format("arrow") for split in splits]
         self.rows = [(s, row) for s, split in enumerate(splits) for row in range(len(split))]
-        self._texts = [[text for text in texts or [] if text] for split in splits for texts in split["captions"]]
+        captions_of_rows: list = [texts or [] for split in splits for texts in split["captions"]]
+        self._texts = [[text for text in texts if text] for texts in captions_of_rows]
         units = [_units(units) for split in splits for units in _column(split, "action_units")]
         self._told = [units_told(*told) for told in zip(self._texts, units, strict=True)]
         self._subjects = [subject for split in splits for subject in _column(split, "subject")]
