@@ -46,7 +46,7 @@ from mvfer.training.learner import Learner, fastest_precision, training_views
 from mvfer.training.log import MetricsLog
 from mvfer.training.pretraining import Pretraining
 from mvfer.training.task import Task
-from processing.names_mvfer import shown_lines
+from processing.names_mvfer import shown, shown_lines
 
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 HANGUP = getattr(signal, "SIGHUP", None)
@@ -112,12 +112,16 @@ def run(task: Task, config: TrainConfig, accelerator: Accelerator, argv: list[st
             command = command_line("accelerate launch train.py", sys.argv[1:] if argv is None else argv)
             try:
                 stop.at_once()
+                if learner.private:
+                    task.summary["privacy"] = learner.private.summary()
                 task.export(learner.bare_model, load_file(best), state, origin, command)
-                print(f"\nmodel folder: {config.output_dir}")
+                print(f"\nmodel folder: {shown(config.output_dir)}")
             except KeyboardInterrupt:
                 stopped = True
     if stopped:
-        accelerator.print(f"stopped at step {state.step}; go on with --config {folder}/train_config.json --resume last")
+        accelerator.print(
+            f"stopped at step {state.step}; go on with --config {shown(str(folder))}/train_config.json --resume last"
+        )
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return 143 if stopped else 0

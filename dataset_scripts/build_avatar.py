@@ -20,6 +20,7 @@ from dataset_scripts.synthetic.gltf_morphs import join_parts, read_morph_parts
 from dataset_scripts.synthetic.heads import Head, HeadSet, Source
 from dataset_scripts.synthetic.recipes import shown_by
 from dataset_scripts.synthetic.unit_tables import ARKIT, UnitTable, read_table
+from processing.names_mvfer import shown
 
 _ARKIT_NAMES = {name.lower(): name for name in ARKIT.shapes}
 
@@ -91,9 +92,9 @@ def source(paths: Sequence[str], mapping: str | None, meshes: Sequence[str], lic
     for path in files:
         head = read_avatar(path, table, meshes)
         if lacking := sorted(set((table or ARKIT).units) - set(head.table.units), key=(table or ARKIT).units.index):
-            print(f"{path}: no shapes for action units {', '.join(lacking)}; left out", file=sys.stderr)
+            print(f"{shown(str(path))}: no shapes for action units {', '.join(lacking)}; left out", file=sys.stderr)
         if set(shown_by(head.table)) == {"neutral"}:
-            print(f"{path}: shows no expression but neutral", file=sys.stderr)
+            print(f"{shown(str(path))}: shows no expression but neutral", file=sys.stderr)
         digest.update(path.read_bytes())
     return Source(
         name="avatar",

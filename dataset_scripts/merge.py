@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {shown(str(error))}", file=sys.stderr)
         return 1
-    print(f"{args.out}: {info['rows']}, {info['bytes'] / 1e6:.1f} MB")
+    print(f"{shown(str(args.out))}: {info['rows']}, {info['bytes'] / 1e6:.1f} MB")
     return 0
 
 

@@ -7,6 +7,7 @@ as well, under whatever names: people of two sets that two keys gave pseudonyms 
 
 import argparse
 import itertools
+import math
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -121,7 +122,21 @@ def _check_against(thumbnails: dict[str, dict[str, np.ndarray]], info: dict, oth
 def _check_columns(name: str, columns: dict, report: Report) -> None:
     """Classes, captions, sources, split names, action units."""
     labels, rows = columns["expression"], len(columns["id"])
-    count = Counter(EXPRESSIONS[label] if label is not None and label >= 0 else "unknown" for label in labels)
+    known_labels = range(len(EXPRESSIONS))
+    count = Counter(EXPRESSIONS[label] if label in known_labels else "unknown" for label in labels)
+    beyond = [f"row {row}: {label}" for row, label in enumerate(labels) if label not in (None, -1, *known_labels)]
+    report.fail(f"{name}: expressions beyond the list", beyond)
+    report.fail(f"{name}: rows without an id", [f"row {row}" for row, one in enumerate(columns["id"]) if not one])
+    silent = [
+        f"row {row}" for row, texts in enumerate(columns["captions"]) if any(text is None for text in texts or [])
+    ]
+    report.fail(f"{name}: captions that are no texts", silent)
+    odd = [
+        f"row {row}"
+        for row, pairs in enumerate(columns["view_angles_deg"])
+        if not all(value is not None and math.isfinite(value) for pair in pairs or [] for value in pair or [])
+    ]
+    report.fail(f"{name}: angles that are no numbers", odd)
     report.counts[name] = count
     known = {label: number for label, number in count.items() if label != "unknown"}
     if rows == 0:
@@ -143,9 +158,15 @@ def _check_columns(name: str, columns: dict, report: Report) -> None:
         )
     elif not any(captions for _, captions, _ in places):
         report.failures.append(f"{name}: no row has a caption; a vision-language model needs texts")
-    empty = [row for row, captions, source in places if source != "none" and not any(c.strip() for c in captions or [])]
+    empty = [
+        row
+        for row, captions, source in places
+        if source != "none" and not any((c or "").strip() for c in captions or [])
+    ]
     report.fail(f"{name}: rows without a caption, though caption_source promises one", empty)
-    naming = [f"{row}: {word!r}" for row, captions in claimed for text in captions if (word := named_emotion(text))]
+    naming = [
+        f"{row}: {word!r}" for row, captions in claimed for text in captions if text and (word := named_emotion(text))
+    ]
     report.fail(f"{name}: captions that name an emotion", naming)
     wrong = [row for row, split in zip(columns["id"], columns["split"], strict=True) if split != name]
     report.fail(f"{name}: rows whose split column says otherwise", wrong)
@@ -222,8 +243,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if report.counts:
         splits = load_splits(folder)
         contact_sheet(splits["test" if "test" in splits else next(iter(splits))]).save(folder / SHEET_FILE)
-        print(f"wrote {folder / SHEET_FILE}")
-    print("ok" if not report.failures else f"{len(report.failures)} reasons not to use {folder}")
+        print(f"wrote {shown(str(folder / SHEET_FILE))}")
+    print("ok" if not report.failures else f"{len(report.failures)} reasons not to use {shown(str(folder))}")
     return 1 if report.failures else 0
 
 

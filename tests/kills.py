@@ -1,10 +1,11 @@
-"""Builds, runs and tables that are killed (`kill -9`) at random moments, again and again, end as if they had not been.
+"""What is stopped (`kill -9`, or another signal) at random moments, again and again, ends as if it had not been.
 
 In: what to do, how often, and a seed. Out: a report, and exit status 1 if an end differs. Every try is a fork of this process,
 which has imported everything and done nothing, so a try costs little more than its work.
 
     python -m tests.kills build --kills 30 --seed 0
-    python -m tests.kills train --kills 30 --seed 0
+    python -m tests.kills train --kills 30 --seed 0 --signal TERM
+    python -m tests.kills export --kills 30 --seed 0
     python -m tests.kills predict --kills 30 --seed 0
 """
 
@@ -34,8 +35,10 @@ from tests.train.toy import write_toy_data
 PEOPLE, STEPS = 12, 8
 
 
-def tried(work: Callable[[], int], log: Path, *, kill_after_s: float | None = None) -> tuple[int, float]:
-    """Exit status (-9: killed) and seconds of `work` in a process of its own."""
+def tried(
+    work: Callable[[], int], log: Path, *, kill_after_s: float | None = None, by: int = signal.SIGKILL
+) -> tuple[int, float]:
+    """Exit status (-9: killed) and seconds of `work` in a process of its own, which gets a signal after a while."""
     start, pid = time.monotonic(), os.fork()
     if pid == 0:
         stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -46,11 +49,13 @@ def tried(work: Callable[[], int], log: Path, *, kill_after_s: float | None = No
             status = work()
         except (ValueError, OSError) as error:
             print(f"refused: {error}")
+        except KeyboardInterrupt:
+            status = 128 + signal.SIGINT
         finally:
             os._exit(status)
     if kill_after_s is not None:
         time.sleep(kill_after_s)
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, by)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), time.monotonic() - start
 
 
@@ -101,6 +106,27 @@ class Training:
         return hashes(out / name for name in names) | {"left": str(sorted(path.name for path in out.glob(".saving-*")))}
 
 
+class Exporting(Training):
+    """Tests and export of a run whose steps are done."""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        self.done = folder / "done"
+        status, _ = tried(lambda: Training.__call__(self, self.done), folder / "log")
+        assert status == 0, (folder / "log").read_text()
+
+    def __call__(self, out: Path) -> int:
+        if not out.exists():
+            partial = out.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(self.done, partial)
+            for path in partial.iterdir():
+                if path.is_file() and path.name not in ("metrics.jsonl", "train_config.json"):
+                    path.unlink()
+            partial.rename(out)
+        return super().__call__(out)
+
+
 class Predicting:
     """A table of a dozen scans, three at a time."""
 
@@ -123,8 +149,9 @@ def hashes(files) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in files}
 
 
-def campaign(kind: type, kills: int, seed: int) -> tuple[int, int, list[str]]:
-    """How often it was killed, how often it came to its end before, and what differs at the end from a whole one's."""
+def campaign(kind: type, kills: int, seed: int, by: int = signal.SIGKILL) -> tuple[int, int, list[str]]:
+    """How often it was stopped, how often it came to its end before, and what differs at the end from a whole one's."""
+    stopped = (-by, 128 + by)  # by the signal, or by itself because of it
     with tempfile.TemporaryDirectory() as name:
         folder, rng, killed, whole = Path(name), random.Random(seed), 0, 0
         work, log = kind(folder), folder / "log"
@@ -134,9 +161,9 @@ def campaign(kind: type, kills: int, seed: int) -> tuple[int, int, list[str]]:
         number = 0
         while killed < kills:
             out = folder / f"out{number}"
-            status, _ = tried(lambda out=out: work(out), log, kill_after_s=rng.uniform(0.02, 1.1) * seconds)
-            killed += status == -signal.SIGKILL
-            if status not in (0, -signal.SIGKILL):
+            status, _ = tried(lambda out=out: work(out), log, kill_after_s=rng.uniform(0.02, 1.1) * seconds, by=by)
+            killed += status in stopped
+            if status not in (0, *stopped):
                 differs.append(f"{out.name}: exit status {status}: {log.read_text().splitlines()[-1]}")
             if status == 0 or rng.random() < 0.3:
                 whole += 1
@@ -147,7 +174,7 @@ def campaign(kind: type, kills: int, seed: int) -> tuple[int, int, list[str]]:
     return killed, whole, differs
 
 
-KINDS = {"build": Building, "train": Training, "predict": Predicting}
+KINDS = {"build": Building, "train": Training, "export": Exporting, "predict": Predicting}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -155,9 +182,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--signal", choices=["KILL", "TERM", "INT", "HUP"], default="KILL")
     args = parser.parse_args(argv)
-    killed, whole, differs = campaign(KINDS[args.kind], args.kills, args.seed)
-    print(f"{args.kind}: killed {killed} times, {whole} ends compared, {len(differs)} differ", *differs, sep="\n")
+    by = getattr(signal, f"SIG{args.signal}")
+    killed, whole, differs = campaign(KINDS[args.kind], args.kills, args.seed, by)
+    print(f"{args.kind}: {by.name} {killed} times, {whole} ends compared, {len(differs)} differ", *differs, sep="\n")
     return 1 if differs else 0
 
 

@@ -27,6 +27,7 @@ TOO_LONG = (
     "python train.py",
     "python -m benchmarks.",
     "python -m tests.fuzz",
+    "python -m tests.kills",
     "python -m dataset_scripts.build_anny",
     "python -m dataset_scripts.build_ict_facekit",
     "python -m dataset_scripts.build_valid",
@@ -38,6 +39,7 @@ TOO_LONG = (
     "mvfer app",
     "mvfer export",
     "python -m dataset_scripts.build_folder --source somebody/",
+    "mvfer federate",
 )
 SHELL = (
     "git clone",

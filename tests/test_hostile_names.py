@@ -1,15 +1,18 @@
 """Names of files, labels and people are text wherever they are shown: in terminals, tables, pictures, pages, cards and logs."""
 
+import ast
 import csv
 import json
 import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
 from dataset_scripts.common import card as data_card
+from modeling_mvfer.audit_log_mvfer import AuditLog
 from mvfer.cli.main import main
 from mvfer.cli.printed import failed_row, print_row, scored_row
 from mvfer.data import schema
@@ -186,3 +189,48 @@ def test_logs_take_any_name(tmp_path):
     assert [row["id"] for row in schema.read_rejected_file(tmp_path)] == NAMES
     assert json.loads((tmp_path / "a.json").read_text()) == {name: name for name in NAMES}
     assert json.loads(shown_json(json.dumps(WEAPONS, ensure_ascii=False))) == WEAPONS
+
+
+ROOT = Path(__file__).parents[1]
+TAME = ("shown", "shown_lines", "shown_json", "printable", "len")  # what makes text tame, or a number of it
+FOREIGN = {
+    "args",
+    "path",
+    "folder",
+    "out",
+    "fault",
+    "chosen",
+}  # what these commands call files, folders and parts of them
+
+
+def foreign(node: ast.AST) -> list[str]:
+    """Names in an expression that nothing makes tame."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in TAME:
+        return []
+    if isinstance(node, ast.Name):
+        return [node.id] if node.id in FOREIGN else []
+    return [name for child in ast.iter_child_nodes(node) for name in foreign(child)]
+
+
+@pytest.mark.parametrize("command", ["audit", "check", "evaluate", "export", "federate", "forget", "poc", "study"])
+def test_what_a_command_prints_of_folders_and_names_is_made_tame_first(command):
+    tree = ast.parse((ROOT / "mvfer" / "cli" / f"{command}.py").read_text(encoding="utf-8"))
+    prints = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "print"
+    ]
+    assert prints
+    for call in prints:
+        parts = [part.value for node in call.args for part in ast.walk(node) if isinstance(part, ast.FormattedValue)]
+        plain = [node for node in call.args if not isinstance(node, ast.JoinedStr)]
+        found = [name for part in [*parts, *plain] for name in foreign(part)]
+        assert found == [], ast.unparse(call)
+
+
+def test_a_log_of_a_hostile_name_is_verified_on_tame_lines(tmp_path, capsys):
+    path = tmp_path / f"a{CLEAR}{TITLE}b.jsonl"
+    log = AuditLog(path, user="somebody", key_file=tmp_path / "key")
+    log.write(command="predict", model="m", source=np.zeros(3), settings={}, answer={"a": 1.0}, abstain=None)
+    path.write_text(path.read_text().replace("somebody", "else"))
+    assert main(["audit", "verify", str(path), "--audit_key", str(tmp_path / "key")]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 1 and all(map(is_tame, lines)) and all("\\x1b[2J" in line for line in lines)

@@ -23,6 +23,7 @@ from dataset_scripts.common import card
 from mvfer.data import schema
 from mvfer.data.folder_lock import folder_lock
 from mvfer.progress import progress_bar
+from processing.names_mvfer import shown
 
 SAME_BUILD = ("name", "version", "renderer", "build", "source_version", "shards")  # of `dataset_info`, decide the bytes
 REMEDY = "build it anew with --overwrite, or choose another --out"
@@ -262,7 +263,9 @@ def finish(folder: Path) -> dict:
         if not counts[split]:
             path.unlink()
     if rejected:
-        print(f"{len(rejected)} items could not be made; their reasons are in {folder / schema.REJECTED_FILE}")
+        print(
+            f"{len(rejected)} items could not be made; their reasons are in {shown(str(folder / schema.REJECTED_FILE))}"
+        )
     return info
 
 

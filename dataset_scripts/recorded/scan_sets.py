@@ -137,15 +137,19 @@ def main(scan_set: ScanSet, argv: Sequence[str] | None = None) -> int:
         return 1
     if not info.get("complete"):
         print(
-            f"{flags.out}: shards of other machines are missing; the last machine, or dataset_scripts.merge, completes it"
+            f"{shown(str(flags.out))}: shards of other machines are missing; the last machine, or dataset_scripts.merge, "
+            "completes it"
         )
         return 0
     if info["rejected"] and not flags.mapping:
         print("which files these are, --mapping FILE tells, for your eyes alone")
     if not any(info["rows"].values()):
-        print(f"error: {flags.out}: not one scan could be used; see {schema.REJECTED_FILE} in it", file=sys.stderr)
+        print(
+            f"error: {shown(str(flags.out))}: not one scan could be used; see {schema.REJECTED_FILE} in it",
+            file=sys.stderr,
+        )
         return 1
-    print(f"{flags.out}: {info['rows']}, {info['bytes'] / 1e6:.1f} MB")
+    print(f"{shown(str(flags.out))}: {info['rows']}, {info['bytes'] / 1e6:.1f} MB")
     return 0
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dataset_scripts.recorded.source_tree import files
+from processing.names_mvfer import shown
 
 _NUMBERED = re.compile(r"([A-Za-z]+)(\d+)")
 
@@ -30,9 +31,9 @@ def unallowed_subjects(source: Path, file: str | None, people: Iterable[str]) ->
         if named:
             absent = len(_names_like(people, text)) - len(named)
             more = f"; {absent} more names in it are of nobody here" if absent > 0 else ""
-            print(f"{path}: {len(named)} of {len(people)} people are left out{more}", file=sys.stderr)
+            print(f"{shown(str(path))}: {len(named)} of {len(people)} people are left out{more}", file=sys.stderr)
         elif path in beside:
-            print(f"{path}: lists nobody of this set, so nobody is left out for it", file=sys.stderr)
+            print(f"{shown(str(path))}: lists nobody of this set, so nobody is left out for it", file=sys.stderr)
         elif people:
             raise ValueError(
                 f"{path}: lists nobody of this set; write the set's own names, such as {min(people)}, or take the list away if "

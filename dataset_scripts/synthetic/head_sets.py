@@ -93,5 +93,5 @@ def run(flags: argparse.Namespace, load: Callable[[], HeadModel | HeadSet], sour
     )
     info = build_heads(load, source, settings, flags.out, meshes=flags.meshes, **parallel_options(flags))
     if info.get("complete"):
-        print(f"{flags.out}: {info['rows']}, {info['bytes'] / 1e6:.1f} MB")
+        print(f"{shown(str(flags.out))}: {info['rows']}, {info['bytes'] / 1e6:.1f} MB")
     return info

@@ -15,12 +15,13 @@ def main(argv: list[str] | None = None) -> int:
     """`mvfer audit verify`: 0 where every line is as it was written, 1 where one is not."""
     args = parser().parse_args(argv)
     from modeling_mvfer.audit_log_mvfer import verify
+    from processing.names_mvfer import shown
 
     found = verify(args.file, args.audit_key)
     for fault in found.faults:
-        print(fault)
+        print(shown(fault))
     said = "as they were written" if not found.faults else f"{len(found.faults)} faults"
-    print(f"{args.file}: {found.lines} lines, {said}; the last hash is {found.last}")
+    print(f"{shown(args.file)}: {found.lines} lines, {said}; the last hash is {found.last}")
     return 1 if found.faults else 0
 
 

@@ -10,6 +10,7 @@ from mvfer.evaluation.audits.drift import FEWEST_SUBJECTS, compare, observe
 from mvfer.evaluation.classifiers import SplitClassifier
 from mvfer.evaluation.embeddings import embed_split
 from mvfer.evaluation.results import read_results
+from processing.names_mvfer import shown
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,13 +41,15 @@ def main(argv: list[str] | None = None) -> int:
     if args.json:
         print(json.dumps(found, indent=2))
     else:
-        print(f"{'drift' if found['drifted'] else 'no drift'}: {args.dataset} ({chosen}, {found['people']} people)")
+        print(
+            f"{'drift' if found['drifted'] else 'no drift'}: {shown(args.dataset)} ({shown(chosen)}, {found['people']} people)"
+        )
         for name, test in found["tests"].items():
-            print(f"  {name:<17} {_shown(test)}")
+            print(f"  {shown(name):<17} {_words(test)}")
     return 1 if found["drifted"] else 0
 
 
-def _shown(test: dict) -> str:
+def _words(test: dict) -> str:
     if test["drifted"] is None:
         return "cannot be told: no labels, or too few people with them"
     return f"{test['value']:8.3f}  limit {test['limit']:.3f}  {'DRIFTED' if test['drifted'] else 'as before'}"

@@ -23,7 +23,7 @@ from mvfer.evaluation.metrics import mean_over_runs
 from mvfer.evaluation.protocols.protocol import PAPER, evaluate_paper, evaluate_protocol
 from mvfer.evaluation.results import accuracies, scores_of, table, tables_of
 from mvfer.hub.model_index import update_card
-from mvfer.hub.run_folder import store_calibration
+from mvfer.hub.run_folder import is_private, store_calibration
 from mvfer.progress import add_quiet_flag, be_quiet
 from mvfer.reports.examples import example_rows, predictions
 from mvfer.reports.findings import findings
@@ -53,12 +53,14 @@ def main(argv: list[str] | None = None) -> int:
         print(shown(line))
     print("\n" + shown_lines(protocol_text(results) if args.protocol else table(results)))
     for name, value in results.get("over_runs", {}).get("accuracy", {}).items():
-        print(f"{name:<44} {value['mean']:6.3f}  [{value['low']:.3f}, {value['high']:.3f}] over {len(found)} runs")
+        print(
+            f"{shown(name):<44} {value['mean']:6.3f}  [{value['low']:.3f}, {value['high']:.3f}] over {len(found)} runs"
+        )
     if args.calibrate:
         _store(args, results)
     if args.update_card:
         _update_cards(args, found)
-    print(f"\nwrote results and pictures to {out}")
+    print(f"\nwrote results and pictures to {shown(str(out))}")
     return 1 if any(one["leakage"]["found"] for one in found) else 0
 
 
@@ -139,7 +141,7 @@ def evaluate_model(folder: str, args: argparse.Namespace, command: str) -> dict:
             raise ValueError(
                 f"{folder}: a fine-tuned classifier, which reads no prompts and is not trained anew in folds; leave out {given}"
             )
-        results = evaluate(model, processor, args.dataset, **tests, **shared)
+        results = evaluate(model, processor, args.dataset, statistic=not is_private(folder), **tests, **shared)
     elif args.protocol:
         return _evaluate_folds(folder, model, processor, args, **prompts, **shared)
     else:
@@ -205,17 +207,17 @@ def _store(args: argparse.Namespace, results: dict) -> None:
     for folder in (args.dataset, *args.calibrate_on):
         chosen_on |= subject_keys(dataset_info(folder), load_splits(folder)["validation"]["subject"])
     store_calibration(args.model[0], results["calibration"], chosen_on=chosen_on)
-    print(f"stored temperature and threshold in {Path(args.model[0]) / 'config.json'}")
+    print(f"stored temperature and threshold in {shown(str(Path(args.model[0]) / 'config.json'))}")
 
 
 def _update_cards(args: argparse.Namespace, found: list[dict]) -> None:
     """Merge the results into the cards of their models, unless a leak makes them worthless."""
     for folder, results in zip(args.model, found, strict=True):
         if results["leakage"]["found"]:
-            print(f"{folder}: the card stays as it is, as the model has seen what it was tested on")
+            print(f"{shown(str(folder))}: the card stays as it is, as the model has seen what it was tested on")
         else:
             count = update_card(folder, results)
-            print(f"wrote {count} scores into the model-index of {Path(folder) / 'README.md'}")
+            print(f"wrote {count} scores into the model-index of {shown(str(Path(folder) / 'README.md'))}")
 
 
 def parser(**options) -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 import argparse
 
 from dataset_scripts.forget import forget
+from processing.names_mvfer import shown
 
 STAYS = """What this cannot do: models trained on the set have learnt from this person, and keep hashes of their scans; train
 them anew. Reports and pictures made of the set, copies of its folder elsewhere (on the Hub too), audit logs, the source itself
@@ -14,7 +15,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     done = forget(args.dataset, args.person, key_file=args.key_file)
     print(
-        f"{args.dataset}: {done.rows} rows taken out, {done.shards} shards rewritten, {done.cached_copies} cached copies deleted"
+        f"{shown(args.dataset)}: {done.rows} rows taken out, {done.shards} shards rewritten, {done.cached_copies} cached copies "
+        "deleted"
     )
     print(STAYS)
     return 0

@@ -25,6 +25,7 @@ COMMANDS = {
     "poc": "is it worth it: people needed, cost, benefit",
     "check": "have recent data drifted",
     "audit": "has an audit log been changed",
+    "federate": "learn at several sites, whose scans stay there",
     "forget": "take a person out of a data set",
     "push": "put a run on the Hub",
     "export": "write a run as ONNX graphs",

@@ -10,6 +10,7 @@ from mvfer.data.schema import write_json
 from mvfer.progress import add_quiet_flag, be_quiet
 from mvfer.studies.poc import Plan, Prices, proof_of_concept
 from mvfer.studies.poc_report import poc_page
+from processing.names_mvfer import shown
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,8 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "poc.json", found)
     (out / "poc.html").write_text(poc_page(found), encoding="utf-8")
-    print(f"{found['recommendation']['verdict']}: {found['recommendation']['reason']}")
-    print(f"wrote poc.json and poc.html to {out}")
+    print(shown(f"{found['recommendation']['verdict']}: {found['recommendation']['reason']}"))
+    print(f"wrote poc.json and poc.html to {shown(str(out))}")
     return 0
 
 

@@ -10,6 +10,7 @@ from mvfer.cli.predict import open_model
 from mvfer.data.schema import write_json
 from mvfer.evaluation.results import environment
 from mvfer.progress import add_quiet_flag, be_quiet
+from processing.names_mvfer import shown, shown_lines
 
 STUDIES = {  # modules of `mvfer.studies`, each with `evaluate_NAME` and `report`
     "verification": "is it the same person: ROC and equal error rate",
@@ -31,8 +32,8 @@ def main(argv: list[str] | None = None) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f"{args.study}.json"
     write_json(path, results)
-    print(study.report(results, args.out))
-    print(f"\nwrote {path}")
+    print(shown_lines(study.report(results, args.out)))
+    print(f"\nwrote {shown(str(path))}")
     return 0
 
 

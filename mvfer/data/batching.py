@@ -8,6 +8,7 @@ captions unique: many scans share a caption, so targets are multi-positive.
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,7 +94,8 @@ class ViewDataset(Dataset):
         self.ramp_epochs, self.fresh, self.languages = ramp_epochs, captions == "fresh", tuple(languages)
         self.splits = [split.with_format("arrow") for split in splits]
         self.rows = [(s, row) for s, split in enumerate(splits) for row in range(len(split))]
-        self._texts = [captions or [] for split in splits for captions in split["captions"]]
+        told = [texts or [] for split in splits for texts in split["captions"]]
+        self._texts: list[Any] = [[text for text in texts if text] for texts in told]
         units = [_units(units) for split in splits for units in _column(split, "action_units")]
         self._told = [units_told(*told) for told in zip(self._texts, units, strict=True)]
         self._subjects = [subject for split in splits for subject in _column(split, "subject")]
@@ -227,7 +229,11 @@ class Collator:
         return self.image_processor.normalize_views(views)
 
     def _texts(
-        self, texts: list[list[str]], is_true: Callable[[frozenset, frozenset, int], bool], *, names: tuple[str, str, str]
+        self,
+        texts: list[list[str]],
+        is_true: Callable[[frozenset, frozenset, int], bool],
+        *,
+        names: tuple[str, str, str],
     ) -> dict:
         unique = list(dict.fromkeys(text for own in texts for text in own)) or [""]  # true of no sample
         claims = [(meaning(text), units_of(meaning(text))) for text in unique]

@@ -44,6 +44,7 @@ def evaluate(
     calibrate_on: Sequence[str | Path] = (),
     actions: bool = False,
     seen: Mapping[str, Sequence[str]] | None = None,
+    statistic: bool = True,
     batch_size: int = 64,
     command: str = "",
     progress: bool = True,
@@ -68,6 +69,8 @@ def evaluate(
             from show it where to abstain.
         actions (`bool`): also score action units, of the model that reads prompts.
         seen (mapping, *optional*): from `load_subjects_seen`: whom the model was trained and chosen on.
+        statistic (`bool`): may the calibration keep a statistic of the training scans' features? Not of people to whom
+            differential privacy was promised.
         command (`str`): how these numbers were made, written beside them.
     Returns:
         `dict`, ready for JSON: [`Results`], and the findings of audits under their names in `AUDITS`.
@@ -89,7 +92,9 @@ def evaluate(
     tested = Tested(model, processor, classifier, splits[split], features, validation, files, seed, **options)
     further = further_sets(model, processor, classifier, calibrate_on, seen, **options)
     held = [Held("", True, validation, classifier.known(classifier.predictions(validation, validation.image_embeds)))]
-    calibrator = Calibrator(train.features, held + further, target_accuracy=target_accuracy, seed=seed)
+    calibrator = Calibrator(
+        train.features if statistic else None, held + further, target_accuracy=target_accuracy, seed=seed
+    )
     reader = ActionReader.build(model, processor, language=language) if classifier.kind == "zero_shot" else None
     fitted = fit_classifiers(train, validation) if classifier.kind == "zero_shot" else {}
     results = {

@@ -175,14 +175,14 @@ class Calibrator:
     """Temperature, threshold and limit of distance of one classifier, fitted once and asked about several sets.
 
     Args:
-        train (`(n, D)`): features of the training scans.
+        train (`(n, D)`): features of the training scans; `None`: nothing of them is to be kept, so nobody is told apart.
         held: validation people, first those of the tested data set.
         target_accuracy, seed: as in `evaluate`.
     """
 
-    def __init__(self, train: np.ndarray, held: Sequence[Held], *, target_accuracy: float, seed: int):
+    def __init__(self, train: np.ndarray | None, held: Sequence[Held], *, target_accuracy: float, seed: int):
         self.held, self.target_accuracy, self.seed = list(held), target_accuracy, seed
-        self.familiarity = fit_statistic(train, self.held)
+        self.familiarity = None if train is None else fit_statistic(train, self.held)
 
     def calibrate(self, tested: Predictions, features: SplitFeatures) -> dict:
         """`calibrate` on all validation people, and what the model folder keeps of familiarity."""

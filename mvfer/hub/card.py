@@ -67,6 +67,8 @@ def model_card(
         "results": results,
         "tested": results and results["test"],
         "temperature": calibration and calibration.temperature,
+        "privacy": (results or {}).get("training", {}).get("privacy"),
+        "federated": (results or {}).get("training", {}).get("federated"),
         "abstain_below": calibration and calibration.abstain_below,
         "fairness_audited": any("groups" in one for one in (results or {}).get("fairness", {}).values()),
         "findings": findings(results) if results else [],

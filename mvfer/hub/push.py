@@ -7,6 +7,8 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
 from mvfer.data.without_folders import without_folders
+from mvfer.evaluation.audits.leakage import SEEN_FILE
+from mvfer.hub.run_folder import is_private
 
 RECIPE = "train_config.json"  # its paths are of this computer
 PUBLISHED = ["*.py", "*.json", "*.jsonl", "*.txt", "*.safetensors", "*.png", "README.md"]
@@ -20,6 +22,8 @@ REMEDIES = {
 
 def push_run(folder: str | Path, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
     """Upload a run's folder to the Hub, without its checkpoints; of whole paths in its recipe, the last part alone.
+
+    A run with differential privacy keeps to itself whom it has learnt from: the list of hashes stays at home.
 
     Args:
         folder: what `save_run` wrote.
@@ -47,7 +51,7 @@ def push_run(folder: str | Path, repo_id: str, *, private: bool = True, token: s
             repo_id=repo_id,
             folder_path=folder,
             allow_patterns=PUBLISHED,
-            ignore_patterns=[*KEPT_AT_HOME, RECIPE],
+            ignore_patterns=[*KEPT_AT_HOME, RECIPE, *([SEEN_FILE] if is_private(folder) else [])],
             commit_message="Upload model",
         )
     except HfHubHTTPError as error:

@@ -56,11 +56,13 @@ class Origin:
         data: fingerprints of its data sets, in their order.
         seen: from `leakage.subjects_seen`, also of sets that it has learnt from before.
         switched_at: steps at which it went on with other data, as it was told to.
+        private: whether it promises differential privacy.
     """
 
     data: list[str]
     seen: dict
     switched_at: list[int] = field(default_factory=list)
+    private: bool = False
 
 
 def save_checkpoint(accelerator: Accelerator, folder: Path, state: TrainState, *, keep: int, origin: Origin) -> None:
@@ -145,16 +147,21 @@ def go_on(checkpoint: Path, origin: Origin, *, with_other_data: bool) -> Origin:
         origin: of the data sets that it is given now.
         with_other_data: it may; the people of the earlier data are remembered beside the new ones.
     Raises:
-        ValueError: if the data are others, and nothing was said of it.
+        ValueError: if the data are others, and nothing was said of it; or if only one of both promises privacy.
     """
     path = checkpoint / ORIGIN_FILE
     if not path.exists():  # of an earlier version
         return origin
     written = json.loads(path.read_text(encoding="utf-8"))
-    before = Origin(*(written[name] for name in ("data", "seen", "switched_at")))
+    before = Origin(written["data"], written["seen"], written["switched_at"], written.get("private", False))
+    if before.private != origin.private:
+        raise ValueError(
+            f"{checkpoint}: was made {'with' if before.private else 'without'} --dp_epsilon, and a run is private from its first "
+            "step to its last or not at all; go on as it began, or start anew with --overwrite"
+        )
     seen = _union(before.seen, origin.seen)
     if before.data == origin.data:
-        return Origin(origin.data, seen, before.switched_at)
+        return Origin(origin.data, seen, before.switched_at, origin.private)
     if not with_other_data:
         raise ValueError(
             f"{checkpoint}: was made with other data: a data set has other rows, labels, splits or pictures now. Give it the "

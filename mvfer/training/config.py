@@ -195,6 +195,20 @@ class FineTuningSettings:
 
 
 @dataclass
+class PrivacySettings:
+    """Differential privacy of the training people, with --stage finetune; needs opacus. docs/privacy.md says what it promises."""
+
+    _argument_group_name = "privacy"
+
+    dp_epsilon: float | None = _help(
+        "What may be told of any one person's taking part, at most; 8 is weak, 1 strong, inf adds no noise and promises nothing. "
+        "--clip_norm bounds each person's gradient. Default: learn without a promise.",
+        None,
+    )
+    dp_delta: float = _help("Chance that more is told; far below one over the number of people.", 1e-5)
+
+
+@dataclass
 class MonitoringSettings:
     """How often the model is scored, saved and logged, and when a run stops early or goes on."""
 
@@ -227,6 +241,7 @@ class TrainConfig(
     ObjectiveConfig,
     AugmentationSettings,
     FineTuningSettings,
+    PrivacySettings,
     MonitoringSettings,
 ):
     """Settings of one training run, flat, as a user types them."""
@@ -261,6 +276,8 @@ class TrainConfig(
                 "a model from scratch has nothing to keep: pass --model with a trained model's folder, or --method full "
                 "without --wise_ft to train from scratch"
             )
+        if self.dp_epsilon is not None:
+            self._check_privacy()
         if self.overwrite and self.resume:
             raise ValueError("--resume goes on with a run, --overwrite deletes it; leave one out")
         if self.learning_rate <= 0 or self.clip_norm <= 0:
@@ -297,12 +314,29 @@ class TrainConfig(
         if not 0 <= self.confidence <= 1:
             raise ValueError(f"confidence must be in [0, 1], got {self.confidence}")
 
+    def _check_privacy(self):
+        if self.stage != "finetune":
+            raise ValueError("--dp_epsilon is for --stage finetune; learning from captions mixes all people of a batch")
+        if not self.dp_epsilon > 0 or not 0 < self.dp_delta < 1:
+            raise ValueError(
+                f"dp_epsilon must be positive and dp_delta in (0, 1), got {self.dp_epsilon}, {self.dp_delta}"
+            )
+        for name, harmless, why in NOT_PRIVATE:
+            if getattr(self, name) != harmless:
+                raise ValueError(f"--dp_epsilon goes with --{name} {harmless} alone: {why}")
+
     def save(self, path: Path) -> None:
         names = [f.name for group in GROUPS for f in dataclasses.fields(group) if f.name not in OF_ONE_START]
         recipe = {name: getattr(self, name) for name in names}
         path.write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+NOT_PRIVATE = (  # beside a promise of privacy: settings, what they must be, and why
+    ("class_weights", "none", "the number of scans of a class has no noise"),
+    ("labels_per_class", 0, "who is drawn depends on who else took part"),
+    ("gradient_accumulation", 1, "a step is one draw of people; raise --batch_size instead"),
+    ("resume_on_other_data", False, "the promise is made to the people that the run began with"),
+)
 OF_ONE_START = ("resume", "resume_on_other_data", "overwrite")  # no part of the recipe
 GROUPS = TrainConfig.__bases__  # of flags, in the order of --help
 EXAMPLES = """examples:

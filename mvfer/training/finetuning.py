@@ -14,6 +14,7 @@ from modeling_mvfer import MVFERForFaceClassification, MVFERModel
 from modeling_mvfer.classifier_mvfer import Classifier
 from modeling_mvfer.normalization_mvfer import GlobalBatchNorm
 from mvfer.data.batching import Collator, ViewDataset
+from mvfer.evaluation.audits.leakage import load_subjects_seen, subject_keys
 from mvfer.evaluation.evaluate import evaluate, test_fused
 from mvfer.training.config import TrainConfig
 from mvfer.training.labels import LabelledViews, balanced_weights, labelled_rows
@@ -33,13 +34,16 @@ ALPHAS = tuple(step / 10 for step in range(11))  # of WiSE-FT
 class FineTuning(Task):
     """Learning expressions from labels, watched by accuracy on the validation subjects.
 
+    Args:
+        classes (*optional*): the names of the classes; by default those that training rows show.
     Raises:
-        ValueError: if there is too little to learn from, the model is no `MVFERModel` or CLIP, or does not fit the data's views.
+        ValueError: if there is too little to learn from, it shows other classes, the model is no `MVFERModel` or CLIP, or does
+            not fit the data's views.
     """
 
     score_name = "validation_accuracy"
 
-    def __init__(self, config: TrainConfig, splits: list, infos: list[dict]):
+    def __init__(self, config: TrainConfig, splits: list, infos: list[dict], *, classes: Sequence[str] | None = None):
         super().__init__(config, splits, infos)
         check_views(config, infos)
         self.processor = build_processor(config, splits, infos)
@@ -49,11 +53,16 @@ class FineTuning(Task):
         self.train_splits = [split for split in chosen if len(split)]
         self.splits = [dict(split) | {"train": part} for split, part in zip(splits, chosen, strict=True)]
         labels = [label for split in self.train_splits for label in split["expression"]]
-        occurring, names = sorted(set(labels)), splits[0]["train"].features["expression"].names
-        classes, self.labels = [names[label] for label in occurring], [occurring.index(label) for label in labels]
+        names = splits[0]["train"].features["expression"].names
+        classes = [names[label] for label in sorted(set(labels))] if classes is None else list(classes)
+        if others := sorted({names[label] for label in labels} - set(classes)):
+            raise ValueError(f"{config.dataset[0]}: training rows show {others}, which are none of {classes}")
+        self.labels = [classes.index(names[label]) for label in labels]
         classifier = build_classifier(config, self.processor, infos, classes, self.labels)
         self.weights_before = {name: value.clone() for name, value in classifier.state_dict().items()}
         self.model = prepare(classifier, config)
+        if config.dp_epsilon is not None:
+            check_unseen(config, chosen, infos)
         self.collator = Collator(None, self.processor.image_processor, phrases=False)
         self.summary = {
             "method": config.method,
@@ -73,14 +82,11 @@ class FineTuning(Task):
 
     def test(self, model, **options) -> tuple[MVFERForFaceClassification, dict]:
         """Merge the adapters, mix with the start if asked, and test."""
-        classifier = self.merged(model)
+        classifier = merged(model, self.config.method)
         mixed = self.mix(classifier) if self.config.wise_ft else {}
+        options["statistic"] = self.config.dp_epsilon is None  # of the training scans, without noise
         results = evaluate(classifier, self.processor, self.config.dataset[0], **options) | mixed
         return classifier.requires_grad_(True), results
-
-    def merged(self, model) -> MVFERForFaceClassification:
-        """The trained model without adapters, in evaluation mode."""
-        return (model.merge_and_unload() if self.config.method == "lora" else model).eval()
 
     def mix(self, classifier) -> dict:
         """WiSE-FT: leave the classifier with the mixture that is best on the validation subjects; test both of its ends."""
@@ -135,6 +141,11 @@ def prepare(classifier: MVFERForFaceClassification, config: TrainConfig) -> torc
     return classifier
 
 
+def merged(model, method: str) -> MVFERForFaceClassification:
+    """A trained model without adapters, in evaluation mode."""
+    return (model.merge_and_unload() if method == "lora" else model).eval()
+
+
 def check_views(config: TrainConfig, infos: list[dict]) -> None:
     """Refuse a starting model that learnt from something else than the data will show.
 
@@ -152,6 +163,21 @@ def check_views(config: TrainConfig, infos: list[dict]) -> None:
         )
     if config.frames != start.frames:
         raise ValueError(f"{config.model} learnt from sequences as --frames {start.frames}; pass this flag")
+
+
+def check_unseen(config: TrainConfig, splits: list, infos: list[dict]) -> None:
+    """Refuse to promise privacy to people from whom the starting model has learnt already.
+
+    Raises:
+        ValueError: naming the model and how many of them it knows.
+    """
+    seen = {} if config.model == "small" else load_subjects_seen(config.model) or {}
+    people = set().union(*(subject_keys(info, split["subject"]) for info, split in zip(infos, splits, strict=True)))
+    if known := people & {*seen.get("trained_on", ()), *seen.get("chosen_on", ())}:
+        raise ValueError(
+            f"{config.model}: has learnt from {len(known)} of these people without noise, so --dp_epsilon would promise them "
+            "what is lost; start from a model that has not seen them"
+        )
 
 
 def add_adapters(classifier, *, rank: int):

@@ -19,7 +19,7 @@ from mvfer.evaluation.embeddings import embed_split
 from mvfer.progress import progress_bar
 from mvfer.training.checkpoints import TrainState
 from mvfer.training.config import TrainConfig
-from mvfer.training.finetuning import FineTuning
+from mvfer.training.finetuning import FineTuning, merged
 from mvfer.training.learner import Learner, fastest_precision, training_views
 from processing import MVFERProcessor
 
@@ -107,7 +107,7 @@ class FoldTuner:
             bar.update()
         learner.bare_model.load_state_dict(best_weights)
         return {
-            "predicted": self._predict(task.merged(learner.bare_model), task.processor, rows["test"]),
+            "predicted": self._predict(merged(learner.bare_model, config.method), task.processor, rows["test"]),
             "best_step": state.best_step,
             "validation_accuracy": state.best_score,
         }

@@ -6,7 +6,8 @@ In: a task, the recipe and an `Accelerator`. Out: a trained model, numbers for t
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -19,6 +20,7 @@ from mvfer.data.batching import Augmentation, ViewDataset
 from mvfer.training.checkpoints import TrainState
 from mvfer.training.config import TrainConfig
 from mvfer.training.muon import SharedMuon
+from mvfer.training.privacy import PrivateSteps, check_batch_norm
 from mvfer.training.sampler import batches_of
 from mvfer.training.task import Task
 from mvfer.training.teacher import Assigned, Teacher
@@ -33,6 +35,9 @@ class Learner:
         model: the task's, wrapped by the accelerator.
         average (`MovingAverage`): whose weights are scored and kept.
         stateful: what is to be checkpointed beside the model and the optimizers.
+        private (`PrivateSteps`, *optional*): takes the steps, where the recipe promises differential privacy.
+    Raises:
+        ValueError: if that promise cannot be kept.
     """
 
     def __init__(self, task: Task, config: TrainConfig, accelerator: Accelerator):
@@ -48,6 +53,19 @@ class Learner:
             tokenizer = task.processor.tokenizer
             self.teacher = Teacher(accelerator, self.bare_model, self.average.shadow, tokenizer, config)
             self.stateful.append(self.teacher)
+        self.private: PrivateSteps | None = None
+        if config.dp_epsilon is not None:
+            self._promise_privacy()
+
+    def _promise_privacy(self) -> None:
+        if self.accelerator.num_processes > 1:
+            raise ValueError("--dp_epsilon trains in one process; leave out torchrun and accelerate's --num_processes")
+        train_mode(self.model)
+        check_batch_norm(self.bare_model)
+        subjects = [subject for split in self.task.train_splits for subject in split["subject"]]
+        self.private = PrivateSteps(self.config, subjects, batch_size=self.task.batch_size(1))
+        self.private.use(self.optimizers[0], self.accelerator.device)
+        self.stateful.append(self.private.accountant)
 
     @property
     def bare_model(self) -> torch.nn.Module:
@@ -70,11 +88,13 @@ class Learner:
             ValueError: if the loss is not finite at a step that is logged.
         """
         config = self.config
+        if self.private:
+            self.private.check_account(state.step)
         batches = self.batches(views, start=state.step * config.gradient_accumulation)
 
         def validate() -> None:
             score = self.score()
-            log(state.step, {self.task.score_name: score})
+            log(state.step, {self.task.score_name: score, **self.spent()})
             if state.record(score):
                 keep(self.average.shadow)
 
@@ -82,18 +102,25 @@ class Learner:
             validate()  # what it starts from is a candidate: training that only harms keeps it
         is_last = state.step >= config.steps
         while not is_last:
-            outputs, norm, assigned = self.step(batches)
+            if self.private:
+                metrics = self.private_step(batches)
+            else:
+                metrics = partial(self.metrics, *self.step(batches), step=state.step + 1)
             state.step += 1
             if state.step % config.log_every == 0 or state.step == 1:
-                log(state.step, self.metrics(outputs, norm, assigned, step=state.step))
+                log(state.step, metrics())
             if state.step % config.eval_every == 0 or state.step == config.steps:
                 validate()
             is_last = state.step == config.steps or 0 < config.patience <= state.evaluations_since_best
             yield is_last
 
-    def batches(self, views: ViewDataset, *, start: int = 0) -> Iterator[dict[str, Tensor]]:
-        """Endless batches of this rank, from the one with index `start` (counted over all epochs)."""
+    def batches(self, views: ViewDataset, *, start: int = 0) -> Iterator[Any]:
+        """Endless batches of this rank, from the one with index `start` (counted over all epochs); private, lists of them."""
         config, world = self.config, self.accelerator.num_processes
+        if self.private:
+            return self.private.batches(
+                self.task.samples(views), self.task.collate, num_workers=config.num_workers, start=start
+            )
         batches = batches_of(
             [subject for split in self.task.train_splits for subject in split["subject"]],
             self.task.batch_size(world),
@@ -114,6 +141,30 @@ class Learner:
                 prefetch_factor=4 if config.num_workers else None,
             )
         )
+
+    def private_step(self, batches: Iterator[list[dict[str, Tensor]]]) -> Callable[[], dict]:
+        """Take one step that keeps the promise.
+
+        Returns:
+            what tells its numbers for the log. Losses and gradients are not among them: they have no noise.
+        """
+        train_mode(self.model)
+        people = [{name: value.to(self.accelerator.device) for name, value in batch.items()} for batch in next(batches)]
+        self.private.step(people, self.loss_of, self.accelerator.backward)  # type: ignore[union-attr]  # asked only if there
+        rate = self.schedules[0].get_last_lr()[0]
+        for schedule in self.schedules:
+            schedule.step()
+        self.average.update(self.bare_model)
+        return lambda: {"learning_rate": rate, **self.spent()}
+
+    def loss_of(self, **batch: Tensor) -> Tensor:
+        """The mean loss of a batch."""
+        return self.model(**batch, **self.task.forward_options).loss
+
+    def spent(self) -> dict[str, float]:
+        """For the log: the epsilon that was spent, where one is promised."""
+        epsilon = None if self.private is None else self.private.epsilon
+        return {} if epsilon is None else {"epsilon": epsilon}
 
     def step(self, batches: Iterator[dict[str, Tensor]]) -> tuple[ModelOutput, Tensor, Assigned | None]:
         """Take one optimizer step.

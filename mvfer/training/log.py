@@ -42,7 +42,11 @@ class MetricsLog:
         line = {"step": step} | {name: round(value, 6) for name, value in values.items()}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        shown = {name: f"{v:.3g}" for name, v in values.items() if name == "loss" or name.startswith("validation")}
+        shown = {
+            name: f"{v:.3g}"
+            for name, v in values.items()
+            if name in ("loss", "epsilon") or name.startswith("validation")
+        }
         self.bar.set_postfix(shown, refresh=False)
 
     def advance(self) -> None:

@@ -87,7 +87,8 @@ class Task(ABC):
         """What the run learns from."""
         before = None if self.config.model == "small" else load_subjects_seen(self.config.model)
         data = [fingerprint(folder) for folder in self.config.dataset]
-        return Origin(data, subjects_seen(self.infos, self.splits, before=before))
+        private = self.config.dp_epsilon is not None
+        return Origin(data, subjects_seen(self.infos, self.splits, before=before), private=private)
 
     def export(self, model: torch.nn.Module, weights: dict, state: TrainState, origin: Origin, command: str) -> None:
         """Test these weights once on held-out subjects and transfer sets, write the model folder, and say how well it does."""

@@ -66,3 +66,31 @@ def test_pictures_of_absurd_size_and_rows_without_any_are_refused(tmp_path):
     for number, (reason, data) in enumerate(cases.items()):
         said = what_is_said(hostile(tmp_path / str(number), bytes=data, path=None))
         assert all(reason in sentence for sentence in said)
+
+
+MALFORMED = {
+    "no views": {"views": []},
+    "null views": {"views": None},
+    "angles that are no numbers": {"view_angles_deg": [[float("nan"), 0.0]] * 3},
+    "no subject": {"subject": None},
+    "an expression beyond the list": {"expression": 99},
+    "no id": {"id": None},
+    "a time that is no number": {"frame_times_s": [float("nan")]},
+    "no captions": {"captions": [None]},
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_row_is_found_by_validate_and_no_reader_fails_in_other_ways_than_by_a_value_error(name, tmp_path):
+    folder = hostile(tmp_path / "set")
+    path = schema.shard_path(folder, "test", 0, 1)
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    rows[0].update(MALFORMED[name])
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+    assert validate(folder).failures
+    try:
+        views = ViewDataset(schema.load_splits(folder)["test"])
+        [views[row] for row in range(len(views))]
+    except ValueError as error:
+        assert str(folder) in str(error) or "row 0" in str(error) or "expected" in str(error)
