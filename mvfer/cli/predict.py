@@ -14,6 +14,7 @@ from mvfer.cli.own_baselines import add_baseline_flags, baselines_of
 from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
 from processing.names_mvfer import shown, shown_json
 
+SEEN_FROM = 0.5  # of a label of which several may be true at once
 LANGUAGE_HELP = "of the prompts; a model that did not learn it refuses (default: en, or what the model learnt)"
 EPILOG = """examples:
   mvfer predict face.obj
@@ -37,10 +38,6 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(f"{args.model} was fine-tuned on {known}; leave out --labels, --prompts and --language")
     labels = labels_of(args.model, args.labels)
     classifier = Classifier.of(model, processor, labels, kinds=args.prompts, language=args.language)
-    if classifier.is_multi_label:
-        raise ValueError(
-            f"{args.model}: several of its labels may be true at once; use pipeline('mesh-classification')"
-        )
     reader = ActionReader.build(model, processor, language=args.language) if args.actions else None
     for asked in (classifier, reader):
         if asked and asked.warning:
@@ -89,7 +86,9 @@ def labels_of(model: str, asked: list[str] | None) -> list[str]:
         return list(dict.fromkeys(asked))
     results = Path(model) / "results.json"
     if results.is_file():
-        return json.loads(results.read_text(encoding="utf-8"))["confusion_matrix"]["labels"]
+        tested = json.loads(results.read_text(encoding="utf-8")).get("confusion_matrix")
+        if tested:  # a head that tells several labels at once has none
+            return tested["labels"]
     from processing.prompts_mvfer import EXPRESSIONS
 
     return list(EXPRESSIONS)
@@ -144,11 +143,23 @@ def print_row(row: dict, *, as_json: bool) -> None:
     elif "error" in row:
         line = f"{_field(row['input'])}\terror: {shown(row['error'])}"
     else:
-        scores = "  ".join(f"{shown(item['label'])} {item['score']:.3f}" for item in row["scores"])
+        listed = [(shown(item["label"]), item["score"]) for item in row["scores"]]
+        if "seen" in row:
+            listed = [
+                (_with_phrase(item["label"]), item["score"]) for item in row["scores"] if item["label"] in row["seen"]
+            ]
+        scores = "  ".join(f"{label} {score:.3f}" for label, score in listed) or "nothing"
         abstains = f"abstain ({shown(row['reason'])}): " if row["abstain"] else ""
         line = f"{_field(row['input'])}\t{abstains}{scores}"
         line += f"\t{actions_text(row['actions'])}" if "actions" in row else ""
     print(line, flush=True)
+
+
+def _with_phrase(label: str) -> str:
+    """An action unit with what it means; any other label as it is."""
+    from processing.prompts_mvfer import action_phrases
+
+    return shown(" ".join([label, *action_phrases().get(label, ())[:1]]))
 
 
 def actions_text(actions: list[dict]) -> str:
@@ -177,6 +188,8 @@ def _predict_one(mesh: str, processor, classifier, reader, *, baseline, draw: bo
     names = [view_name(angle) for angle in inputs["view_angles_deg"][0].tolist()]
     weights = found.features.view_weights[0, 0].tolist()
     row = scored_row(mesh, scores) | {"abstain": found.abstain[0], "reason": found.reasons[0]}
+    if classifier.is_multi_label:
+        row["seen"] = [label for label, score in scores.items() if score >= SEEN_FROM]
     row["calibrated"] = classifier.calibration is not None
     if baseline is not None:
         row["baseline_scans"] = int(baseline.count)

@@ -1,0 +1,69 @@
+"""Neutral scans on disk, one person each. In: a folder, or one file. Out: upright heads, or why a file is of no use.
+
+What is said of a file holds no path: what is rejected is listed beside the data set. Who has the files can say which one it was,
+as they come in the order of their names.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from processing.framing_mvfer import frame_face, frame_upright
+from processing.meshes_mvfer import MESH_SUFFIXES, load_mesh
+from processing.orientation_mvfer import AUTO
+
+LARGEST_SHIFT = 0.12  # framed units, of a head that is framed in one look, from where a search finds its face
+
+
+def find_neutrals(folder: str) -> list[Path]:
+    """The meshes of a folder, in order.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    found = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in MESH_SUFFIXES)
+    if not found:
+        raise ValueError(f"{folder}: no meshes here; pass a folder of neutral scans, such as .obj or .ply files")
+    return found
+
+
+def read_neutral(path: Path, *, orientation: str = AUTO) -> tuple[np.ndarray, np.ndarray]:
+    """A scan, turned so that y is up and the face looks to +z.
+
+    Args:
+        orientation: how the file lies (`orientation_mvfer`); "auto" tries all.
+    Returns:
+        vertices (`(N, 3)` float64), faces (`(M, 3)` int64).
+    Raises:
+        ValueError: if the file cannot be read, there is no face in it, or so much else that the face is not framed at once.
+    """
+    try:
+        mesh = load_mesh(path, geometry_only=True)
+        vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
+        frame = frame_face(vertices, faces, orientation=orientation)
+    except ValueError as error:
+        raise ValueError(str(error).replace(str(path), "it")) from error
+    if not frame.is_face:
+        raise ValueError(
+            f"no face found in it (face-likeness {frame.face_likeness:.2f}); look at it with mvfer render, and cut away what is "
+            "not the head"
+        )
+    upright = frame.apply(vertices).astype(np.float64)
+    again = frame_upright(upright, faces)
+    if np.linalg.norm(again.center) + abs(np.log(again.scale)) > LARGEST_SHIFT:
+        raise ValueError(
+            "more than a head, so that the face is not framed alike everywhere; cut away what is not the head"
+        )
+    return upright, faces
+
+
+def same_files(paths: Sequence[Path]) -> dict[int, int]:
+    """Which files hold the same bytes as an earlier one: their numbers, and that of the earlier."""
+    first: dict[bytes, int] = {}
+    found = {}
+    for number, path in enumerate(paths):
+        earlier = first.setdefault(path.read_bytes(), number)
+        if earlier != number:
+            found[number] = earlier
+    return found
