@@ -35,6 +35,7 @@ TOO_LONG = (
     "python -m dataset_scripts.push",
     "mvfer evaluate --dataset data/bu3dfe",
     "mvfer push",
+    "mvfer adapt",
     "mvfer app",
 )
 SHELL = (

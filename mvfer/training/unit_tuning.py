@@ -12,7 +12,7 @@ from modeling_mvfer import MVFERForFaceClassification, MVFERModel
 from modeling_mvfer.actions_mvfer import ActionReader
 from modeling_mvfer.classification_mvfer import MULTI_LABEL
 from mvfer.data.batching import Collator
-from mvfer.evaluation.unit_head import evaluate_units, known_units, validation_auc
+from mvfer.evaluation.unit_head import centre_thresholds, evaluate_units, known_units, validation_auc
 from mvfer.training.config import TrainConfig
 from mvfer.training.finetuning import FineTuning, check_views, prepare
 from mvfer.training.labels import balanced_positives, unit_rows
@@ -58,8 +58,9 @@ class UnitTuning(FineTuning):
         return float(np.mean([validation_auc(model, self.processor, split["validation"]) for split in self.splits]))
 
     def test(self, model, **options) -> tuple[MVFERForFaceClassification, dict]:
-        """Merge the adapters, and test."""
+        """Merge the adapters, find where a unit counts as seen, and test."""
         classifier = self.merged(model)
+        centre_thresholds(classifier, self.processor, [split["validation"] for split in self.splits])
         options.pop("calibrate_on")  # the scores of several labels at once are not calibrated
         return classifier.requires_grad_(True), evaluate_units(
             classifier, self.processor, self.config.dataset[0], **options

@@ -86,17 +86,21 @@ def _areas(vertices, faces):
 def test_a_folder_of_scans_is_built_and_stays_private(family, scan, tmp_path, monkeypatch):
     monkeypatch.setattr(transfer, "_PEOPLE", 12)
     monkeypatch.setattr(build_transfer, "load_family", lambda *_: family)
+    monkeypatch.setattr("processing.face_frame_mvfer.FACE_LIKE", 0.0)  # an egg is no face
     (tmp_path / "scans").mkdir()
     for number in range(2):
         write_obj(tmp_path / "scans" / f"{number}.obj", scan[0] * (1 + 0.1 * number), scan[1])
     (tmp_path / "scans" / "2.obj").write_text("v 0 0 0\n")
+    (tmp_path / "scans" / "3.obj").write_bytes((tmp_path / "scans" / "0.obj").read_bytes())
     options = ["--neutrals", tmp_path / "scans", "--out", tmp_path / "out", "--size_px", 24, "--num_proc", 1]
+    options += ["--orientation", "y"]
     options += ["--expressions_per_subject", 1, "--random_per_subject", 0, "--rest_per_subject", 1]
     assert build_transfer.main([str(option) for option in options]) == 0
     info = schema.dataset_info(tmp_path / "out")
     assert info["rows"]["train"] == 2 * 8 and not info["may_share"]
     left_out = (tmp_path / "out" / "rejected.jsonl").read_text()
     assert "transfer-anny-00002" in left_out and str(tmp_path) not in left_out
+    assert "scan 4 in order: the same file as scan 1" in left_out
     rows = schema.load_splits(tmp_path / "out")["train"]
     assert sum(schema.is_at_rest(row["action_units"]) for row in rows) >= 2
     card = (tmp_path / "out" / "README.md").read_text()
