@@ -51,7 +51,8 @@ def load_heads(folder: str, shapes: str, family: str | None, orientation: str = 
         try:
             return transfer(*read_neutral(scans[number], orientation=orientation))
         except ValueError as error:  # which is listed in the folder: no path of this computer
-            raise HeadRejected(f"scan {number + 1} in order: {error}") from error
+            reason = str(error).replace(str(scans[number]), "it")
+            raise HeadRejected(f"scan {number + 1} in order: {reason}") from error
 
     return HeadSet(head)
 

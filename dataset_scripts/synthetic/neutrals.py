@@ -1,7 +1,6 @@
 """Neutral scans on disk, one person each. In: a folder, or one file. Out: upright heads, or why a file is of no use.
 
-What is said of a file holds no path: what is rejected is listed beside the data set. Who has the files can say which one it was,
-as they come in the order of their names.
+They come in the order of their names, so that who has them knows which file a number means, and nobody else does.
 """
 
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from processing.meshes_mvfer import MESH_SUFFIXES, load_mesh
 from processing.orientation_mvfer import AUTO
 
 MOUTH, HALF_WIDTH = -0.5, 0.1  # framed units (1 is half a face's height): where the mouth is looked at
+FAR = 1e6  # pixels: how deep a hole is
 REACH, DEEP = (
     0.35,
     0.12,
@@ -47,12 +47,9 @@ def read_neutral(path: Path, *, orientation: str = AUTO) -> tuple[np.ndarray, np
         ValueError: if the file cannot be read, its mouth is open, there is no face in it, or so much else that the face is not
             framed at once.
     """
-    try:
-        mesh = load_mesh(path, geometry_only=True)
-        vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
-        frame = frame_face(vertices, faces, orientation=orientation)
-    except ValueError as error:
-        raise ValueError(str(error).replace(str(path), "it")) from error
+    mesh = load_mesh(path, geometry_only=True)
+    vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
+    frame = frame_face(vertices, faces, orientation=orientation)
     if not frame.is_face:
         raise ValueError(
             f"no face found in it (face-likeness {frame.face_likeness:.2f}); look at it with mvfer render, and cut away what is "
@@ -83,7 +80,7 @@ def mouth_opening(points: np.ndarray, faces: np.ndarray) -> float:
     depth_range = float(seen[:, 2].min()), float(seen[:, 2].max())
     view = DepthMap.look(seen, torch.from_numpy(np.asarray(faces)), (0.0, MOUTH, 0.0), 1.0, depth_range)
     places = (np.arange(len(view.depth)) - len(view.depth) / 2) * view.pixel  # of rows, downwards, and of columns
-    depth = np.nan_to_num(view.depth[:, np.abs(places) < HALF_WIDTH], nan=-np.inf)
+    depth = np.nan_to_num(view.depth[:, np.abs(places) < HALF_WIDTH], nan=-FAR)
     profile = np.median(depth, axis=1) * view.pixel
     reach = round(REACH / view.pixel)
     above = np.array([profile[max(0, row - reach) : row + 1].max() for row in range(len(profile))])

@@ -16,8 +16,7 @@ from mvfer.hub.load import load_run
 from mvfer.hub.push import KEPT_AT_HOME
 from mvfer.training import adaptation
 from tests.data.conftest import half_egg, write_obj
-
-MOUTH = -0.45
+from tests.data.test_transfer import MOUTH, as_it_lies
 
 
 @pytest.fixture
@@ -28,8 +27,8 @@ def neutrals(tmp_path):
     vertices, quads = half_egg(grid=23)
     for number in range(10):
         size = 1 + 0.05 * np.random.default_rng(number).standard_normal(3)
-        write_obj(folder / f"anna{number}.obj", vertices * size, quads)
-    (folder / "zoe.obj").write_text("v 0 0 0\n")
+        write_obj(folder / f"quillfeather{number}.obj", vertices * size, quads)
+    (folder / "xylophone.obj").write_text("v 0 0 0\n")
     return folder
 
 
@@ -56,7 +55,7 @@ def family(monkeypatch):
     monkeypatch.setattr(build_transfer, "load_family", lambda *_: model)
     monkeypatch.setattr(transfer, "_PEOPLE", 12)
     monkeypatch.setattr(transfer, "_MODES", 3)
-    monkeypatch.setattr("processing.face_frame_mvfer.FACE_LIKE", 0.0)  # an egg is no face
+    monkeypatch.setattr(build_transfer, "read_neutral", as_it_lies)
     monkeypatch.setattr(adapt, "ROWS", 70)
 
 
@@ -70,7 +69,9 @@ def test_neutral_scans_alone_give_a_whole_model_folder(neutrals, family, small_r
     out = tmp_path / "ours"
     assert main(flags(neutrals, small_run, out)) == 0
     printed = capfd.readouterr()
-    assert "zoe.obj: left out: " in printed.err and "10 neutral scans, expressions of anny: accuracy" in printed.out
+    assert (
+        "xylophone.obj: left out: " in printed.err and "10 neutral scans, expressions of anny: accuracy" in printed.out
+    )
     results = json.loads((out / "results.json").read_text())
     told = results["adaptation"]
     assert (told["scans"], told["left_out"], told["trained_on"]) == (10, 1, 6) and 0 <= told["before"]["mean"] <= 1
@@ -81,7 +82,7 @@ def test_neutral_scans_alone_give_a_whole_model_folder(neutrals, family, small_r
     card = (out / "README.md").read_text()
     assert "10 neutral scans of as many people, 6 of them for" in card and "no label was given" in card
     written = b"".join(path.read_bytes() for path in out.rglob("*") if path.is_file())
-    assert b"anna" not in written and b"zoe" not in written  # no name of a scan
+    assert b"quillfeather" not in written and b"xylophone" not in written  # no name of a scan
     assert main(flags(neutrals, small_run, out)) == 2
     assert "holds an adapted model" in capfd.readouterr().err
 
@@ -102,7 +103,7 @@ def test_a_stopped_run_goes_on_with_the_same_flags_alone(neutrals, family, small
 
 def test_too_few_people_and_models_that_cannot_be_adapted_are_refused(neutrals, small_run, tmp_path, capsys):
     for number in range(4):
-        (neutrals / f"anna{number}.obj").unlink()
+        (neutrals / f"quillfeather{number}.obj").unlink()
     assert main(flags(neutrals, small_run, tmp_path / "ours")) == 2
     assert "7 neutral scans can be used, 8 are needed" in capsys.readouterr().err
     assert main(flags(neutrals, small_run, small_run)) == 2
