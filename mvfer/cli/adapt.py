@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     command = command_line("mvfer adapt", sys.argv[2:] if argv is None else argv)
     results = adaptation.describe(out, told, sets, command)
     print("\n" + shown(summary(results)))
-    print(f"{shown(data)} shows the faces of your people; delete it when you have tested enough")
+    print(f"{shown(str(data))} shows the faces of your people; delete it when you have tested enough")
     return 0
 
 
