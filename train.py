@@ -2,8 +2,8 @@
 
 In: folders written by `dataset_scripts.build_*`. Out: the run's folder, which is the model folder: weights, config, processor,
 remote code, card, `train_config.json`, `metrics.jsonl`, `results.json`, and checkpoints below `checkpoints/`.
-`--stage pretrain` learns from captions, `--stage finetune` from labels; what differs is in `mvfer.training.pretraining` and
-`mvfer.training.finetuning`, the loop over steps is `mvfer.training.learner`.
+`--stage pretrain` learns from captions, `--stage finetune` from labels of expressions or, with `--target units`, of action units;
+what differs is in `mvfer.training.pretraining`, `finetuning` and `unit_tuning`, the loop over steps is `mvfer.training.learner`.
 """
 
 import contextlib
@@ -46,11 +46,12 @@ from mvfer.training.learner import Learner, fastest_precision, training_views
 from mvfer.training.log import MetricsLog
 from mvfer.training.pretraining import Pretraining
 from mvfer.training.task import Task
+from mvfer.training.unit_tuning import UnitTuning
 from processing.names_mvfer import shown, shown_lines
 
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 HANGUP = getattr(signal, "SIGHUP", None)
-TASKS = {"pretrain": Pretraining, "finetune": FineTuning}
+TASKS = {"pretrain": Pretraining, "finetune": FineTuning, "units": UnitTuning}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -152,7 +153,7 @@ def build_task(config: TrainConfig) -> Task:
     splits, infos = [load_splits(path) for path in config.dataset], [dataset_info(path) for path in config.dataset]
     check_data(config, splits)
     check_start(config)
-    task = TASKS[config.stage](config, splits, infos)
+    task = TASKS["units" if config.target == "units" else config.stage](config, splits, infos)
     check_transfer(config, task.processor)
     return task
 

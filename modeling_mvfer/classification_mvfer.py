@@ -140,13 +140,20 @@ class MVFERForFaceClassification(MVFERModel):
 
     @classmethod
     def from_zero_shot(
-        cls, model: MVFERModel, class_embeds: Mapping[str, Tensor], **config_fields
+        cls,
+        model: MVFERModel,
+        class_embeds: Mapping[str, Tensor],
+        *,
+        scale: float | None = None,
+        bias: float = 0.0,
+        **config_fields,
     ) -> MVFERForFaceClassification:
         """The classifier that gives the zero-shot logits of a model and its prompts; from there it is trained on.
 
         Args:
             model (`MVFERModel`): not changed, and nothing is shared with it.
             class_embeds (mapping of label to `(P_k, D)`): unit length, from `class_embeddings`.
+            scale (`float`, *optional*), bias (`float`): of the cosines, if not the model's own scale and none.
             **config_fields: further fields of the new configuration, such as `class_weights`.
         Returns:
             [`MVFERForFaceClassification`] in evaluation mode, whose labels are those of `class_embeds`, in order.
@@ -158,7 +165,8 @@ class MVFERForFaceClassification(MVFERModel):
         classifier = cls.from_model(model, list(class_embeds), rows_per_class=rows, **config_fields)
         with torch.no_grad():
             classifier.head.weight.copy_(torch.cat(list(class_embeds.values())))
-            classifier.head.logit_scale.copy_(model.logit_scale)
+            classifier.head.logit_scale.copy_(model.logit_scale if scale is None else torch.tensor(math.log(scale)))
+            classifier.head.bias.fill_(bias)
         return classifier
 
     @can_return_tuple
@@ -177,7 +185,7 @@ class MVFERForFaceClassification(MVFERModel):
 
         Args:
             pixel_values, view_mask, view_angles_deg, frame_mask, frame_times_s: see `MVFERModel.get_image_features`.
-            labels (*optional*): `(B,)` integers, or multi-label `(B, K)` zeros and ones; adds the loss.
+            labels (*optional*): `(B,)` integers, or multi-label `(B, K)` zeros and ones, -1 where unknown; adds the loss.
         Returns:
             [`MVFERClassifierOutput`]
         Raises:
@@ -213,7 +221,8 @@ class MVFERForFaceClassification(MVFERModel):
         It is a plain mean over samples, so that several processes give the loss of one.
 
         Args:
-            logits (`torch.Tensor` of shape `(B, K)`), labels (`(B,)` integers, or multi-label `(B, K)` zeros and ones).
+            logits (`torch.Tensor` of shape `(B, K)`), labels (`(B,)` integers, or multi-label `(B, K)` zeros and ones; -1 is
+                unknown and adds nothing).
         Raises:
             ValueError: if labels do not fit.
         """
@@ -222,7 +231,8 @@ class MVFERForFaceClassification(MVFERModel):
         if self.config.problem_type == MULTI_LABEL:
             if labels.shape != logits.shape:
                 raise ValueError(f"expected labels {tuple(logits.shape)} of zeros and ones, got {tuple(labels.shape)}")
-            return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), pos_weight=weights)
+            known, true = (labels >= 0).to(logits.dtype), labels.clamp(min=0).to(logits.dtype)
+            return F.binary_cross_entropy_with_logits(logits, true, weight=known, pos_weight=weights)
         if labels.shape != logits.shape[:1] or labels.is_floating_point():
             raise ValueError(f"expected one whole label for each of {len(logits)} samples, got {tuple(labels.shape)}")
         out_of_range = (labels < 0) | (labels >= logits.shape[1])

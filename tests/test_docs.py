@@ -36,6 +36,7 @@ TOO_LONG = (
     "python -m dataset_scripts.push",
     "mvfer evaluate --dataset data/bu3dfe",
     "mvfer push",
+    "mvfer adapt",
     "mvfer app",
     "mvfer export",
     "python -m dataset_scripts.build_folder --source somebody/",

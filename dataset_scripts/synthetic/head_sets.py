@@ -12,10 +12,12 @@ from processing.prompts_mvfer import EXPRESSIONS
 FRAMES_AND_FPS = {"micro": (32, 60.0)}  # other kinds: those of `BuildSettings`
 
 
-def arguments(description: str, subjects: Sequence[int]) -> argparse.ArgumentParser:
+def arguments(
+    description: str, subjects: Sequence[int], *, kind: type[argparse.ArgumentParser] = argparse.ArgumentParser
+) -> argparse.ArgumentParser:
     """The flags that all synthetic sets have."""
     default = BuildSettings()
-    flags = argparse.ArgumentParser(description=description, formatter_class=HelpFormatter)
+    flags = kind(description=description, formatter_class=HelpFormatter)
     add = flags.add_argument
     add("--subjects", type=int, nargs=3, default=list(subjects), metavar=("TRAIN", "VALIDATION", "TEST"), help="people")
     add("--kind", choices=KINDS, default=default.kind, help="scans, sequences, or micro-expressions")

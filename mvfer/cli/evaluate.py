@@ -21,7 +21,7 @@ from mvfer.evaluation.audits.registry import AUDITS
 from mvfer.evaluation.evaluate import TARGET_ACCURACY, evaluate
 from mvfer.evaluation.metrics import mean_over_runs
 from mvfer.evaluation.protocols.protocol import PAPER, evaluate_paper, evaluate_protocol
-from mvfer.evaluation.results import accuracies, scores_of, table, tables_of
+from mvfer.evaluation.results import UNITS, accuracies, scores_of, table, tables_of
 from mvfer.hub.model_index import update_card
 from mvfer.hub.run_folder import is_private, store_calibration
 from mvfer.progress import add_quiet_flag, be_quiet
@@ -66,6 +66,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _page(results: dict, out: Path) -> str:
     """The report, with the pictures that are written beside it."""
+    if results["kind"] == UNITS:
+        return report_page(results)
     captions = {
         "confusion_matrix.png": "What is taken for what (rows are true).",
         "examples.png": "The first scan of every class, with what the model says of it.",
@@ -141,6 +143,8 @@ def evaluate_model(folder: str, args: argparse.Namespace, command: str) -> dict:
             raise ValueError(
                 f"{folder}: a fine-tuned classifier, which reads no prompts and is not trained anew in folds; leave out {given}"
             )
+        if Classifier.from_head(model).is_multi_label:
+            return _evaluate_units(folder, model, processor, args, also=tests["also"], split=args.split, **shared)
         results = evaluate(model, processor, args.dataset, statistic=not is_private(folder), **tests, **shared)
     elif args.protocol:
         return _evaluate_folds(folder, model, processor, args, **prompts, **shared)
@@ -151,6 +155,15 @@ def evaluate_model(folder: str, args: argparse.Namespace, command: str) -> dict:
     if not args.no_faces:
         _draw_faces(model, processor, results, args)
     return results
+
+
+def _evaluate_units(folder: str, model, processor, args: argparse.Namespace, **options) -> dict:
+    """The results of a model whose head tells action units."""
+    if given := asked(args, "baseline", "robustness", "meshes", "calibrate", "calibrate_on"):
+        raise ValueError(f"{folder}: tells action units, several at once, of which {given} knows nothing; leave it out")
+    from mvfer.evaluation.unit_head import evaluate_units
+
+    return evaluate_units(model, processor, args.dataset, **options)
 
 
 def _evaluate_folds(folder: str, model, processor, args: argparse.Namespace, **options) -> dict:

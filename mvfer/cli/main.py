@@ -21,6 +21,7 @@ COMMANDS = {
     "render": "draw a scan as the model sees it",
     "explain": "colour a face by what speaks for a label",
     "evaluate": "test a run on a data set",
+    "adapt": "fit a model to your scanner, from neutral scans",
     "study": "further tests: same person, head or photo, fewer views",
     "poc": "is it worth it: people needed, cost, benefit",
     "check": "have recent data drifted",

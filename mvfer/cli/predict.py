@@ -53,10 +53,6 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(f"{args.model} was fine-tuned on {known}; leave out --labels, --prompts and --language")
     labels = labels_of(args.model, args.labels)
     classifier = Classifier.of(model, processor, labels, kinds=args.prompts, language=args.language)
-    if classifier.is_multi_label:
-        raise ValueError(
-            f"{args.model}: several of its labels may be true at once; use pipeline('mesh-classification')"
-        )
     reader = _action_reader(args, model, processor)
     for asked in (classifier, reader):
         if asked and asked.warning:
@@ -160,7 +156,9 @@ def labels_of(model: str, asked: list[str] | None) -> list[str]:
         return list(dict.fromkeys(asked))
     results = Path(model) / "results.json"
     if results.is_file():
-        return json.loads(results.read_text(encoding="utf-8"))["confusion_matrix"]["labels"]
+        tested = json.loads(results.read_text(encoding="utf-8")).get("confusion_matrix")
+        if tested:  # a head that tells several labels at once has none
+            return tested["labels"]
     from processing.prompts_mvfer import EXPRESSIONS
 
     return list(EXPRESSIONS)

@@ -10,7 +10,7 @@ from modeling_mvfer.actions_mvfer import ActionReader
 from modeling_mvfer.baseline_mvfer import Baseline
 from modeling_mvfer.classifier_mvfer import Classified, Classifier
 from mvfer.cli.own_baselines import stacked
-from mvfer.cli.printed import face_row, failed_row, scored_row
+from mvfer.cli.printed import SEEN_FROM, face_row, failed_row, scored_row
 from mvfer.cli.scan_batches import Read, ask_together
 from mvfer.cli.scan_files import Item
 from processing.cameras_mvfer import view_name
@@ -79,6 +79,8 @@ class RowMaker:
         if angles is not None:
             names = [view_name(angle) for angle in angles[number].tolist()]
         row = scored_row(item.name, scores) | {"abstain": found.abstain[number], "reason": found.reasons[number]}
+        if self.classifier.is_multi_label:
+            row["seen"] = [label for label, score in scores.items() if score >= SEEN_FROM]
         row["calibrated"] = self.classifier.calibration is not None
         if item.is_photos and not self.is_for_photos:
             row |= {"abstain": True, "reason": NOT_FOR_PHOTOS}

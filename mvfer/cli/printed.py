@@ -6,6 +6,8 @@ import sys
 from mvfer.progress import is_quiet
 from processing.names_mvfer import shown, shown_json
 
+SEEN_FROM = 0.5  # of a label of which several may be true at once
+
 
 def scored_row(name: str, scores: dict[str, float]) -> dict:
     """What is printed of one input: labels by probability, best first."""
@@ -65,11 +67,20 @@ def print_row(row: dict, *, as_json: bool) -> None:
     elif "error" in row:
         line = f"{field(row['input'])}\terror: {shown(row['error'])}"
     else:
-        scores = "  ".join(f"{shown(item['label'])} {item['score']:.3f}" for item in row["scores"])
+        told = [item for item in row["scores"] if item["label"] in row.get("seen", [item["label"]])]
+        name = _with_phrase if "seen" in row else shown
+        scores = "  ".join(f"{name(item['label'])} {item['score']:.3f}" for item in told) or "nothing"
         abstains = f"abstain ({shown(row['reason'])}): " if row["abstain"] else ""
         line = f"{field(row['input'])}\t{abstains}{scores}"
         line += f"\t{actions_text(row['actions'])}" if "actions" in row else ""
     print(line, flush=True)
+
+
+def _with_phrase(label: str) -> str:
+    """An action unit with what it means; any other label as it is."""
+    from processing.prompts_mvfer import action_phrases
+
+    return shown(" ".join([label, *action_phrases().get(label, ())[:1]]))
 
 
 def actions_text(actions: list[dict]) -> str:

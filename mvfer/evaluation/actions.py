@@ -4,7 +4,7 @@ A row of a data set tells its units if anybody coded them; rows without coding, 
 judged: what is unknown is no negative. Calibration is fitted on validation people alone. Intervals resample people.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,19 +97,42 @@ def score_actions(reader: ActionReader, features: SplitFeatures, targets: UnitTa
         without any), sides (unit to share and count), not_judged (units that the rows never show, or always), calibrated,
         num_scans, num_subjects. `None` if nobody coded the rows.
     """
-    judged: list[int] = np.flatnonzero(
-        (targets.seen.sum(0) > 0) & ((targets.known & ~targets.seen).sum(0) > 0)
-    ).tolist()
-    if not judged:
+    if not judged_units(targets):
         return None
     evidence = evidence_of(reader, features)
     scores = ActionScores(*(values.numpy() for values in reader.decide(evidence)[:4]))
+    found = score_decisions(
+        evidence.logits.numpy(), scores.seen, targets, reader.phrases, scores.intensities, seed=seed
+    )
+    return found and found | _side_scores(reader, scores, targets, seed=seed) | {
+        "calibrated": reader.calibration is not None
+    }
+
+
+def score_decisions(
+    logits: np.ndarray,
+    found: np.ndarray,
+    targets: UnitTargets,
+    phrases: Mapping[str, Sequence[str]],
+    intensities: np.ndarray | None = None,
+    *,
+    seed: int,
+) -> dict | None:
+    """`score_actions` of whatever tells units, without their sides.
+
+    Args:
+        logits (`(n, U)`): higher where a unit is likelier. found (`(n, U)` bool): whether it was called seen.
+        phrases: of every unit, the first one is shown. intensities (`(n, U)`, *optional*): as they were told.
+    """
+    judged = judged_units(targets)
+    if not judged:
+        return None
     _, owner = np.unique(np.array(targets.subjects), return_inverse=True)
     draws = resample(owner, seed=seed)
-    measured = {column: _measure(evidence.logits.numpy(), scores, targets, column, owner, draws) for column in judged}
+    measured = {column: _measure(logits, found, intensities, targets, column, owner, draws) for column in judged}
     per_unit = {
         targets.units[column]: {
-            "phrase": reader.phrases[targets.units[column]][0],
+            "phrase": phrases[targets.units[column]][0],
             "auc": interval_of(one["auc"]),
             **{name: float(one[name][0]) if name in one else None for name in MEASURES[1:]},
             "count": int(targets.seen[:, column].sum()),
@@ -120,23 +143,35 @@ def score_actions(reader: ActionReader, features: SplitFeatures, targets: UnitTa
     return {
         "mean": {name: _mean_over_units(name, list(measured.values())) for name in MEASURES},
         "per_unit": per_unit,
-        **_side_scores(reader, scores, targets, seed=seed),
+        "side_right": None,
+        "sides": {},
         "not_judged": [unit for column, unit in enumerate(targets.units) if column not in measured],
-        "calibrated": reader.calibration is not None,
+        "calibrated": False,
         "num_scans": len(coded),
         "num_subjects": len({targets.subjects[row] for row in coded}),
     }
 
 
+def judged_units(targets: UnitTargets) -> list[int]:
+    """The columns of units that some rows show and others do not."""
+    return np.flatnonzero((targets.seen.sum(0) > 0) & ((targets.known & ~targets.seen).sum(0) > 0)).tolist()
+
+
 def _measure(
-    logits: np.ndarray, scores: ActionScores, targets: UnitTargets, column: int, owner: np.ndarray, draws: np.ndarray
+    logits: np.ndarray,
+    called: np.ndarray,
+    intensities: np.ndarray | None,
+    targets: UnitTargets,
+    column: int,
+    owner: np.ndarray,
+    draws: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """`MEASURES` of one unit for every draw of people, `(1 + R,)` each; without icc where the rows tell of no grades.
 
     All of them follow from sums over each person's scans; so no draw looks at the scans again.
     """
     rows, people = np.flatnonzero(targets.known[:, column]), draws.shape[1]
-    seen, found = targets.seen[rows, column], scores.seen[rows, column]
+    seen, found = targets.seen[rows, column], called[rows, column]
     kinds = np.stack([seen & found, ~seen & found, seen & ~found, ~seen & ~found], -1)
     hits, false, missed, rejected = (draws @ _sums(kinds, owner[rows], people)).T
     won = won_pairs(logits[rows, column], seen, owner[rows], people)
@@ -146,8 +181,9 @@ def _measure(
         "f1": _ratio(2 * hits, 2 * hits + false + missed),
         "balanced_accuracy": (_ratio(hits, positives) + _ratio(rejected, negatives)) / 2,
     }
-    truth, told = targets.intensities[rows, column], scores.intensities[rows, column]
-    if len(np.unique(truth[seen])) > 1:
+    truth = targets.intensities[rows, column]
+    if intensities is not None and len(np.unique(truth[seen])) > 1:
+        told = intensities[rows, column]
         measures["icc"] = icc_of_sums(draws @ _sums(_moments(truth, told), owner[rows], people))
     return measures
 

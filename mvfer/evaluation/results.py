@@ -14,6 +14,7 @@ from mvfer.evaluation.metrics import METRICS
 SCHEMA_VERSION = 4
 PACKAGES = ("torch", "transformers", "datasets", "numpy", "scikit-learn")
 KINDS = {"zero_shot": "zero-shot", "classification": "fine-tuned"}  # of tests, in words
+UNITS = "units"  # the kind of a test of a head that tells action units, see `unit_head`
 TRANSFER_TESTS = KINDS | {"zero_shot_normalised": "zero-shot, normalised", "linear_probe": "linear probe"}
 TESTS = ("zero_shot", "knn", "linear_probe", "fine_tuned")  # of a protocol
 MULTILABEL_TESTS = ("multilabel_probe", "every_label")
@@ -141,11 +142,24 @@ def environment() -> dict[str, str]:
 
 
 def table(results: dict) -> str:
-    """The main numbers as lines of text, one per test."""
+    """The main numbers as lines of text, one per test; of action units, one per unit."""
+    if results["kind"] == UNITS:
+        return "\n\n".join(_units_table(name, one) for name, one in results["actions"].items())
     lines = [f"{'accuracy on ' + results['data']['name']:<44}  mean   95 % interval"]
     for name, value in accuracies(results).items():
         lines.append(f"{name:<44} {value['mean']:6.3f}  [{value['low']:.3f}, {value['high']:.3f}]")
     lines.append(f"{'chance':<44} {results['chance']:6.3f}")
+    return "\n".join(lines)
+
+
+def _units_table(name: str, found: Mapping) -> str:
+    mean = found["mean"]["auc"]
+    lines = [f"{'units, ' + name:<44}    AUC     F1  balanced accuracy"]
+    lines += [
+        f"{unit + ' ' + one['phrase']:<44} {one['auc']['mean']:6.3f} {one['f1']:6.3f} {one['balanced_accuracy']:6.3f}"
+        for unit, one in found["per_unit"].items()
+    ]
+    lines.append(f"{'mean':<44} {mean['mean']:6.3f}  [{mean['low']:.3f}, {mean['high']:.3f}]")
     return "\n".join(lines)
 
 
@@ -155,7 +169,9 @@ def accuracies(results: Mapping) -> dict[str, dict[str, float]]:
 
 
 def scores_by_test(results: Mapping) -> dict[str, dict]:
-    """The scores of every test under a readable name, in the order of the report."""
+    """The scores of every test under a readable name, in the order of the report; of action units, which have others, none."""
+    if results["kind"] == UNITS:
+        return {}
     words = KINDS[results["kind"]]
     found = {
         words: results["test"],

@@ -11,7 +11,7 @@ import jinja2
 from huggingface_hub import ModelCard, ModelCardData
 
 from modeling_mvfer.classifier_mvfer import is_fine_tuned
-from mvfer.evaluation.results import scores_by_test
+from mvfer.evaluation.results import UNITS, scores_by_test
 from mvfer.hub.model_index import METRICS, eval_results
 from mvfer.reports.findings import findings
 from processing.names_mvfer import as_markdown, shown
@@ -26,6 +26,7 @@ SUPERVISION = {
     "pseudo": "prompts that the model assigned itself to unlabelled scans; of those no text and no label was used",
     "none": "no texts: these scans took part in the cross-view objective only",
     "labels": "fine-tuned on labels of the expressions, from a model that had learnt from texts or from scratch",
+    "unit_labels": "fine-tuned on coded action units, from a model that had learnt from texts or from scratch",
 }
 
 
@@ -73,6 +74,8 @@ def model_card(
         "fairness_audited": any("groups" in one for one in (results or {}).get("fairness", {}).values()),
         "findings": findings(results) if results else [],
         "scores": scores_by_test(results) if results else {},
+        "units": results["actions"]["test"]["per_unit"] if results and results["kind"] == UNITS else {},
+        "adaptation": (results or {}).get("adaptation"),
     }
     options: dict = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = jinja2.Environment(
@@ -100,7 +103,7 @@ def _card_data(model, results: Mapping | None, datasets: Sequence[Mapping], exam
     licence = {"license": "apache-2.0"} if permissive else {"license": "other", "license_name": "see-training-data"}
     task = "image-classification" if _labels(model) else "zero-shot-image-classification"
     evaluated = {}
-    if results:
+    if results and results["kind"] != UNITS:
         metrics = sorted({kind for kind, _ in METRICS.values()})
         evaluated = {"model_name": "MVFER", "eval_results": eval_results(results, task), "metrics": metrics}
     return ModelCardData(

@@ -12,7 +12,7 @@ from mvfer.hub.run_folder import is_private
 
 RECIPE = "train_config.json"  # its paths are of this computer
 PUBLISHED = ["*.py", "*.json", "*.jsonl", "*.txt", "*.safetensors", "*.png", "README.md"]
-KEPT_AT_HOME = ["checkpoints/*", ".*"]
+KEPT_AT_HOME = ["checkpoints/*", "data/*", ".*"]  # data: of `mvfer adapt`, faces
 REMEDIES = {
     401: "log in with: hf auth login, or set HF_TOKEN",
     403: "this token may not write there: take one that may, or another --repo_id",

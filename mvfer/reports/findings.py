@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 
 from mvfer.evaluation.audits.fairness import flagged_groups
+from mvfer.evaluation.results import UNITS
 
 
 def findings(results: Mapping) -> list[str]:
     """One line each: leaks first and loud, then calibration, fairness, prompts and robustness, as far as they were tested."""
     lines = leaks(results)
-    if calibration := results.get("calibration"):
+    if (calibration := results.get("calibration")) and results.get("kind") != UNITS:
         lines.append("calibration: " + _calibration(calibration))
     if familiarity := results.get("familiarity"):
         lines += ["unknown faces: " + text for text in _strangers(familiarity)]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from mvfer.evaluation.results import accuracies
+from mvfer.evaluation.results import UNITS, accuracies
 from mvfer.reports.findings import findings
 from mvfer.reports.pages import LEGAL, class_table, heading, interval, making, page, paragraph, picture, table, verdict
 from mvfer.reports.pictures import ACCENT, INK, MUTED, QUIET, new_figure
@@ -27,6 +27,16 @@ def report_page(results: Mapping, *, pictures: Sequence[tuple[bytes, str]] = ())
     """
     first, *others = findings(results) or ["No finding."]
     title = f"{results['data']['name']}: can these scores be trusted?"
+    if results["kind"] == UNITS:
+        counted = results["test"]
+        parts = [
+            verdict(f"Mean AUC over units {interval(counted['auc'])}", first),
+            *(paragraph(line) for line in others),
+            paragraph(f"A face does not tell what a person feels. {LEGAL}", muted=True),
+            paragraph(f"{counted['num_scans']} coded scans of {counted['num_subjects']} people.", muted=True),
+            *_actions(results["actions"]),
+        ]
+        return page(title, *parts, *making(results))
     parts = [
         verdict(f"Accuracy {interval(results['test']['accuracy'])}", first),
         *(paragraph(line) for line in others),
@@ -307,7 +317,7 @@ def _actions(found: Mapping) -> list[str]:
     parts.append(table(("unit", *names.values(), "side right", "scans"), units))
     note = "F1 and balanced accuracy are of the units called seen. ICC(3,1) compares intensities with those of the data set."
     if not first["calibrated"]:
-        note += " The validation people show no units, so nothing was calibrated."
+        note += " Nothing was calibrated on validation people."
     if first["not_judged"]:
         note += f" Not shown, so not judged: {', '.join(first['not_judged'])}."
     return [*parts, paragraph(note, muted=True)]

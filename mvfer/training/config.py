@@ -176,12 +176,16 @@ class FineTuningSettings:
 
     _argument_group_name = "fine-tuning"
 
+    target: Literal["expressions", "units"] = _help(
+        "What is learnt from labels: the expression of a scan, one of several; or its action units, several at once.",
+        "expressions",
+    )
     method: Literal["probe", "full", "lora"] = _help(
         "What is trained: the head alone, everything, or the head and low-rank adapters (needs peft; merged at the end).",
         "full",
     )
     head: Literal["prompts", "random"] = _help(
-        "How the head starts. prompts: as the zero-shot classifier; from scratch it is always random.",
+        "How the head starts. prompts: as the zero-shot classifier, or the reader of actions; from scratch it is always random.",
         "prompts",
     )
     labels_per_class: int = _help("Labelled training subjects per class, drawn by seed; 0: all.", 0)
@@ -264,6 +268,10 @@ class TrainConfig(
             raise ValueError(f"languages must be some of {', '.join(LANGUAGES)}, got {self.languages}")
         if self.labels_per_class < 0:
             raise ValueError(f"labels_per_class must be zero (all) or more, got {self.labels_per_class}")
+        if self.target == "units" and (self.wise_ft or self.labels_per_class or self.stage != "finetune"):
+            raise ValueError(
+                "--target units is for --stage finetune; --wise_ft and --labels_per_class are about expressions: leave them out"
+            )
         if self.wise_ft and self.head != "prompts":
             raise ValueError("wise_ft mixes with the zero-shot classifier; pass --head prompts")
         if self.frozen_towers and (self.model == "small" or self.stage == "finetune"):

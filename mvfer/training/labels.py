@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from torch.utils.data import Dataset
 
+from mvfer.evaluation.actions import unit_targets
+
 
 def labelled_rows(splits: Sequence, *, subjects_per_class: int = 0, seed: int = 0) -> list:
     """Leave out rows without a label, and, few-shot, those of subjects that are not drawn.
@@ -55,10 +57,44 @@ def balanced_weights(labels: Sequence[int], num_classes: int) -> list[float]:
     return [len(labels) / (num_classes * counts[k]) for k in range(num_classes)]
 
 
-class LabelledViews(Dataset):
-    """Samples of a `ViewDataset` with their class, and without their texts."""
+def unit_rows(splits: Sequence, units: Sequence[str]) -> tuple[list, list[str], np.ndarray]:
+    """Leave out rows whose action units nobody coded, and units that no row shows or that all of them do.
 
-    def __init__(self, views: Dataset, labels: Sequence[int]):
+    Args:
+        splits: training splits (`datasets.Dataset`). units: names to choose from, without sides.
+    Returns:
+        the splits with coded rows alone, the `K` units that can be learnt, and `(n, K)` of all these rows together: 1 where a
+        unit is seen, 0 where it is not, -1 where it is unknown, as it is of units that a split never shows.
+    Raises:
+        ValueError: if there is nothing to learn.
+    """
+    targets = [unit_targets(split, units) for split in splits]
+    coded = [np.flatnonzero(one.known.any(1)) for one in targets]
+    values = np.concatenate(
+        [np.where(one.known, one.seen, -1)[rows] for one, rows in zip(targets, coded, strict=True)]
+    ).astype(np.int64)
+    learnt = np.flatnonzero((values == 1).any(0) & (values == 0).any(0))
+    if not len(learnt):
+        raise ValueError(
+            "no training row tells action units that others lack, so none can be learnt; give them to the builder "
+            "(build_folder: a column action_units in metadata.csv)"
+        )
+    return (
+        [s.select(rows) for s, rows in zip(splits, coded, strict=True)],
+        [units[k] for k in learnt],
+        values[:, learnt],
+    )
+
+
+def balanced_positives(targets: np.ndarray) -> list[float]:
+    """Per unit, rows that lack it over rows that show it, `(n, K)` as in `unit_rows`: then both weigh alike."""
+    return ((targets == 0).sum(0) / (targets == 1).sum(0)).tolist()
+
+
+class LabelledViews(Dataset):
+    """Samples of a `ViewDataset` with their class, or their `K` units, and without their texts."""
+
+    def __init__(self, views: Dataset, labels: Sequence):
         self.views, self.labels = views, list(labels)
 
     def __len__(self) -> int:

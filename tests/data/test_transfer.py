@@ -9,10 +9,17 @@ from dataset_scripts.synthetic import transfer
 from dataset_scripts.synthetic.heads import HeadModel
 from dataset_scripts.synthetic.unit_tables import ARKIT
 from mvfer.data import schema
+from processing.meshes_mvfer import load_mesh
 
 from .conftest import half_egg, write_obj
 
 MOUTH = -0.45  # height of the lips' line
+
+
+def as_it_lies(path, **_):
+    """A scan of an egg, which `read_neutral` takes for no face."""
+    mesh = load_mesh(path)
+    return np.asarray(mesh.vertices, float), np.asarray(mesh.faces)
 
 
 def moves(name, points):
@@ -86,10 +93,12 @@ def _areas(vertices, faces):
 def test_a_folder_of_scans_is_built_and_stays_private(family, scan, tmp_path, monkeypatch):
     monkeypatch.setattr(transfer, "_PEOPLE", 12)
     monkeypatch.setattr(build_transfer, "load_family", lambda *_: family)
+    monkeypatch.setattr(build_transfer, "read_neutral", as_it_lies)
     (tmp_path / "scans").mkdir()
     for number in range(2):
         write_obj(tmp_path / "scans" / f"{number}.obj", scan[0] * (1 + 0.1 * number), scan[1])
     (tmp_path / "scans" / "2.obj").write_text("v 0 0 0\n")
+    (tmp_path / "scans" / "3.obj").write_bytes((tmp_path / "scans" / "0.obj").read_bytes())
     options = ["--neutrals", tmp_path / "scans", "--out", tmp_path / "out", "--size_px", 24, "--num_proc", 1]
     options += ["--expressions_per_subject", 1, "--random_per_subject", 0, "--rest_per_subject", 1]
     assert build_transfer.main([str(option) for option in options]) == 0
@@ -97,6 +106,7 @@ def test_a_folder_of_scans_is_built_and_stays_private(family, scan, tmp_path, mo
     assert info["rows"]["train"] == 2 * 8 and not info["may_share"]
     left_out = (tmp_path / "out" / "rejected.jsonl").read_text()
     assert "transfer-anny-00002" in left_out and str(tmp_path) not in left_out
+    assert "scan 4 in order: the same file as scan 1" in left_out
     rows = schema.load_splits(tmp_path / "out")["train"]
     assert sum(schema.is_at_rest(row["action_units"]) for row in rows) >= 2
     card = (tmp_path / "out" / "README.md").read_text()

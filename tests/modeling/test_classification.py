@@ -78,6 +78,13 @@ def test_multi_label_loss_judges_every_label_alone(classifier):
     torch.testing.assert_close(model.loss(logits, labels), expected)
 
 
+def test_unknown_labels_of_several_teach_nothing(classifier):
+    model = classifier(problem_type="multi_label_classification")
+    logits, labels = torch.randn(2, 3, requires_grad=True), torch.tensor([[1, -1, 0], [-1, 0, 1]])
+    model.loss(logits, labels).backward()
+    assert (logits.grad != 0).tolist() == [[True, False, True], [False, True, True]]
+
+
 @pytest.mark.parametrize(
     ("fields", "labels", "message"),
     [

@@ -1,11 +1,11 @@
 import pytest
 from accelerate.state import AcceleratorState, PartialState
 
-from tests.tiny import small_model, small_processor, small_run
+from tests.tiny import face_obj, small_model, small_processor, small_run
 
 from .toy import write_toy_data
 
-__all__ = ["small_model", "small_processor", "small_run"]  # fixtures
+__all__ = ["face_obj", "small_model", "small_processor", "small_run"]  # fixtures
 
 
 @pytest.fixture(autouse=True)
