@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -143,7 +144,7 @@ class Synthesizer:
             except ValueError as error:
                 rejected.append({"id": item["id"], "reason": str(error)})
                 continue
-            kept = {"subject": subject, "split": split}
+            kept: dict[str, Any] = {"subject": subject, "split": split}
             if self.settings.keep_geometry:
                 frames = [(frame.numpy(), faces.numpy()) for frame in vertices]
                 kept[schema.MESHES] = schema.encode_meshes(frames, item["id"])
