@@ -35,7 +35,6 @@ OURS = ("modeling_mvfer", "mvfer", "processing")
 PREDICT = """
 import json, sys
 from transformers import CLIPModel  # what a model is loaded with, and what that imports for reasons of its own
-sys.modules["numba"] = None  # which draws where it is installed, and imports much
 before = set(sys.modules)
 from mvfer.cli.main import main
 assert main(sys.argv[1:]) == 0

@@ -15,6 +15,7 @@ from processing.face_frame_mvfer import FaceFrame
 from processing.meshes_mvfer import Mesh
 
 BATCH_SIZE = 16  # also of reading: so many lie in memory at once, twice as many per worker
+FEW = 16  # items that are drawn sooner in torch than numba is imported; both draw the same
 
 
 class Read(NamedTuple):
@@ -26,17 +27,19 @@ class Read(NamedTuple):
 
 
 class ItemReader:
-    """Reads items, one after the other; a sequence is framed as its first frame that can be read."""
+    """Reads items, one after the other, and perhaps only a few; a sequence is framed as its first frame that can be read."""
 
-    def __init__(self, image_processor):
+    def __init__(self, image_processor, *, few: bool = False):
         self.image_processor = image_processor
+        in_torch = few and image_processor.render_backend == "auto"
+        self._options = {"return_tensors": "np"} | ({"render_backend": "torch"} if in_torch else {})
         self._onset: tuple = (None, None)  # a sequence, and its onset with the face's frame
 
     def __call__(self, item: Item) -> Read:
         try:
             if item.problem:
                 raise ValueError(item.problem)
-            batch = self.image_processor(**self._asked(item), return_tensors="np")
+            batch = self.image_processor(**self._asked(item), **self._options)
         except Exception as error:  # whatever one file does, the next ones are read
             return Read({}, error=error)
         return Read(dict(batch), next(iter(batch.face_frames), None))
@@ -71,7 +74,7 @@ def read_batches(
     items: Sequence[Item], image_processor, *, batch_size: int = BATCH_SIZE, num_workers: int = 0
 ) -> Iterator[list[tuple[Item, Read]]]:
     """Read so many items at a time, in order; with workers, in other processes while the model is asked."""
-    reader = ItemReader(image_processor)
+    reader = ItemReader(image_processor, few=len(items) <= FEW)
     groups = [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
     if not num_workers:
         for group in groups:
