@@ -68,8 +68,9 @@ def test_training_does_not_read_the_meshes_that_a_set_keeps(build, scans, framed
     assert schema.view_arrays(splits["train"][0]).shape == (1, 3, 24, 24, 3)
 
 
-def test_the_frames_of_a_sequence_are_kept_and_built_from_again(build_faces, build, tmp_path):
-    build_faces(tmp_path / "kept", kind="4d", num_frames=3, keep_geometry=True, random_per_subject=0)
+def test_the_frames_of_a_sequence_are_kept_and_built_from_again(build_faces, build, tmp_path, framed_once):
+    sequences = {"kind": "4d", "num_frames": 3, "random_per_subject": 0, "expressions": ("happiness",)}
+    build_faces(tmp_path / "kept", subjects=(1, 1, 1), keep_geometry=True, **sequences)
     row = read(tmp_path / "kept")["test"][0]
     assert len(row["meshes"]) == len(row["views"]) == 3
     moved = np.abs(row["meshes"][0].vertices - row["meshes"][1].vertices).max()
@@ -83,7 +84,8 @@ def test_the_frames_of_a_sequence_are_kept_and_built_from_again(build_faces, bui
 
 
 def test_earlier_builds_go_on_as_what_is_not_kept_is_not_told(build_faces, tmp_path):
-    assert "keep_geometry" not in build_faces(tmp_path / "set")["build"]
+    info = build_faces(tmp_path / "set", subjects=(0, 0, 1), random_per_subject=0, expressions=("happiness",))
+    assert "keep_geometry" not in info["build"]
 
 
 def a_set_of_meshes(folder: Path) -> datasets.Dataset:

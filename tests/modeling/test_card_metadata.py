@@ -62,7 +62,7 @@ def test_the_examples_of_a_card_lie_beside_it_and_work_as_it_says(small_model, s
     run = save_run(tmp_path / "run", small_model, small_processor)
     widget = ModelCard.load(run / "README.md").data.widget
     assert [example["src"] for example in widget] == [f"example_{name}.png" for name in mvfer.example_heads()]
-    photos = pipeline(ModelCard.load(run / "README.md").data.pipeline_tag, model=str(run))
+    photos = pipeline(ModelCard.load(run / "README.md").data.pipeline_tag, model=str(run), trust_remote_code=True)
     labels = widget[0]["candidate_labels"].split(", ")
     (view,) = small_processor(meshes=[str(mvfer.example_heads()["happiness"])], return_tensors="np")["pixel_values"]
     seen = small_processor.image_processor.denormalize_views(view[1][None])[0]
