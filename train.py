@@ -9,6 +9,7 @@ what differs is in `mvfer.training.pretraining`, `finetuning` and `unit_tuning`,
 import contextlib
 import signal
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -51,7 +52,7 @@ from processing.names_mvfer import shown, shown_lines
 
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 HANGUP = getattr(signal, "SIGHUP", None)
-TASKS = {"pretrain": Pretraining, "finetune": FineTuning, "units": UnitTuning}
+TASKS: dict[str, Callable[..., Task]] = {"pretrain": Pretraining, "finetune": FineTuning, "units": UnitTuning}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -16,6 +16,8 @@ from unittest import mock
 import numpy as np
 import torch
 from pyarrow.csv import ParseOptions, ReadOptions, read_csv
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from dataset_scripts.synthetic import head_sets
 from dataset_scripts.synthetic.recipes import SHAPES
@@ -49,6 +51,10 @@ _MIDDLE_CHANGES = {
     "nose-septumangle-incr": 0.6, "nose-volume-incr": 0.6,
 }  # fmt: skip
 LOCAL_CHANGES = [side + name for name in _PAIRED_CHANGES for side in ("l-", "r-")] + list(_MIDDLE_CHANGES)
+LIPS_HALF_WIDTH_M, LIPS_STEP_M = 0.015, 0.005  # of the middle of the mouth, where lips must meet, and of its columns
+LIPS_APART_M = 0.008  # vertices of both lips that face each other, at most
+LIPS_OVERLAP_M = 0.0003  # of lips that meet
+LARGEST_CLOSING = 0.1  # of the jaw's full way
 ANCESTRIES = ("african", "asian", "caucasian")
 
 
@@ -113,16 +119,81 @@ def load_head() -> HeadModel:
         base = model()["vertices"]
         actions = model(facial_actions=torch.eye(len(labels), dtype=model.dtype)[rows])["vertices"]
 
+    shapes, faces = to_y_up(actions - base), model.get_triangular_faces().numpy().astype(np.int64)
+    kept = without_tongue(faces, shapes[SHAPES.index("jawOpen")])
+    shapes, faces = shapes[:, kept], (np.cumsum(kept.numpy()) - 1)[faces[kept.numpy()[faces].all(1)]]
+    jaw = shapes[SHAPES.index("jawOpen")]
+    lips = find_lips(to_y_up(base)[0][kept], jaw, faces)
+
     @torch.no_grad()
     def identities(streams):
         people = [sample_person(rng) for rng in streams]
         parts = [{k: torch.tensor([p[i][k] for p in people]).double() for k in people[0][i]} for i in (0, 1)]
-        vertices = model(phenotype_kwargs=parts[0], local_changes_kwargs=parts[1])["vertices"]
-        return to_y_up(vertices), [known for _, _, known in people]
+        vertices = to_y_up(model(phenotype_kwargs=parts[0], local_changes_kwargs=parts[1])["vertices"])[:, kept]
+        return close_lips(vertices, lips, jaw), [known for _, _, known in people]
 
-    return HeadModel(
-        model.get_triangular_faces().numpy().astype(np.int64), list(SHAPES), to_y_up(actions - base), identities
-    )
+    return HeadModel(faces, list(SHAPES), shapes, identities)
+
+
+def parts_of(faces: np.ndarray, count: int) -> np.ndarray:
+    """Which connected part of the mesh each of `count` vertices belongs to, `(N,)`."""
+    i, j = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]]).T
+    return connected_components(coo_matrix((np.ones(len(i)), (i, j)), shape=(count, count)), directed=False)[1]
+
+
+def without_tongue(faces: np.ndarray, jaw: torch.Tensor) -> torch.Tensor:
+    """`(N,)` bool: all vertices but the tongue's, a part of its own that the jaw takes along.
+
+    It fills the open mouth like a ball, just behind the lips, and is seen between them as if it were teeth.
+
+    Args:
+        faces (`(M, 3)`). jaw (`(N, 3)`): what opening it fully adds.
+    """
+    part, share = parts_of(faces, len(jaw)), (jaw.norm(dim=1) / jaw.norm(dim=1).max()).numpy()
+    size = np.bincount(part)
+    inner = np.bincount(part, share) / size > 0.2
+    inner[size.argmax()] = False
+    return torch.from_numpy(~inner[part])
+
+
+def find_lips(head: torch.Tensor, jaw: torch.Tensor, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices of the upper and the lower lip where they face each other: the jaw takes only the lower one along.
+
+    Args:
+        head (`(N, 3)`): at rest, metres. jaw (`(N, 3)`): what opening it fully adds. faces (`(M, 3)`).
+    """
+    part = parts_of(faces, len(head))
+    skin = part == np.bincount(part).argmax()  # not the eyes
+    share, points = (jaw.norm(dim=1) / jaw.norm(dim=1).max()).numpy(), head.numpy()
+    middle = skin & (np.abs(points[:, 0]) < LIPS_HALF_WIDTH_M + LIPS_STEP_M)
+    upper, lower = np.flatnonzero(middle & (share < 0.2)), np.flatnonzero(middle & (share > 0.6))
+    near = np.linalg.norm(points[upper, None] - points[None, lower], axis=-1) < LIPS_APART_M
+    return upper[near.any(1)], lower[near.any(0)]
+
+
+def lip_gaps(vertices: np.ndarray, lips: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """How far above the lower lip the upper one ends, metres, in columns across the mouth; below 0 they overlap.
+
+    Args:
+        vertices (`(N, 3)`): y up. lips: from `find_lips`.
+    """
+    upper, lower = (vertices[rows] for rows in lips)
+    gaps = []
+    for x in np.arange(-LIPS_HALF_WIDTH_M, LIPS_HALF_WIDTH_M + 1e-6, LIPS_STEP_M):
+        above, below = (lip[np.abs(lip[:, 0] - x) < 0.6 * LIPS_STEP_M, 1] for lip in (upper, lower))
+        gaps.append(above.min() - below.max() if len(above) and len(below) else -np.inf)
+    return np.array(gaps)
+
+
+def close_lips(vertices: torch.Tensor, lips: tuple[np.ndarray, np.ndarray], jaw: torch.Tensor) -> torch.Tensor:
+    """People whose lips do not meet at rest, `(S, N, 3)`, with the jaw a little higher.
+
+    Through a gap the inside of the mouth is seen, which is as bright as teeth.
+    """
+    drop = -float(jaw[torch.from_numpy(lips[1]), 1].mean())
+    gaps = np.array([lip_gaps(person.numpy(), lips).max() for person in vertices])
+    amounts = torch.from_numpy(((gaps + LIPS_OVERLAP_M) / drop).clip(0, LARGEST_CLOSING)).to(vertices.dtype)
+    return vertices - amounts[:, None, None] * jaw
 
 
 def read_shape(filename, vertices_count: int, world_transformation, dtype: torch.dtype) -> torch.Tensor:

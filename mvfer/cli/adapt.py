@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import mvfer
 from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
@@ -152,7 +153,7 @@ def shares(people: int) -> tuple[int, int, int]:
     return people - 2 * held_out, held_out, held_out
 
 
-def rows_per_person(people: int) -> dict[str, int]:
+def rows_per_person(people: int) -> dict[str, Any]:
     """How many rows of which kind each of these people trains with."""
     rows = min(MOST_PER_PERSON, -(-ROWS // people))
     return {

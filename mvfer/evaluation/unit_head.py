@@ -53,7 +53,8 @@ def evaluate_units(
     Raises:
         ValueError: if the views' channels are not the model's, or the rows tell no units that can be judged.
     """
-    splits, options = _open(dataset_dir, split, processor), {"batch_size": batch_size, "progress": progress}
+    splits = _open(dataset_dir, split, processor)
+    options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
     embedded = embed_splits(model, processor, splits, split, seed=seed, **options)
     features = embedded[split]
     tested = _score(model, features.image_embeds, splits[split], dataset_dir, seed=seed)

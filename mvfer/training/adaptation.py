@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -48,7 +49,7 @@ def recipe_of(
         processes: that train together. steps, learning_rate, seed: as in `train.py`.
     """
     known = model.config
-    words = {}
+    words: dict[str, Any] = {}
     if (known.prompt_wordings or 1) > 1:
         words = {"captions": "fresh", "languages": list(known.prompt_languages or ["en"])}
     return TrainConfig(

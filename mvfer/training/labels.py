@@ -81,7 +81,7 @@ def unit_rows(splits: Sequence, units: Sequence[str]) -> tuple[list, list[str], 
         )
     return (
         [s.select(rows) for s, rows in zip(splits, coded, strict=True)],
-        [units[int(k)] for k in learnt],
+        [units[k] for k in learnt.tolist()],
         values[:, learnt],
     )
 

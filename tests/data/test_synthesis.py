@@ -13,11 +13,12 @@ from dataset_scripts import build_anny, build_ict_facekit
 from dataset_scripts.common.captions import captions_for
 from dataset_scripts.merge import merge
 from dataset_scripts.synthetic import recipes, synthesis
+from dataset_scripts.synthetic.neutrals import mouth_opening
 from dataset_scripts.synthetic.recipes import shape_weights
 from dataset_scripts.synthetic.variation import GeometryVariation
 from mvfer.data import schema
 from mvfer.data.geometry import merge_neighbors
-from processing.framing_mvfer import frame_face
+from processing.framing_mvfer import frame_face, frame_upright
 from processing.prompts_mvfer import EXPRESSIONS, swap_sides
 from processing.rendering_mvfer import RenderSettings, render_scan
 
@@ -291,6 +292,36 @@ def test_a_damaged_identity_is_listed_and_a_missing_expression_stops_the_build(f
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(ValueError, match="expected"):
         synthesis.BuildSettings(**wrong)
+
+
+def test_lips_that_do_not_meet_are_closed_by_the_jaw_and_others_stay():
+    x = torch.arange(-4, 5) * 0.005
+    lip = torch.stack([x, torch.zeros(9), torch.full((9,), 0.15)], 1)
+    gaping, closed = (torch.cat([lip + torch.tensor([0, gap, 0]), lip]) for gap in (0.002, -0.001))
+    jaw = torch.cat([torch.zeros(9, 3), torch.tensor([0.0, -0.03, -0.02]).expand(9, 3)])
+    lips = np.arange(9), np.arange(9, 18)
+    assert build_anny.lip_gaps(gaping.numpy(), lips) == pytest.approx(0.002)
+    people = build_anny.close_lips(torch.stack([gaping, closed]), lips, jaw)
+    assert build_anny.lip_gaps(people[0].numpy(), lips) == pytest.approx(-build_anny.LIPS_OVERLAP_M, abs=1e-6)
+    torch.testing.assert_close(people[0, :9], gaping[:9])  # the upper lip stays
+    torch.testing.assert_close(people[1], closed)
+
+
+@pytest.mark.slow
+def test_nothing_shows_between_annys_lips_at_rest_and_no_tongue_behind_them():
+    pytest.importorskip("anny")
+    head = build_anny.load_head()
+    jaw = head.shapes[head.shape_names.index("jawOpen")]
+    people, _ = head.identities([np.random.default_rng([3, number]) for number in range(8)])
+    lips = build_anny.find_lips(people.mean(0), jaw, head.faces)
+    part = build_anny.parts_of(head.faces, people.shape[1])
+    assert sorted(np.bincount(part))[-2] < 100  # beside the skin, eyes alone
+    for person in people:
+        gaps = build_anny.lip_gaps(person.numpy(), lips)
+        assert np.isfinite(gaps).all() and gaps.max() < 0.0005  # metres
+        at_rest, opened = (frame_upright(person.numpy(), head.faces).apply(p.numpy()) for p in (person, person + jaw))
+        assert mouth_opening(at_rest, head.faces) == 0
+        assert mouth_opening(opened, head.faces) > 0.3
 
 
 @pytest.mark.slow
