@@ -14,7 +14,7 @@ from modeling_mvfer.classification_mvfer import MULTI_LABEL
 from mvfer.data.batching import Collator
 from mvfer.evaluation.unit_head import centre_thresholds, evaluate_units, known_units, validation_auc
 from mvfer.training.config import TrainConfig
-from mvfer.training.finetuning import FineTuning, check_views, prepare
+from mvfer.training.finetuning import FineTuning, check_views, merged, prepare
 from mvfer.training.labels import balanced_positives, unit_rows
 from mvfer.training.pretraining import build_model, build_processor
 from mvfer.training.task import Task
@@ -59,7 +59,7 @@ class UnitTuning(FineTuning):
 
     def test(self, model, **options) -> tuple[MVFERForFaceClassification, dict]:
         """Merge the adapters, find where a unit counts as seen, and test."""
-        classifier = self.merged(model)
+        classifier = merged(model, self.config.method)
         centre_thresholds(classifier, self.processor, [split["validation"] for split in self.splits])
         options.pop("calibrate_on")  # the scores of several labels at once are not calibrated
         return classifier.requires_grad_(True), evaluate_units(
