@@ -340,6 +340,7 @@ class TrainConfig(
 
 
 NOT_PRIVATE = (  # beside a promise of privacy: settings, what they must be, and why
+    ("target", "expressions", "which units are learnt, and where each counts as seen, is read off the scans without noise"),
     ("class_weights", "none", "the number of scans of a class has no noise"),
     ("labels_per_class", 0, "who is drawn depends on who else took part"),
     ("gradient_accumulation", 1, "a step is one draw of people; raise --batch_size instead"),
@@ -425,6 +426,7 @@ def _read_recipe(path: Path) -> dict:
         value, expected = recipe.get(f.name), float if f.name == "learning_rate" else f.type
         if (
             f.name in recipe
+            and not (value is None and f.default is None)
             and expected in (int, float, str)
             and not isinstance(value, (int, float) if expected is float else expected)
         ):
