@@ -57,7 +57,7 @@ class RowMaker:
         baseline = stacked(own) if own else None
         found = self.classifier(inputs, baseline=baseline)
         angles = inputs.get("view_angles_deg")
-        told = self.actions.rows(self.actions.read(found.features, angles)) if self.actions else []  # type: ignore[arg-type]
+        told = self.actions.rows(self.actions.read(found.features, angles)) if self.actions else []
         rows, drawings = [], []
         for number, (item, read) in enumerate(members):
             row = self._row(item, read, found, number, angles)

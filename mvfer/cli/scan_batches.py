@@ -83,7 +83,7 @@ def read_batches(
     from torch.utils.data import DataLoader
 
     collate = _Together(reader)
-    loader = DataLoader(groups, batch_size=None, collate_fn=collate, num_workers=num_workers)  # type: ignore[arg-type]
+    loader = DataLoader(groups, batch_size=None, collate_fn=collate, num_workers=num_workers)
     for group, reads in zip(groups, loader, strict=True):
         yield list(zip(group, reads, strict=True))
 

@@ -5,6 +5,7 @@ A resumed run first drops the lines of steps that it will repeat, so the file re
 
 import json
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 
@@ -27,7 +28,7 @@ class MetricsLog:
         settings = {name: _shown(value) for name, value in vars(config).items()}
         accelerator.init_trackers("mvfer", config=settings)
         self.is_kept = accelerator.is_main_process
-        place = {"total": config.steps, "initial": step, "mininterval": 1.0}
+        place: dict[str, Any] = {"total": config.steps, "initial": step, "mininterval": 1.0}
         self.bar = progress_bar(what="train", unit="step", hidden=not self.is_kept, in_logs=True, **place)
         if self.is_kept:
             lines = self.path.read_text(encoding="utf-8").splitlines() if step and self.path.exists() else []
