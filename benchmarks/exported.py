@@ -38,7 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     labels = np.array(split["expression"])
     split = split.select(np.flatnonzero(labels >= 0)[: args.scans or None])
     classifier = single_label(Classifier.of(model, processor, present_classes(split)))
-    export_onnx(model, processor, args.out, labels=classifier.labels, int8=True)
+    if not (Path(args.out) / "export.json").exists():
+        export_onnx(model, processor, args.out, labels=classifier.labels, int8=True)
     ways = {"torch": lambda inputs: classifier.logits(embeds_of(features_of(model, inputs)))}
     ways |= {name: graphs(classifier, processor, Path(args.out), bits) for name, bits in BITS.items()}
     known = split.features["expression"].names
@@ -113,7 +114,9 @@ def parser() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(prog="python -m benchmarks.exported", description=__doc__.splitlines()[0])
     flags.add_argument("--model", required=True, metavar="DIR", help="folder of a run")
     flags.add_argument("--dataset", required=True, metavar="DIR", help="folder of single scans")
-    flags.add_argument("--out", required=True, metavar="DIR", help="where the graphs go")
+    flags.add_argument(
+        "--out", required=True, metavar="DIR", help="where the graphs go; those that are there are taken"
+    )
     flags.add_argument("--scans", type=int, default=0, help="only the first so many (default: all)")
     return flags
 
