@@ -94,7 +94,7 @@ def a_set_of_meshes(folder: Path) -> datasets.Dataset:
     for number, person in enumerate(PEOPLE):
         for label in ("happiness", "sadness"):
             mesh = schema.encode_mesh(*faces(number, label), f"{person}.ply")
-            rows.append({"scan": mesh, "person": person, "emotion": label == "sadness", "note": "x"})
+            rows.append({"scan": mesh, "person": person, "emotion": int(label == "sadness"), "note": "x"})
     rows.append({"scan": {"bytes": b"ply\nbroken", "path": "broken.ply"}, "person": "anna", "emotion": 0, "note": "x"})
     labels = datasets.ClassLabel(names=["happiness", "sadness"])
     text = datasets.Value("string")
