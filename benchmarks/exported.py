@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 
 from modeling_mvfer.classifier_mvfer import Classifier, embeds_of, features_of, is_fine_tuned
@@ -24,7 +23,6 @@ from mvfer.data.split_reader import SplitReader
 from mvfer.evaluation.classifiers import present_classes, single_label
 from mvfer.evaluation.evaluate import open_splits
 from mvfer.hub.load import load_run
-from mvfer.hub.onnx_export import TEXT_INPUTS, VIEW_INPUTS, export_onnx
 
 BITS = {"onnx": "", "onnx int8": ".int8"}  # name: what the graphs' names have before their suffix
 
@@ -32,6 +30,8 @@ BITS = {"onnx": "", "onnx int8": ".int8"}  # name: what the graphs' names have b
 def main(argv: list[str] | None = None) -> int:
     """Print one line per way of running the model."""
     args = parser().parse_args(argv)
+    from mvfer.hub.onnx_export import export_onnx
+
     torch.set_num_threads(1)
     model, processor = load_run(args.model)
     split = open_splits(args.dataset, "test", processor)["test"]
@@ -60,6 +60,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def graphs(classifier: Classifier, processor, folder: Path, bits: str) -> Callable:
     """What the exported graphs make of a scan: logits `(1, K)`."""
+    from mvfer.hub.onnx_export import TEXT_INPUTS, VIEW_INPUTS
+
     faces = _session(folder / f"{'views' if classifier.prompts else 'classifier'}{bits}.onnx")
 
     def run(session, inputs: dict, names: tuple[str, ...]) -> torch.Tensor:
@@ -96,7 +98,9 @@ def _complete(inputs: dict) -> dict:
     return {"view_mask": torch.ones(pixels.shape[:2], dtype=torch.bool), **inputs}
 
 
-def _session(path: Path) -> onnxruntime.InferenceSession:
+def _session(path: Path):
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
