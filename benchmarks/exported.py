@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 
 from modeling_mvfer.classifier_mvfer import Classifier, embeds_of, features_of, is_fine_tuned
@@ -24,7 +23,6 @@ from mvfer.data.split_reader import SplitReader
 from mvfer.evaluation.classifiers import present_classes, single_label
 from mvfer.evaluation.evaluate import open_splits
 from mvfer.hub.load import load_run
-from mvfer.hub.onnx_export import TEXT_INPUTS, VIEW_INPUTS, export_onnx
 
 BITS = {"onnx": "", "onnx int8": ".int8"}  # name: what the graphs' names have before their suffix
 
@@ -32,13 +30,16 @@ BITS = {"onnx": "", "onnx int8": ".int8"}  # name: what the graphs' names have b
 def main(argv: list[str] | None = None) -> int:
     """Print one line per way of running the model."""
     args = parser().parse_args(argv)
+    from mvfer.hub.onnx_export import export_onnx
+
     torch.set_num_threads(1)
     model, processor = load_run(args.model)
     split = open_splits(args.dataset, "test", processor)["test"]
     labels = np.array(split["expression"])
     split = split.select(np.flatnonzero(labels >= 0)[: args.scans or None])
     classifier = single_label(Classifier.of(model, processor, present_classes(split)))
-    export_onnx(model, processor, args.out, labels=classifier.labels, int8=True)
+    if not (Path(args.out) / "export.json").exists():
+        export_onnx(model, processor, args.out, labels=classifier.labels, int8=True)
     ways = {"torch": lambda inputs: classifier.logits(embeds_of(features_of(model, inputs)))}
     ways |= {name: graphs(classifier, processor, Path(args.out), bits) for name, bits in BITS.items()}
     known = split.features["expression"].names
@@ -59,6 +60,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def graphs(classifier: Classifier, processor, folder: Path, bits: str) -> Callable:
     """What the exported graphs make of a scan: logits `(1, K)`."""
+    from mvfer.hub.onnx_export import TEXT_INPUTS, VIEW_INPUTS
+
     faces = _session(folder / f"{'views' if classifier.prompts else 'classifier'}{bits}.onnx")
 
     def run(session, inputs: dict, names: tuple[str, ...]) -> torch.Tensor:
@@ -95,7 +98,9 @@ def _complete(inputs: dict) -> dict:
     return {"view_mask": torch.ones(pixels.shape[:2], dtype=torch.bool), **inputs}
 
 
-def _session(path: Path) -> onnxruntime.InferenceSession:
+def _session(path: Path):
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -113,7 +118,9 @@ def parser() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(prog="python -m benchmarks.exported", description=__doc__.splitlines()[0])
     flags.add_argument("--model", required=True, metavar="DIR", help="folder of a run")
     flags.add_argument("--dataset", required=True, metavar="DIR", help="folder of single scans")
-    flags.add_argument("--out", required=True, metavar="DIR", help="where the graphs go")
+    flags.add_argument(
+        "--out", required=True, metavar="DIR", help="where the graphs go; those that are there are taken"
+    )
     flags.add_argument("--scans", type=int, default=0, help="only the first so many (default: all)")
     return flags
 

@@ -94,7 +94,7 @@ def a_set_of_meshes(folder: Path) -> datasets.Dataset:
     for number, person in enumerate(PEOPLE):
         for label in ("happiness", "sadness"):
             mesh = schema.encode_mesh(*faces(number, label), f"{person}.ply")
-            rows.append({"scan": mesh, "person": person, "emotion": label == "sadness", "note": "x"})
+            rows.append({"scan": mesh, "person": person, "emotion": int(label == "sadness"), "note": "x"})
     rows.append({"scan": {"bytes": b"ply\nbroken", "path": "broken.ply"}, "person": "anna", "emotion": 0, "note": "x"})
     labels = datasets.ClassLabel(names=["happiness", "sadness"])
     text = datasets.Value("string")
@@ -103,19 +103,19 @@ def a_set_of_meshes(folder: Path) -> datasets.Dataset:
 
 
 @pytest.mark.parametrize("how", ["save_to_disk", "parquet"])
-def test_a_set_of_meshes_is_built_from_whoever_made_it(build, tmp_path, how, framed_once, capsys):
+def test_a_set_of_meshes_is_built_from_whoever_made_it(build, tmp_path, how, framed_once):
     theirs = a_set_of_meshes(tmp_path)
     if how == "parquet":
         (tmp_path / "theirs" / "data").mkdir(parents=True)
         theirs.to_parquet(tmp_path / "theirs" / "data" / "train-00000-of-00001.parquet")
     else:
         theirs.save_to_disk(tmp_path / "theirs")
-    out = build("folder", tmp_path / "theirs")
+    out = build("folder", tmp_path / "theirs", "--mapping", tmp_path / "map.csv")
     rows = rows_of(out)
     assert len(rows) == 6 and len({row["subject"] for row in rows.values()}) == 3
     names = read(out)["train"].features["expression"].names
     assert {names[expression] for _, expression in rows} == {"happiness", "sadness"}
-    assert "train-000006.ply" in capsys.readouterr().err, "the damaged one is named by its row"
+    assert "train-000006.ply" in (tmp_path / "map.csv").read_text(), "the damaged one is named by its row"
     (line,) = schema.read_rejected_file(out)
     assert "train-000006" not in line["reason"]
     assert b"anna" not in b"".join(path.read_bytes() for path in out.iterdir() if path.is_file())

@@ -64,8 +64,8 @@ def test_the_examples_of_a_card_lie_beside_it_and_work_as_it_says(small_model, s
     assert [example["src"] for example in widget] == [f"example_{name}.png" for name in mvfer.example_heads()]
     photos = pipeline(ModelCard.load(run / "README.md").data.pipeline_tag, model=str(run), trust_remote_code=True)
     labels = widget[0]["candidate_labels"].split(", ")
-    (view,) = small_processor(meshes=[str(mvfer.example_heads()["happiness"])], return_tensors="np")["pixel_values"]
-    seen = small_processor.image_processor.denormalize_views(view[1][None])[0]
+    inputs = small_processor(meshes=[str(mvfer.example_heads()["happiness"])], return_tensors="pt")
+    seen = small_processor.image_processor.denormalize_views(inputs["pixel_values"][0])[1]
     with Image.open(run / "example_happiness.png") as picture:
         assert abs(seen.astype(int) - picture).max() == 0, "the front view, as the model sees it"
         assert {row["label"] for row in photos(picture, candidate_labels=labels)} == set(BASIC_EXPRESSIONS)
