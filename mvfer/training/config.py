@@ -414,6 +414,7 @@ def _read_recipe(path: Path) -> dict:
         value, expected = recipe.get(f.name), float if f.name == "learning_rate" else f.type
         if (
             f.name in recipe
+            and not (value is None and f.default is None)
             and expected in (int, float, str)
             and not isinstance(value, (int, float) if expected is float else expected)
         ):
