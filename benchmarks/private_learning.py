@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from flwr.server.strategy.aggregate import aggregate
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
@@ -131,6 +130,8 @@ def federated_steps(
     head: nn.Module, sites: Sequence[People], *, steps: int, rate: float, batch: int, seed: int, local_steps: int
 ) -> Iterator[int]:
     """Rounds of federated averaging; yields the number of steps that each site has taken."""
+    from flwr.server.strategy.aggregate import aggregate
+
     for number in range(steps // local_steps):
         updates = []
         for site in sites:

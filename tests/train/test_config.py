@@ -22,6 +22,11 @@ def test_the_saved_recipe_gives_the_same_config(tmp_path):
     config = parse_config(["--dataset", "a", "--fusion", "mean", "--frame_fusion", "attention", "--seed", "3"])
     config.save(tmp_path / "train_config.json")
     assert parse_config(["--config", str(tmp_path / "train_config.json")]) == config
+    private = ["--stage", "finetune", "--model", "runs/first", "--dataset", "a", "--dp_epsilon", "inf"]
+    (config := parse_config(private)).save(tmp_path / "train_config.json")
+    assert parse_config(["--config", str(tmp_path / "train_config.json")]) == config and config.dp_epsilon == float(
+        "inf"
+    )
 
 
 def test_flags_win_over_the_preset_and_the_preset_over_an_earlier_recipe(tmp_path):
