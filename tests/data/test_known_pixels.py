@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from mvfer.data import schema
-from processing.cameras_mvfer import CAMERA_DISTANCE, FOCAL_LENGTH
+from processing.cameras_mvfer import CAMERA_DISTANCE, DEFAULT_AIM_Y, FOCAL_LENGTH
 from processing.framing_mvfer import frame_face
 
 from .layouts import GRID, face, rows_of, write_bnt, write_textured_obj, write_wrl
@@ -30,12 +30,12 @@ def write_marker(path, uv):
 
 
 def expected_pixel(vertices, faces, yaw_deg):
-    """(column, row) of the marked vertex, by hand: the camera turns around y, at the distance where z = 0 spans [-1, 1]."""
+    """(column, row) of the marked vertex, by hand: the camera turns around y, aims above the nose, and z = 0 spans [-1, 1]."""
     frame, yaw = frame_face(vertices, faces), np.radians(yaw_deg)
     x, y, z = (vertices[MARKED] - frame.center) * frame.scale
     distance = CAMERA_DISTANCE - (x * np.sin(yaw) + z * np.cos(yaw))
     across = x * np.cos(yaw) - z * np.sin(yaw)
-    place = 1 + FOCAL_LENGTH * across / distance, 1 - FOCAL_LENGTH * y / distance
+    place = 1 + FOCAL_LENGTH * across / distance, 1 - FOCAL_LENGTH * (y - DEFAULT_AIM_Y) / distance
     return np.array(place) * SIZE_PX / 2
 
 
