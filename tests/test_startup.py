@@ -152,7 +152,7 @@ def test_the_card_is_installed_where_it_is_read():
 def test_every_extra_brings_what_the_table_says():
     project = PYPROJECT["project"]
     named = {
-        extra: {re.split(r"[<>=\[]", package)[0] for package in packages}
+        extra: {re.split(r"[<>=~\[]", package)[0] for package in packages}
         for extra, packages in project["optional-dependencies"].items()
     }
     brought_along = {"pyarrow"}  # by datasets
