@@ -21,8 +21,8 @@ LAW = (
     "high-risk there, and people must be told (Annex III, Art. 50(3)). Drop only scans of people who agree."
 )
 TRIAL = (
-    "The model that comes with the package learnt from synthetic heads only. It is for trying out, not for use: on other "
-    "scanners it is right in about 6 of 10 cases, and can be wrong with confidence."
+    "The model that comes with the package learnt from three families of heads. It is for trying out, not for use: on other "
+    "scanners expect it to be right in about half of the cases, and in more beside scans of the same person."
 )
 PRIVACY = (
     "Nothing is stored. Files are read and deleted, at the latest after five minutes; what was computed of them is forgotten "

@@ -45,7 +45,7 @@ def test_where_nobody_knows_what_a_model_learnt_it_warns(caplog):
 def test_the_bundled_model_is_asked_as_it_was_taught():
     folder = Path(mvfer.model())
     config = MVFERConfig.from_pretrained(folder)
-    assert config.prompt_wordings == 1 and config.prompt_languages == ["en"]
+    assert config.prompt_wordings > 1 and config.prompt_languages == ["en", "ja"]
     asked = class_prompts(prompts_mvfer, config, BASIC)
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     assert asked == results["prompts"]
