@@ -340,7 +340,11 @@ class TrainConfig(
 
 
 NOT_PRIVATE = (  # beside a promise of privacy: settings, what they must be, and why
-    ("target", "expressions", "which units are learnt, and where each counts as seen, is read off the scans without noise"),
+    (
+        "target",
+        "expressions",
+        "which units are learnt, and where each counts as seen, is read off the scans without noise",
+    ),
     ("class_weights", "none", "the number of scans of a class has no noise"),
     ("labels_per_class", 0, "who is drawn depends on who else took part"),
     ("gradient_accumulation", 1, "a step is one draw of people; raise --batch_size instead"),
