@@ -1,6 +1,5 @@
 """Every page does what it says: snippets run, flags exist, links lead somewhere, and the first page stays short."""
 
-import copy
 import re
 import shutil
 import tomllib
@@ -60,29 +59,18 @@ def text_of(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
 
 
-def takes_baselines(model: mvfer.MVFERModel) -> mvfer.MVFERModel:
-    """The same weights; what newly trained models have beside them is at its start."""
-    config = copy.deepcopy(model.config)
-    config.baseline = True
-    relative = mvfer.MVFERModel(config)
-    relative.load_state_dict(model.state_dict(), strict=False)
-    return relative.eval()
-
-
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory) -> Path:
     """What the pages speak of, in small: scans, photos, a sequence, data sets, and runs, which are the bundled model."""
     folder = tmp_path_factory.mktemp("walk")
     shutil.copytree(ROOT / "examples", folder / "examples")
-    bundled, processor = mvfer.load_run(mvfer.model())
-    model = takes_baselines(bundled)
+    model, processor = mvfer.load_run(mvfer.model())
     for name in ("first", "demo", "mine", "words"):
-        model.config.prompt_languages = ["en", "ja"] if name == "words" else bundled.config.prompt_languages
         save_run(folder / "runs" / name, model, processor)
         shutil.copy(Path(mvfer.model()) / "results.json", folder / "runs" / name)
         (folder / "runs" / name / "train_config.json").write_text('{"dataset": ["data/anny"]}')
     for name in ("anny", "ict", "own", "recent"):
-        write_toy_data(folder / "data" / name, size_px=64, subjects=(8, 6, 6))
+        write_toy_data(folder / "data" / name, size_px=64, subjects=(8, 6, 6), aim_y=processor.image_processor.aim_y)
     vertices, faces = bumpy_face()
     (folder / "sequence").mkdir()
     for i in range(3):

@@ -12,14 +12,13 @@ import trimesh
 from PIL import Image
 
 import mvfer
-from modeling_mvfer import AuditLog, Classifier, MVFERStream
+from modeling_mvfer import AuditLog, Classifier, MVFERConfig, MVFERModel, MVFERStream
 from modeling_mvfer.audit_log_mvfer import model_hash, verify
 from mvfer.app.desk import SMILE, Desk
 from mvfer.app.examples import SMILE_FRAMES, heads, write_smile
 from mvfer.app.seeing import see
 from mvfer.app.telling import MAX_LABELS, parse_labels, tell, where
 from mvfer.app.uploads import Upload
-from tests.test_docs import takes_baselines
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LABELS = ["neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise"]
@@ -31,6 +30,13 @@ def desk() -> Desk:
     """With the bundled model, drawn coarsely to be quick."""
     model, processor = mvfer.load_run(mvfer.model())
     return Desk(model, processor, LABELS, is_bundled=True)
+
+
+def without_baselines(model: MVFERModel) -> MVFERModel:
+    """The same weights, but for what takes baselines."""
+    bare = MVFERModel(MVFERConfig.from_dict(model.config.to_dict() | {"baseline": False}))
+    bare.load_state_dict(model.state_dict(), strict=False)
+    return bare.eval()
 
 
 @pytest.fixture(autouse=True)
@@ -190,9 +196,10 @@ def test_the_smile_rises_and_falls(desk):
 
 def test_a_model_without_baselines_says_so_and_one_with_them_tells_relative_to_them(desk, classifier):
     files = [EXAMPLES / "neutral.ply", EXAMPLES / "surprise.ply"]
-    found, shown = desk.take_baseline(files, True)
-    assert found is None and "has not learnt" in shown and not desk.takes_baselines
-    relative = Desk(takes_baselines(desk.model), desk.processor, LABELS, is_bundled=False)
+    bare = Desk(without_baselines(desk.model), desk.processor, LABELS, is_bundled=False)
+    found, shown = bare.take_baseline(files, True)
+    assert found is None and "has not learnt" in shown and not bare.takes_baselines
+    relative = desk
     own, shown = relative.take_baseline(files, False)
     inputs = desk.processor(meshes=[str(file) for file in files], return_tensors="pt")
     expected = Classifier.from_prompts(relative.model, desk.processor, LABELS).baseline_of(inputs)
@@ -205,8 +212,7 @@ def test_a_model_without_baselines_says_so_and_one_with_them_tells_relative_to_t
 
 
 def test_a_baseline_without_a_face_is_refused(desk, tmp_path):
-    relative = Desk(takes_baselines(desk.model), desk.processor, LABELS, is_bundled=False)
-    found, shown = relative.take_baseline([ball(tmp_path)], True)
+    found, shown = desk.take_baseline([ball(tmp_path)], True)
     assert found is None and "ball.ply: no face found in it; leave it out" in shown
 
 
@@ -267,7 +273,7 @@ def test_with_a_log_every_answer_has_its_line_and_nothing_of_the_upload_is_in_it
 
 def test_with_a_log_a_baseline_is_told_of_by_its_hash(logged):
     desk, lines = logged
-    relative = Desk(takes_baselines(desk.model), desk.processor, LABELS, is_bundled=False, log=desk.log)
+    relative = Desk(desk.model, desk.processor, LABELS, is_bundled=False, log=desk.log)
     own, _ = relative.take_baseline([EXAMPLES / "neutral.ply"], True)
     relative.read([EXAMPLES / "surprise.ply"], TYPED, baseline=own)
     (line,) = lines()

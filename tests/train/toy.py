@@ -29,6 +29,7 @@ def write_toy_data(
     background=(20, 60),
     frames: int = 1,
     apex_frame: int | None = None,
+    aim_y: float = 0.0,
     **info,
 ) -> Path:
     """Write 3 rows per subject: 24 training, 9 validation, 9 test rows by default; of several frames, the first is dark."""
@@ -67,6 +68,7 @@ def write_toy_data(
         "size_px": size_px,
         "supersampling": 1,
         "channels": ["clay", "curvature", "depth"],
+        "aim_y": aim_y,
     }
     info = {"name": "toy", "source": "made up", "license": "cc0-1.0", "render_settings": settings} | info
     write_json(folder / INFO_FILE, info)
