@@ -139,6 +139,8 @@ class Predicting:
 
     def __call__(self, out: Path) -> int:
         torch.set_num_threads(1)
+        if (out / "faces.csv").exists():  # whole, as it is moved there at the end; asked again, it would refuse
+            return 0
         return mvfer(["predict", str(self.source), "--out", str(out / "faces.csv"), "--batch_size", "3"])
 
     def end(self, out: Path) -> dict[str, str]:

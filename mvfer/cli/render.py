@@ -14,7 +14,7 @@ def main(argv: list[str] | None = None) -> int:
     """`mvfer render`: one picture with all views of a scan."""
     args = parser().parse_args(argv)
     from mvfer.reports.pictures import views_picture
-    from processing.cameras_mvfer import DEFAULT_AIM_Y, view_name
+    from processing.cameras_mvfer import view_name
     from processing.channels_mvfer import COLOR_CHANNELS
     from processing.meshes_mvfer import load_mesh
     from processing.names_mvfer import shown
@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
 
     angles = tuple((yaw_deg, args.pitch_deg) for yaw_deg in args.views)
     channels = args.channels * 3 if len(args.channels) == 1 else args.channels
-    look = {"view_angles_deg": angles, "channels": channels, "aim_y": DEFAULT_AIM_Y}
+    look = {"view_angles_deg": angles, "channels": channels, "aim_y": args.aim_y}
     settings = RenderSettings(size_px=args.size_px, supersampling=2, **look)
     needs_color = bool(set(settings.channels) & set(COLOR_CHANNELS))
     is_known = args.orientation != AUTO
@@ -61,6 +61,8 @@ def parser() -> argparse.ArgumentParser:
     add("--views", nargs="+", type=float, default=[-30.0, 0.0, 30.0], metavar="YAW", help="one view per yaw angle in degrees; "
         "positive sees the subject's left side (default: -30 0 30)")  # fmt: skip
     add("--pitch_deg", type=float, default=0.0, help="of all views; positive looks from above (default: 0)")
+    add("--aim_y", type=float, default=0.2, help="how far above the tip of the nose the cameras look, 1 is half of the image; 0 "
+        "for models of older data sets (default: 0.2)")  # fmt: skip
     add("--size_px", type=int, default=224, help="size of a view (default: 224)")
     add("--channels", nargs="+", default=["clay"], metavar="NAME", help="one or three of clay, curvature, clay_curvature, depth, "
         "normal_x, ..., red, green, blue (default: clay)")  # fmt: skip

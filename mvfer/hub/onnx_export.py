@@ -9,6 +9,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,7 @@ def export_onnx(
         "prompts": classifier and classifier.prompts,
         "temperature": classifier.calibration.temperature if classifier and classifier.calibration else 1.0,
         "problem_type": model.config.problem_type,
-        "calibration": vars(calibration) if calibration else None,
+        "calibration": asdict(calibration) if calibration else None,
         "prompt_kinds": list(model.config.prompt_kinds),
         "prompt_wordings": model.config.prompt_wordings,
     }

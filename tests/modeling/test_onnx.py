@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import mvfer
 from modeling_mvfer import Classifier, MVFERForFaceClassification
 from mvfer.cli.main import main
 from mvfer.hub.load import load_run
@@ -53,10 +54,12 @@ def test_the_example_says_what_the_classifier_says_and_int8_nearly(small_run, fa
     graphs, views = tmp_path / "graphs", tmp_path / "views"
     model, processor = load_run(small_run)
     processor.image_processor.supersampling = 2  # as `mvfer render` draws
+    model.config.calibration = load_run(mvfer.model())[0].config.calibration  # of all parts; of other prompts
     save_run(tmp_path / "run", model, processor)
     assert main(["export", str(tmp_path / "run"), "--out", str(graphs), "--labels", *LABELS, "--int8"]) == 0
+    assert json.loads((graphs / "export.json").read_text())["calibration"]["actions"]
     settings = processor.image_processor.render_settings
-    drawn = ["--size_px", str(settings.size_px), "--channels", *settings.channels]
+    drawn = ["--size_px", str(settings.size_px), "--channels", *settings.channels, "--aim_y", str(settings.aim_y)]
     flags = ["--out", str(tmp_path / "all.png"), "--each", str(views), *drawn]
     assert main(["render", face_obj, *flags]) == 0
     paths = sorted(map(str, views.iterdir()))
