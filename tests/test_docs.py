@@ -79,7 +79,7 @@ def walk(tmp_path_factory) -> Path:
     for label in ("happiness", "neutral"):
         (folder / "scans" / label).mkdir(parents=True)
         for i, person in enumerate(("anna", "ben", "cleo")):
-            stretched = vertices * [1 + 0.04 * i, 1, 1 + 0.1 * (label == "neutral")]
+            stretched = vertices * [1 + 0.08 * i, 1, 1 + 0.15 * (label == "neutral") + 0.1 * i]
             write_obj(folder / "scans" / label / f"{person}_1.obj", stretched, faces)
     for i, person in enumerate(("anna", "ben", "cleo")):
         for j, moment in enumerate(("happy_1", "neutral_1")):
