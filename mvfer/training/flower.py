@@ -6,6 +6,8 @@ messages; of it, only the plain gRPC server and client are used, in which a site
 
 import logging
 import os
+import socket
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -218,11 +220,12 @@ def join(model: str, dataset: str, address: str, root_certificate: str | None, *
     """Take part as one site, until the server says that all rounds are done.
 
     Raises:
-        ValueError: if this site cannot take part; OSError: if the server is not there, or hangs up.
+        ValueError: if this site cannot take part; OSError: if the server is not there within a minute, or hangs up.
     """
     check_address(address, encrypted=bool(root_certificate), insecure=insecure, remedy="--root_certificate FILE")
     import grpc
 
+    wait_for_server(address)
     try:
         flwr.client.start_client(
             server_address=address,
@@ -235,6 +238,24 @@ def join(model: str, dataset: str, address: str, root_certificate: str | None, *
         raise OSError(f"{address}: no server there, or it hung up ({reason}); start it first, then join") from error
     except StopIteration as error:
         raise OSError(f"{address}: the server hung up; see its screen, and join again when it goes on") from error
+
+
+def wait_for_server(address: str, *, patience_s: float = 60.0) -> None:
+    """Return as soon as something listens at "host:port": sites may be started before their server.
+
+    Raises:
+        OSError: if nothing does in this time.
+    """
+    host, _, port = address.rpartition(":")
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise OSError(f"{address}: no server there ({error}); start it first, then join") from error
+            time.sleep(0.5)
 
 
 def check_address(address: str, *, encrypted: bool, insecure: bool, remedy: str) -> None:

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +180,16 @@ def test_other_computers_are_not_talked_to_in_the_clear(action, address, small_r
     monkeypatch.chdir(tmp_path)
     assert main(["federate", *action, "--model", str(small_run), "--address", address]) == 2
     assert "other computers could read and change what is sent" in capsys.readouterr().err
+
+
+def test_a_site_waits_for_its_server_but_not_for_ever():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(OSError, match="no server there"):
+            flower.wait_for_server(address, patience_s=0)
+        threading.Timer(0.3, free.listen).start()
+        flower.wait_for_server(address, patience_s=30)
 
 
 def test_flowers_telemetry_is_off():
