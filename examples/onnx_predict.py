@@ -18,7 +18,9 @@ files = ("export.json", "processor_config.json", "tokenizer_config.json")
 facts, processor, words = (json.loads((folder / name).read_text(encoding="utf-8")) for name in files)
 settings = processor["image_processor"]
 
-pixels = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in paths]) / 255  # (V, H, W, C)
+pixels = (
+    np.stack([np.asarray(Image.open(path, formats=["PNG"]).convert("RGB")) for path in paths]) / 255
+)  # (V, H, W, C)
 pixels = (pixels - settings["image_mean"]) / settings["image_std"]
 views = {
     "pixel_values": np.float32(pixels.transpose(0, 3, 1, 2)[None]),  # (1, V, C, H, W)

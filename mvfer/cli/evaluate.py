@@ -23,7 +23,8 @@ from mvfer.evaluation.metrics import mean_over_runs
 from mvfer.evaluation.protocols.protocol import PAPER, evaluate_paper, evaluate_protocol
 from mvfer.evaluation.results import UNITS, accuracies, scores_of, table, tables_of
 from mvfer.hub.model_index import update_card
-from mvfer.hub.run_folder import is_private, store_calibration
+from mvfer.hub.push import is_private
+from mvfer.hub.run_folder import store_calibration
 from mvfer.progress import add_quiet_flag, be_quiet
 from mvfer.reports.examples import example_rows, predictions
 from mvfer.reports.findings import findings

@@ -14,6 +14,7 @@ import numpy as np
 
 from mvfer.data.duplicates import THUMBNAIL_PX
 
+SEEN_FILE = "subjects_seen.json"  # in a model's folder: hashes of whom it was trained and chosen on
 CELLS = 8  # along each axis of a view
 STEP = 48.0  # grey levels
 PHASES = 3  # shifts of the steps

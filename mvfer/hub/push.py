@@ -6,9 +6,8 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
+from mvfer.data.scan_digests import SEEN_FILE
 from mvfer.data.without_folders import without_folders
-from mvfer.evaluation.audits.leakage import SEEN_FILE
-from mvfer.hub.run_folder import is_private
 
 RECIPE = "train_config.json"  # its paths are of this computer
 PUBLISHED = ["*.py", "*.json", "*.jsonl", "*.txt", "*.safetensors", "*.png", "README.md"]
@@ -18,6 +17,12 @@ REMEDIES = {
     403: "this token may not write there: take one that may, or another --repo_id",
     409: "somebody else changed the repository meanwhile: push again",
 }
+
+
+def is_private(folder: str | Path) -> bool:
+    """Whether a run was trained with differential privacy, as its results say."""
+    path = Path(folder) / "results.json"
+    return path.is_file() and "privacy" in json.loads(path.read_text(encoding="utf-8")).get("training", {})
 
 
 def push_run(folder: str | Path, repo_id: str, *, private: bool = True, token: str | None = None) -> str:

@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 from modeling_mvfer.classifier_mvfer import is_fine_tuned
 from modeling_mvfer.configuration_mvfer import EARLIER_KEYS, Calibration, MVFERConfig
 from modeling_mvfer.modeling_mvfer import MVFERModel
+from mvfer.data.scan_digests import SEEN_FILE
 from mvfer.data.schema import write_json
-from mvfer.evaluation.audits.leakage import SEEN_FILE, load_subjects_seen
-from mvfer.evaluation.results import read_results
+from mvfer.evaluation.audits.leakage import load_subjects_seen
 from mvfer.hub.card import model_card
 from mvfer.hub.example_views import write_examples
 from processing.processing_mvfer import MVFERProcessor
@@ -90,12 +90,6 @@ def remove_leftovers(folder: str | Path) -> None:
     """Delete what a process that was killed in `save_run` left behind; nobody else may be saving there."""
     for path in Path(folder).glob(f"{STAGING}*"):
         shutil.rmtree(path)
-
-
-def is_private(folder: str | Path) -> bool:
-    """Whether a run was trained with differential privacy, as its results say."""
-    path = Path(folder) / "results.json"
-    return path.is_file() and "privacy" in read_results(path).get("training", {})
 
 
 def set_calibration(config: MVFERConfig, calibration: Mapping) -> None:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import train
-from mvfer.hub.run_folder import is_private
+from mvfer.hub.push import is_private
 from mvfer.training.config import TrainConfig
 from mvfer.training.privacy import PrivateSteps, check_batch_norm
 

@@ -15,11 +15,10 @@ from datasets import Image, List
 from transformers.utils import cached_file
 
 from mvfer.data.duplicates import SAME_BELOW, THUMBNAIL_PX, same_scans, thumbnail
-from mvfer.data.scan_digests import all_digests, is_seen, new_salt
+from mvfer.data.scan_digests import SEEN_FILE, all_digests, is_seen, new_salt
 from mvfer.data.schema import view_arrays
 from mvfer.evaluation.embeddings import SplitFeatures
 
-SEEN_FILE = "subjects_seen.json"
 COARSE_PX = 8
 MOST_ROWS = 20_000  # of a split whose scans are compared one by one
 EXAMPLES = 3
