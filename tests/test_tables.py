@@ -121,7 +121,9 @@ def test_a_killed_run_goes_on_and_ends_the_same(scans, small_run, tmp_path, monk
     assert not out.exists() and (tmp_path / "faces.csv.part").exists()
     names = reads(monkeypatch)
     capsys.readouterr()
+    (tmp_path / ".faces.csv.7.tmp").write_text("as of a command that was stopped while it wrote the table")
     assert predict(scans, small_run, out, "--batch_size", 2) == 1
+    assert not list(tmp_path.glob("*.tmp")) and not list(tmp_path.glob(".*.tmp"))
     assert names == ["F1_10", "F2_1", "F2_2", "F2_3"], "the first batch was there"
     assert "2 of 6 rows are there already" in capsys.readouterr().err
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()

@@ -6,6 +6,7 @@ whole. What was begun with another model or other options is refused.
 
 import argparse
 import base64
+import glob
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -115,6 +116,8 @@ class ResumedTable:
                 errors += row["error"] is not None
                 yield row
 
+        for left in self.out.parent.glob(f".{glob.escape(self.out.name)}.*.tmp"):  # of a command stopped while it wrote
+            left.unlink(missing_ok=True)
         count = write_table(self.out, self.columns, rows())
         self.journal.remove()
         remark(f"wrote {self.out}: {count} rows" + (f", {errors} of them errors" if errors else ""))
