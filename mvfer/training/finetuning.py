@@ -114,14 +114,19 @@ def build_classifier(
     fields = {}
     if config.class_weights == "balanced":
         fields["class_weights"] = balanced_weights(labels, len(classes))
-    if config.model == "small":
-        return MVFERForFaceClassification.from_model(build_model(config, processor, infos), classes, **fields)
-    angles = infos[0]["render_settings"]["view_angles_deg"]
-    model = MVFERModel.from_pretrained(config.model, dtype=torch.float32, view_angles_deg=angles).eval()
-    if config.head == "random":
+    model = starting_model(config, processor, infos)
+    if config.model == "small" or config.head == "random":
         return MVFERForFaceClassification.from_model(model, classes, **fields)
     embeds = Classifier.from_prompts(model, processor, classes).class_embeds
     return MVFERForFaceClassification.from_zero_shot(model, embeds, **fields)  # type: ignore[arg-type]  # not None: from prompts
+
+
+def starting_model(config: TrainConfig, processor: MVFERProcessor, infos: list[dict]) -> MVFERModel:
+    """What a classifier is made of: a new small model, or the one that the recipe names, with the data's cameras."""
+    if config.model == "small":
+        return build_model(config, processor, infos)
+    angles = infos[0]["render_settings"]["view_angles_deg"]
+    return MVFERModel.from_pretrained(config.model, dtype=torch.float32, view_angles_deg=angles).eval()
 
 
 def prepare(classifier: MVFERForFaceClassification, config: TrainConfig) -> torch.nn.Module:

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modeling_mvfer import MVFERForFaceClassification, MVFERModel
+from modeling_mvfer import MVFERForFaceClassification
 from modeling_mvfer.actions_mvfer import ActionReader
 from modeling_mvfer.classification_mvfer import MULTI_LABEL
 from mvfer.data.batching import Collator
 from mvfer.evaluation.unit_head import centre_thresholds, evaluate_units, known_units, validation_auc
 from mvfer.training.config import TrainConfig
-from mvfer.training.finetuning import FineTuning, check_views, merged, prepare
+from mvfer.training.finetuning import FineTuning, check_views, merged, prepare, starting_model
 from mvfer.training.labels import balanced_positives, unit_rows
-from mvfer.training.pretraining import build_model, build_processor
+from mvfer.training.pretraining import build_processor
 from mvfer.training.task import Task
 from processing import MVFERProcessor
 
@@ -72,11 +72,8 @@ def build_unit_classifier(
 ) -> MVFERForFaceClassification:
     """The classifier before its first step: a sigmoid per unit."""
     fields |= {"problem_type": MULTI_LABEL}
-    if config.model == "small":
-        return MVFERForFaceClassification.from_model(build_model(config, processor, infos), units, **fields)
-    angles = infos[0]["render_settings"]["view_angles_deg"]
-    model = MVFERModel.from_pretrained(config.model, dtype=torch.float32, view_angles_deg=angles).eval()
-    if config.head == "random":
+    model = starting_model(config, processor, infos)
+    if config.model == "small" or config.head == "random":
         return MVFERForFaceClassification.from_model(model, units, **fields)
     reader = ActionReader.build(model, processor)
     embeds: dict[str, Tensor] = {unit: reader.phrase_embeds[unit] for unit in units}
