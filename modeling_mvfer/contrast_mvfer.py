@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .distributed_mvfer import gather_padded, max_over_ranks, world_size
+from .distributed_mvfer import all_reduce_sum, gather_padded, max_over_ranks, world_size
 
 
 def contrastive_loss(image_embeds: Tensor, text_embeds: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
@@ -74,6 +74,37 @@ def phrase_loss(image_embeds: Tensor, phrase_embeds: Tensor, targets: Tensor, sc
     true, false = targets.to(losses), (~targets).to(losses)
     halves = [(losses * side).sum(0) / side.sum(0).clamp_min(1) for side in (true, false)]
     return (halves[0] + halves[1]).sum() / (2 * max(targets.shape[1], 1))
+
+
+def side_loss(image_embeds: Tensor, phrase_embeds: Tensor, targets: Tensor, opposites: Tensor, scale: Tensor) -> Tensor:
+    """Tell an action on the left from the same on the right, along the direction between their phrases.
+
+    The embeddings of "left lip corner pulled up" and "right lip corner pulled up" hardly differ at first, and while they do not,
+    neither do those of the faces: the gradient of each is the other's difference. The direction is as long as any other.
+
+    Args:
+        image_embeds (`torch.Tensor` of shape `(B, D)`), phrase_embeds (`(P, D)`): unit length; this rank's.
+        targets (`torch.Tensor` of shape `(B, P)`, bool): which phrase is true of which image.
+        opposites (`torch.Tensor` of shape `(P,)`, int): the phrase that says the same of the other side, -1 without one.
+        scale (`torch.Tensor` of shape `()`): factor of the cosine between an image and a direction.
+    Returns:
+        `torch.Tensor` of shape `()`: mean over all ranks' pairs of an image and a phrase of which just one, it or its
+        opposite, is true; without any, 0.
+    Raises:
+        ValueError: if the shapes do not fit.
+    Source:
+        The direction is that of the directional CLIP loss (Gal et al. 2021, "StyleGAN-NADA", eq. 3, arXiv:2108.00946); the
+        logistic loss along it is ours.
+    """
+    _check_targets(image_embeds, phrase_embeds, targets)
+    if opposites.shape != (len(phrase_embeds),):
+        raise ValueError(f"expected opposites ({len(phrase_embeds)},), got {tuple(opposites.shape)}")
+    own = (opposites >= 0).nonzero()[:, 0]
+    other = opposites[own]
+    directions = F.normalize(phrase_embeds[own] - phrase_embeds[other], dim=-1, eps=1e-4)
+    decided = targets[:, own] != targets[:, other]
+    losses = _pair_losses(scale * image_embeds @ directions.T, targets[:, own]) * decided
+    return all_reduce_sum(losses.sum()) / all_reduce_sum(decided.sum().to(losses)).clamp_min(1)
 
 
 def assignment_loss(image_embeds: Tensor, text_embeds: Tensor, assignments: Tensor, scale: Tensor) -> Tensor:

@@ -292,6 +292,7 @@ class MVFERModel(CLIPModel):
         phrase_input_ids: Tensor | None = None,
         phrase_attention_mask: Tensor | None = None,
         phrase_targets: Tensor | None = None,
+        phrase_opposites: Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MVFEROutput:
         """Embed samples and texts and compare them.
@@ -308,6 +309,7 @@ class MVFERModel(CLIPModel):
             phrase_input_ids, phrase_attention_mask (`(P, L)`): phrases of single actions.
             phrase_targets (`(B, P)`, bool): which phrase is true of which sample; a phrase that only another process
                 lists counts as not true of the samples here.
+            phrase_opposites (`(P,)`, int, *optional*): the phrase that says the same of the other side, -1 without one.
         Returns:
             [`MVFEROutput`]
         Raises:
@@ -352,7 +354,9 @@ class MVFERModel(CLIPModel):
         losses = None
         if return_loss:
             texts = captions(text.pooler_output, keys, text_targets, text_assignments, len(image_embeds))
-            phrases = self._phrases(phrase_input_ids, phrase_attention_mask, phrase_targets, len(image_embeds))
+            phrases = self._phrases(
+                phrase_input_ids, phrase_attention_mask, phrase_targets, phrase_opposites, len(image_embeds)
+            )
             losses = self._loss(vision, texts, phrases, scale)
         return MVFEROutput(
             loss=losses.pop("loss") if losses else None,
@@ -392,14 +396,15 @@ class MVFERModel(CLIPModel):
             )
             return self.objective(views, texts, phrases, scale=scale)
 
-    def _phrases(self, input_ids, attention_mask, targets, samples: int) -> TextFeatures | None:
-        if input_ids is None or self.objective.config.phrase_weight == 0:
+    def _phrases(self, input_ids, attention_mask, targets, opposites, samples: int) -> TextFeatures | None:
+        wanted = self.objective.config.phrase_weight > 0 or self.objective.config.side_weight > 0
+        if input_ids is None or not wanted:
             return None
         if targets is None:
             raise ValueError("phrase_input_ids came without phrase_targets (B, P)")
         features = self.get_text_features(input_ids, attention_mask=attention_mask, return_dict=True).pooler_output
         targets = text_targets(targets, samples, len(input_ids), "phrase_targets", input_ids.device)
-        return TextFeatures(precise(features), self._text_keys(input_ids), targets)
+        return TextFeatures(precise(features), self._text_keys(input_ids), targets, opposites)
 
     def _text_keys(self, input_ids: Tensor) -> Tensor:
         return text_keys(input_ids, self.config.text_config.eos_token_id)

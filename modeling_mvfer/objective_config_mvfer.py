@@ -32,6 +32,10 @@ class ObjectiveConfig:
     contrastive_weight: float = _setting(1.0, "Weight of vision-language contrast on the fused embedding.")
     view_contrastive_weight: float = _setting(1.0, "Weight of vision-language contrast on every single view.")
     phrase_weight: float = _setting(1.0, "Weight of the sigmoid term over single action phrases.")
+    side_weight: float = _setting(
+        0.0,
+        "Weight of telling left from right, between phrases that differ in nothing else (of the captions' phrases).",
+    )
     cross_view_weight: float = _setting(
         0.5, "Weight of cross-view decorrelation, which also learns from scans without captions."
     )

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .contrast_mvfer import assignment_loss, contrastive_loss, merge_texts, phrase_loss, sigmoid_loss
+from .contrast_mvfer import assignment_loss, contrastive_loss, merge_texts, phrase_loss, side_loss, sigmoid_loss
 from .decorrelation_mvfer import Projector, cross_modal_loss, cross_view_loss
 from .distributed_mvfer import gather_rows, max_over_ranks
 from .metric_learning_mvfer import consistency_loss, margin_contrast_loss, related_views, triplet_loss
@@ -46,11 +46,13 @@ class TextFeatures:
     features (`(K, D)`): need not be unit length. keys (`(K, L)`): token ids, which tell equal texts.
     targets (`(B, K)`): which text describes which sample (bool); or, floating, soft assignments that a teacher gave
         (`assignment_loss`), and the texts are then the same prompts, in the same order, on all ranks.
+    opposites (`(K,)`, int, *optional*): of each phrase the one that says the same of the other side, -1 without one.
     """
 
     features: Tensor
     keys: Tensor
     targets: Tensor
+    opposites: Tensor | None = None
 
 
 class MVFERObjective(nn.Module):
@@ -74,7 +76,7 @@ class MVFERObjective(nn.Module):
         values = {}
         if self.config.contrastive_form == "sigmoid":
             values["pair_bias"] = -10.0  # SigLIP's start: nearly all pairs are negative
-        if self.config.phrase_weight > 0:
+        if self.config.phrase_weight > 0 or self.config.side_weight > 0:
             values |= {"phrase_log_scale": 2.3, "phrase_bias": 0.0}  # a scale of about 10
         if self.config.margin_contrast_weight > 0 or self.config.triplet_weight > 0:
             values["margin_logit"] = 0.0  # the margin is its sigmoid: 0.5
@@ -89,7 +91,7 @@ class MVFERObjective(nn.Module):
             views ([`ViewFeatures`]), texts, phrases ([`TextFeatures`]): phrases only where this rank lists any.
             scale (`torch.Tensor` of shape `()`): factor of the cosines.
         Returns:
-            `dict`: `"loss"`, and unweighted `"contrastive"`, `"view_contrastive"`, `"phrase"`, `"cross_view"`,
+            `dict`: `"loss"`, and unweighted `"contrastive"`, `"view_contrastive"`, `"phrase"`, `"side"`, `"cross_view"`,
             `"cross_modal"`, `"margin_contrast"`, `"triplet"`, `"consistency"` where computed.
         Raises:
             ValueError: if assignments meet the sigmoid form, which has no soft targets.
@@ -113,6 +115,7 @@ class MVFERObjective(nn.Module):
             "contrastive": lambda: contrast(fused, described_targets),
             "view_contrastive": lambda: _mean_over_views(contrast, per_view, view_present, described_targets),
             "phrase": lambda: self._phrases(fused, per_view, view_present, described, phrases, len(views.fused)),
+            "side": lambda: self._sides(views, phrases),
             "cross_view": lambda: self._cross_view(views.every_view.flatten(0, 1), views.every_view_mask.flatten(0, 1)),
             "cross_modal": lambda: self._cross_modal(fused, text_embeds, described_targets),
             "margin_contrast": lambda: margin_contrast_loss(per_view[view_present], *related_and_margin()),
@@ -159,6 +162,22 @@ class MVFERObjective(nn.Module):
 
         total, share = loss(fused, targets), self.config.view_contrastive_weight
         return total + share * _mean_over_views(loss, per_view, view_present, targets) if share > 0 else total
+
+    def _sides(self, views: ViewFeatures, phrases: TextFeatures | None) -> Tensor:
+        """The side term of this rank's samples and phrases, fused and, with their share in the contrast, in single views."""
+        scale, share = self.phrase_log_scale.exp(), self.config.view_contrastive_weight
+        seen, row = views.per_view_mask, torch.arange(len(views.fused), device=views.fused.device)
+        if phrases is None or phrases.opposites is None:  # still part of what all ranks sum up
+            targets = torch.zeros(len(row), 0, dtype=torch.bool, device=row.device)
+            phrases = TextFeatures(views.fused[:0], row[:0, None], targets, row[:0])
+        embeds = F.normalize(phrases.features, dim=-1)
+
+        def loss(images: Tensor, rows: Tensor) -> Tensor:
+            images = F.normalize(images, dim=-1)
+            return side_loss(images, embeds, phrases.targets[rows], phrases.opposites, scale)
+
+        total = loss(views.fused, row)
+        return total + share * loss(views.per_view[seen], row[:, None].expand_as(seen)[seen]) if share > 0 else total
 
 
 def _join(texts: TextFeatures) -> tuple[Tensor, Tensor]:

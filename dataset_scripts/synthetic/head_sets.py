@@ -30,6 +30,13 @@ def arguments(
     at_rest = default.rest_per_subject
     add("--rest_per_subject", type=int, default=at_rest, help="rows at rest per subject, more than neutral's variants")
     add(
+        "--one_sided",
+        type=float,
+        default=default.one_sided,
+        metavar="CHANCE",
+        help="of an action in those random rows to be of one side only, where it can be",
+    )
+    add(
         "--vary_geometry",
         action="store_true",
         help="vary resolution, smoothness, noise, holes, framing and light of scans, and the proportions of people",

@@ -87,7 +87,7 @@ _EXCLUSIVE = [
     {"10", "24", "28", "33", "18"},
     {"30L", "30R", "27"},
 ]
-_ONE_SIDED_CHANCE = 0.2
+ONE_SIDED_CHANCE = 0.2
 _ONE_SIDED = [unit for unit in ("2", "9", "10", "12", "14", "15", "20", "45") if unit in SIDED_ACTIONS]
 
 
@@ -142,14 +142,16 @@ def shown_by(table: UnitTable) -> list[str]:
     return [name for name, recipes in RECIPES.items() if any(map(table.can_show, recipes))]
 
 
-def sample_combination(rng: np.random.Generator, table: UnitTable = ARKIT) -> dict[str, float]:
-    """Draw 1 to 4 compatible action units, some of them one-sided, at intensities 0.4 to 1."""
+def sample_combination(
+    rng: np.random.Generator, table: UnitTable = ARKIT, *, one_sided: float = ONE_SIDED_CHANCE
+) -> dict[str, float]:
+    """Draw 1 to 4 compatible action units at intensities 0.4 to 1; with chance `one_sided` each that can be is of one side."""
     units: dict[str, float] = {}
     count = int(rng.integers(1, 5))
     for unit in map(str, rng.permutation(table.units)):
         if len(units) == count:
             break
-        if unit in _ONE_SIDED and rng.random() < _ONE_SIDED_CHANCE:
+        if unit in _ONE_SIDED and rng.random() < one_sided:
             unit += str(rng.choice(["L", "R"]))
         if table.can_show([unit]) and not _excludes(unit, units):
             units[unit] = float(rng.uniform(0.4, 1.0)) if number(unit) != "45" else float(rng.uniform(0.85, 1.0))

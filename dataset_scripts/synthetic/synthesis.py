@@ -22,6 +22,7 @@ from dataset_scripts.common.captions import ACTIVE, captions_for
 from dataset_scripts.synthetic.heads import Head, HeadModel, HeadRejected, HeadSet, Source
 from dataset_scripts.synthetic.recipes import (
     MICRO,
+    ONE_SIDED_CHANCE,
     micro_curve,
     sample_combination,
     sample_expression,
@@ -55,6 +56,7 @@ class BuildSettings:
     random_per_subject: int = 7
     random_per_tested: int = 0
     rest_per_subject: int = 0
+    one_sided: float = ONE_SIDED_CHANCE
     intensity: tuple[float, float] = (0.5, 1.0)
     vary_geometry: bool = False
     people: int = 1
@@ -77,6 +79,8 @@ class BuildSettings:
             raise ValueError(f"unknown expressions {unknown}; expected some of {', '.join(EXPRESSIONS)}")
         if not 0 < self.intensity[0] <= self.intensity[1] <= 1:
             raise ValueError(f"expected an intensity range 0 < low <= high <= 1, got {self.intensity}")
+        if not 0 <= self.one_sided <= 1:
+            raise ValueError(f"expected a chance one_sided in 0..1, got {self.one_sided}")
         counts = (self.expressions_per_subject, self.captions_per_row, self.num_frames, self.variants, self.people)
         at_random, at_rest = (self.random_per_subject, self.random_per_tested), self.rest_per_subject
         if min(counts) < 1 or min(*at_random, at_rest) < 0 or self.fps <= 0:
@@ -168,7 +172,7 @@ class Synthesizer:
                 units, intensity = sample_expression(rng, name, strengths=settings.intensity, table=table)
                 yield from self._variants(f"{subject}-{name}-{repeat}", name, units, intensity, train, rng)
         for i in range(settings.random_per_subject if train else settings.random_per_tested):
-            units = sample_combination(rng, table)
+            units = sample_combination(rng, table, one_sided=settings.one_sided)
             yield from self._variants(f"{subject}-random-{i}", None, units, max(units.values()), train, rng)
         for i in range(settings.rest_per_subject):
             units = sample_rest(rest_rng, table)

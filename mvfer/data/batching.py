@@ -178,6 +178,7 @@ class Collator:
         tokenizer: any tokenizer with a padding token; `None` leaves all texts out.
         image_processor: `MVFERImageProcessor`; its normalisation and size are the model's.
         phrases: also give the captions' single phrases, for the sigmoid term.
+        sides: also say of the other side what names a side, in captions and phrases.
 
     A sample is a dict: `views` uint8 `(V, H, W, 3)` or `(T, V, H, W, 3)`; `captions`, the texts to learn from; and,
     optional, `view_mask`, `view_angles_deg`, `frame_times_s`, `known_captions` (further texts that are true of it).
@@ -186,12 +187,13 @@ class Collator:
     with sequences `frame_mask`, `frame_times_s`; `input_ids (K, L)`, `attention_mask` of the batch's unique captions
     and `text_targets (B, K)`, true where a caption names the units that one of the sample's own names, in whatever wording,
     and no degree that is not true of them; with `phrases`, `phrase_input_ids (P, L)`, `phrase_attention_mask` and
-    `phrase_targets (B, P)`, true where all that the phrase claims is true of the sample. Without any caption there is an
-    empty text that is true of no sample, and the phrases' keys are absent.
+    `phrase_targets (B, P)`, true where all that the phrase claims is true of the sample; with `sides`, `phrase_opposites (P,)`:
+    the phrase that says the same of the other side, -1 without one. Without any caption there is an empty text that is true of
+    no sample, and the phrases' keys are absent.
     """
 
-    def __init__(self, tokenizer, image_processor, *, phrases: bool = True):
-        self.tokenizer, self.image_processor, self.phrases = tokenizer, image_processor, phrases
+    def __init__(self, tokenizer, image_processor, *, phrases: bool = True, sides: bool = False):
+        self.tokenizer, self.image_processor, self.phrases, self.sides = tokenizer, image_processor, phrases, sides
 
     def __call__(self, samples: list[dict]) -> dict[str, torch.Tensor]:
         if not samples:
@@ -213,11 +215,20 @@ class Collator:
         def is_true(claim: frozenset, claimed_units: frozenset, row: int) -> bool:
             return claimed_units in units[row] and claim <= facts[row]
 
-        batch |= self._texts(captions, is_true, names=("input_ids", "attention_mask", "text_targets"))
+        batch |= self._texts(
+            self._unique(captions), is_true, len(samples), names=("input_ids", "attention_mask", "text_targets")
+        )
         phrases = [sum(map(split_phrases, own), []) for own in captions]
         if self.phrases and any(phrases):
             names = ("phrase_input_ids", "phrase_attention_mask", "phrase_targets")
-            batch |= self._texts(phrases, lambda claim, _, row: claim <= facts[row], names=names)
+            unique = self._unique(phrases)
+            batch |= self._texts(unique, lambda claim, _, row: claim <= facts[row], len(samples), names=names)
+            if self.sides:
+                place = {text: number for number, text in enumerate(unique)}
+                sided = {text: swapped for text in unique if (swapped := swap_sides(text)) != text}
+                batch["phrase_opposites"] = torch.tensor(
+                    [place[sided[text]] if text in sided else -1 for text in unique]
+                )
         return batch
 
     def _pixels(self, views: torch.Tensor) -> torch.Tensor:
@@ -228,16 +239,26 @@ class Collator:
             views = flat.permute(0, 2, 3, 1).reshape(*views.shape[:-3], size_px, size_px, 3)
         return self.image_processor.normalize_views(views)
 
+    def _unique(self, texts: list[list[str]]) -> list[str]:
+        """The texts of all samples; with `sides`, also what is said of a side said of the other: hard negatives.
+
+        They differ in a word and are false, so a face has to be told from its mirror image (Yuksekgonul et al. 2023, "When and
+        Why Vision-Language Models Behave like Bags-of-Words", arXiv:2210.01936; differs: only sides are exchanged).
+        """
+        said = [text for own in texts for text in own]
+        against = [swap_sides(text) for text in said] if self.sides else []
+        return list(dict.fromkeys([*said, *against])) or [""]  # true of no sample
+
     def _texts(
         self,
-        texts: list[list[str]],
+        unique: list[str],
         is_true: Callable[[frozenset, frozenset, int], bool],
+        rows: int,
         *,
         names: tuple[str, str, str],
     ) -> dict:
-        unique = list(dict.fromkeys(text for own in texts for text in own)) or [""]  # true of no sample
         claims = [(meaning(text), units_of(meaning(text))) for text in unique]
-        targets = torch.tensor([[is_true(*claim, row) for claim in claims] for row in range(len(texts))])
+        targets = torch.tensor([[is_true(*claim, row) for claim in claims] for row in range(rows)])
         tokens = self.tokenizer(unique, padding=True, truncation=True, return_tensors="pt")
         return dict(zip(names, (tokens["input_ids"], tokens["attention_mask"], targets), strict=True))
 

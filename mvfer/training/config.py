@@ -302,7 +302,13 @@ class TrainConfig(
     def learns_from_captions(self) -> bool:
         """Whether any term aligns views with the data's captions."""
         reads = self.stage == "pretrain" and self.supervision == "captions"
-        weights = (self.contrastive_weight, self.view_contrastive_weight, self.phrase_weight, self.cross_modal_weight)
+        weights = (
+            self.contrastive_weight,
+            self.view_contrastive_weight,
+            self.phrase_weight,
+            self.side_weight,
+            self.cross_modal_weight,
+        )
         return reads and any(weight > 0 for weight in weights)
 
     def _check_pseudo(self):

@@ -41,7 +41,12 @@ class Pretraining(Task):
         if config.learns_from_captions:
             self.captioned = [bool(captions) for split in self.train_splits for captions in split["captions"]]
         tokenizer = self.processor.tokenizer if config.supervision == "captions" else None  # a teacher gives the texts
-        self.collator = Collator(tokenizer, self.processor.image_processor, phrases=config.phrase_weight > 0)
+        self.collator = Collator(
+            tokenizer,
+            self.processor.image_processor,
+            phrases=config.phrase_weight > 0 or config.side_weight > 0,
+            sides=config.side_weight > 0,
+        )
         self.summary = {"preset": config.preset, "supervision": config.supervision}
 
     def test(self, model: MVFERModel, **options) -> tuple[MVFERModel, dict]:

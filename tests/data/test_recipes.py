@@ -54,6 +54,16 @@ def test_random_combinations_have_one_to_four_units_that_do_not_exclude_each_oth
     assert set(SYNTHESIZED) <= seen and "12L" in seen and "12R" in seen
 
 
+def test_how_many_units_are_of_one_side_is_chosen():
+    def share(chance: float) -> float:
+        rng = np.random.default_rng(0)
+        units = [unit for _ in range(300) for unit in sample_combination(rng, one_sided=chance)]
+        can_be = [unit for unit in units if unit.rstrip("LR") in ("2", "9", "10", "12", "14", "15", "20", "45")]
+        return float(np.mean([unit[-1] in "LR" for unit in can_be]))
+
+    assert share(0) == 0 and share(1) == 1 and 0.4 < share(0.5) < 0.6
+
+
 def test_one_sided_units_move_one_side_and_mirror_with_the_words():
     left, right = shape_weights({"12L": 0.8}), shape_weights({"12R": 0.8})
     assert left == {"mouthSmileLeft": 0.8} and right == {"mouthSmileRight": 0.8}

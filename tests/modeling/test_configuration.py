@@ -73,7 +73,7 @@ def test_the_flat_keys_of_earlier_versions_are_read(tiny_config, tmp_path):
     calibration = {"score_temperature": 1.5, "abstain_below": 0.25, "calibrated_prompts": "0123456789abcdef"}
     write_earlier(tmp_path, tiny_config(), **EARLIER, **calibration)
     for config in (AutoConfig.from_pretrained(tmp_path), MVFERConfig.from_pretrained(tmp_path)):
-        expected = {key: value for key, value in EARLIER.items() if key != "cross_view_form"}
+        expected = {key: value for key, value in EARLIER.items() if key != "cross_view_form"} | {"side_weight": 0.0}
         assert dataclasses.asdict(config.objective) == expected
         assert config.calibration == Calibration(1.5, 0.25, "0123456789abcdef")
         assert not {*EARLIER, *calibration} & config.to_dict().keys()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from modeling_mvfer.contrast_mvfer import assignment_loss, contrastive_loss, merge_texts, phrase_loss, sigmoid_loss
+from modeling_mvfer.contrast_mvfer import assignment_loss, contrastive_loss, merge_texts, phrase_loss, side_loss, sigmoid_loss
 
 TARGETS = torch.tensor([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]]).bool()  # the last has no text
 SCALE, BIAS = torch.tensor(5.0).double(), torch.tensor(-1.0).double()
@@ -64,6 +64,36 @@ def test_phrases_weigh_alike_however_rare(embeds):
     assert 0 < float(never) < math.inf
 
 
+def test_sides_are_told_along_the_direction_between_a_phrase_and_its_opposite(embeds):
+    images, phrases = embeds
+    opposites = torch.tensor([2, -1, 0])  # the middle one names no side
+    pairs = []
+    for b in range(5):
+        for own, other in ((0, 2), (2, 0)):
+            if TARGETS[b, own] != TARGETS[b, other]:
+                direction = (phrases[own] - phrases[other]) / (phrases[own] - phrases[other]).norm()
+                sign = 1 if TARGETS[b, own] else -1
+                pairs.append(math.log1p(math.exp(-sign * float(SCALE * images[b] @ direction))))
+    assert len(pairs) == 6  # images 0, 1 and 3, each with both phrases
+    assert float(side_loss(images, phrases, TARGETS, opposites, SCALE)) == pytest.approx(sum(pairs) / 6, rel=1e-9)
+    nothing = side_loss(images, phrases, torch.ones_like(TARGETS), opposites, SCALE)
+    assert nothing == 0 and side_loss(images, phrases, TARGETS, torch.full((3,), -1), SCALE) == 0
+    with pytest.raises(ValueError, match="opposites"):
+        side_loss(images, phrases, TARGETS, opposites[:2], SCALE)
+
+
+def test_nearly_equal_phrases_pull_as_much_as_different_ones(embeds):
+    images, phrases = embeds
+    phrases = phrases.clone()
+    pulls = []
+    for gap in (1.0, 1e-3):  # a contrast's pull on the images falls a thousandfold with it
+        phrases[2] = phrases[0] - gap * phrases[1]
+        rows = images.clone().requires_grad_()
+        side_loss(rows, phrases, TARGETS, torch.tensor([2, -1, 0]), SCALE).backward()
+        pulls.append(rows.grad.norm())
+    torch.testing.assert_close(pulls[0], pulls[1])
+
+
 def test_equal_texts_become_one_and_keep_their_samples():
     keys = torch.tensor([[0, 7, 1, -1], [0, 5, 6, 1], [0, 7, 1, -1]])
     features = torch.tensor([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0]])
@@ -91,6 +121,8 @@ def test_gradients_are_exact(embeds):
     assert check(lambda i, t, s: contrastive_loss(i, t, TARGETS, s), (images, texts, scale))
     assert check(lambda i, t, s, b: sigmoid_loss(i, t, TARGETS, s, b), (images, texts, scale, bias))
     assert check(lambda i, t, s, b: phrase_loss(i, t, TARGETS, s, b), (images, texts, scale, bias))
+    opposites = torch.tensor([2, -1, 0])
+    assert check(lambda i, t, s: side_loss(i, t, TARGETS, opposites, s), (images, texts, scale))
     shares = torch.rand(5, 3, dtype=torch.float64).softmax(dim=1)
     assert check(lambda i, t, s: assignment_loss(i, t, shares, s), (images, texts, scale))
 

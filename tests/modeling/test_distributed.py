@@ -13,6 +13,8 @@ SCENARIOS = {
     "infonce": {"cross_modal_weight": 0.3},
     "sigmoid": {"contrastive_form": "sigmoid", "cross_modal_weight": 0.3, "cross_modal_form": "full"},
     "phrases on one rank": {},
+    "sides": {"side_weight": 0.7},
+    "sides on one rank": {"side_weight": 0.7},
     "no phrases": {"fusion": "mean"},
     "described on one rank": {"cross_modal_weight": 0.3, "triplet_weight": 0.2},
     "described nowhere": {"contrastive_form": "sigmoid", "cross_modal_weight": 0.3, "margin_contrast_weight": 0.3},
@@ -31,6 +33,7 @@ SECOND_HALF = (torch.arange(6) >= 3).unsqueeze(1)
 SHARES = torch.tensor(
     [[0.6, 0.4, 0, 0], [0, 0, 0, 0], [0.1, 0.2, 0.3, 0.4], [0, 1, 0, 0], [0, 0, 0.5, 0.5], [0.7, 0.1, 0.1, 0.1]]
 ).double()
+OPPOSITES = torch.tensor([1, 0, -1])
 LISTED = {  # captions and phrases that each rank lists; the second caption is on both, with other padding
     "captions": ([0, 1], [1, 2, 3]),
     "phrases": ([0, 1], [1, 2]),
@@ -57,6 +60,8 @@ def whole_batch(scenario: str) -> dict:
         batch |= {"input_ids": NO_TEXT, "text_targets": torch.zeros(6, 1, dtype=torch.bool)}
     elif scenario != "no phrases":
         batch |= {"phrase_input_ids": PHRASES, "phrase_targets": SHOWN}
+    if scenario.startswith("sides"):
+        batch["phrase_opposites"] = OPPOSITES
     return batch
 
 
@@ -73,7 +78,9 @@ def shard(batch: dict, rank: int, scenario: str) -> dict:
         return result | texts | {name: batch[name][rows] for name in ("text_targets", "phrase_targets")}
     result["input_ids"] = batch["input_ids"][captions][:, : (4, 6)[rank]]
     result["text_targets"] = batch["text_targets"][rows][:, captions]
-    if not scenario.endswith(("phrases", "phrases on one rank")):
+    if scenario == "sides" or scenario == "sides on one rank" and rank == 0:  # no sample of the other rank has any
+        result |= {"phrase_input_ids": PHRASES, "phrase_targets": SHOWN[rows], "phrase_opposites": OPPOSITES}
+    elif not scenario.endswith(("phrases", "on one rank")):
         result["phrase_input_ids"] = pad(PHRASES[phrases], (0, rank), value=3)
         result["phrase_targets"] = SHOWN[rows][:, phrases]
     elif scenario == "phrases on one rank" and rank == 0:

@@ -277,6 +277,21 @@ def test_phrase_targets_mark_each_action_of_each_sample(split, collate, tokenize
     torch.testing.assert_close(batch["phrase_targets"], torch.tensor(expected, dtype=torch.bool))
 
 
+def test_what_names_a_side_is_also_said_of_the_other(split, tokenizer):
+    processor = MVFERImageProcessor.from_render_settings({"size_px": 16})
+    views = np.zeros((1, 16, 16, 3), dtype=np.uint8)
+    texts = ["left lip corner pulled up, jaw dropped", "right lip corner pulled up", "jaw dropped"]
+    samples = [{"views": views, "captions": [text]} for text in texts]
+    batch = Collator(tokenizer, processor, sides=True)(samples)
+    said = [text.replace(" ,", ",") for text in tokenizer.batch_decode(batch["input_ids"], skip_special_tokens=True)]
+    assert said == [*texts, "right lip corner pulled up, jaw dropped", "left lip corner pulled up"]
+    assert batch["text_targets"].tolist() == [[row == text for text in range(5)] for row in range(3)]
+    phrases = tokenizer.batch_decode(batch["phrase_input_ids"], skip_special_tokens=True)
+    assert phrases == ["left lip corner pulled up", "jaw dropped", "right lip corner pulled up"]
+    assert batch["phrase_opposites"].tolist() == [2, -1, 0]
+    assert "phrase_opposites" not in Collator(tokenizer, processor)(samples)
+
+
 def test_a_phrase_dropped_from_the_caption_is_still_true_of_the_sample(split, collate):
     dataset = ViewDataset(split, augmentation=Augmentation(**{**vars(NOTHING), "drop_phrases": 0.5}))
     both = next(s for e in range(50) if (s := dataset[e, 0])["captions"] == ["jaw dropped"])
