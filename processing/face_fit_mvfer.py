@@ -20,6 +20,7 @@ ODD = 1.6  # mean square of the shape's coordinates, 1 among faces, at which a p
 PRIOR = 0.0007  # of the shape against the residuals: their variance, times how many neighbouring cells say the same
 ALIKE_FROM, ALIKE = 0.4, 0.75  # cosines between normals: from where a cell has weight, and all of it
 DAMPING = 0.005  # of steps in size and pose
+SINGLE_THREADED = 2**18  # multiplications of a matrix product up to which OpenBLAS keeps to one thread
 FEW_MODES = 16  # while a face is searched
 START_SIZES_PX = (60.0, 42.0, 30.0, 21.0, 15.0, 10.5)  # per framed unit
 START_SPACING = 0.4  # framed units between places that are tried
@@ -62,7 +63,7 @@ class Fits:
         turn = self.turn.transpose(1, 0, 2).astype(np.float32)  # (3, H, 3)
         z = _MEAN[None, ::step]
         if self.shape.any():
-            z = z + self.shape.astype(np.float32) @ _MODES[:, ::step]
+            z = z + np.einsum("hk,kp->hp", self.shape.astype(np.float32), _MODES[:, ::step])  # without BLAS, see below
         flat = turn[..., :2].reshape(-1, 2) @ _XY[:, ::step]
         return flat.reshape(3, len(self.size), -1) + turn[..., 2:] * z
 
@@ -130,9 +131,7 @@ def refine(
             forward = np.einsum("ihp,hi->hp", normal, fits.turn[:, :, 2].astype(np.float32))
             np.multiply(forward, _MODES[:modes, None, ::step], out=jacobian[7:])
         jacobian = jacobian.transpose(1, 0, 2)  # (H, count, P)
-        weighted = jacobian * weight[:, None]
-        matrix = (weighted @ jacobian.transpose(0, 2, 1)).astype(float)
-        right = (weighted @ residual[..., None])[..., 0].astype(float)
+        matrix, right = _normal_equations(jacobian, weight, residual)
         right[:, 7:] -= damping[7:] * fits.shape[:, :modes]
         matrix[:, range(count), range(count)] += damping
         move = np.linalg.solve(matrix, right[..., None])[..., 0]
@@ -142,6 +141,23 @@ def refine(
         shape[:, :modes] = (shape[:, :modes] + move[:, 7:]).clip(-3, 3)
         fits = Fits(place, fits.size * np.exp(move[:, 3].clip(-0.15, 0.15)), turn, shape, fits.score)
     return fits
+
+
+def _normal_equations(jacobian: np.ndarray, weight: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`J W J^T` (H, C, C) and `J W r` (H, C) of Jacobians (H, C, P), weights and residuals (H, P).
+
+    They are summed over pieces so small that BLAS keeps to one thread: where a machine is busy, waiting for its other threads
+    takes a hundred times as long as the product.
+    """
+    many, count, cells = jacobian.shape
+    matrix, right = np.zeros((many, count, count)), np.zeros((many, count))
+    step = max(SINGLE_THREADED // count**2, 1)
+    for start in range(0, cells, step):
+        part = jacobian[..., start : start + step]
+        weighted = part * weight[:, None, start : start + step]
+        matrix += weighted @ part.transpose(0, 2, 1)
+        right += (weighted @ residual[:, start : start + step, None])[..., 0]
+    return matrix, right
 
 
 def _residuals(view: DepthMap, fits: Fits, turned: np.ndarray):
@@ -239,7 +255,7 @@ def completed(view: DepthMap, fit: Fits) -> tuple[DepthMap, np.ndarray, DepthMap
     steps = np.arange(len(view.depth)) + 0.5 - len(view.depth) / 2
     x, y = steps[None] * view.pixel, -steps[:, None] * view.pixel
     grid = np.full(MEAN.shape, np.nan)
-    grid[VALID] = _MEAN + fit.shape[0] @ _MODES
+    grid[VALID] = _MEAN + np.einsum("k,kp->p", fit.shape[0], _MODES)
     cell = _STEPS[1] - _STEPS[0]
     column, row = (np.broadcast_to(v, view.depth.shape) for v in ((x + REACH) / cell + 0.5, (REACH - y) / cell + 0.5))
     template = (sample(grid, column, row) - view.middle[2]) / view.pixel

@@ -4,6 +4,7 @@ Names: "auto"; an axis that points up ("y", "-z"), the face then looking where i
 where the face looks ("z/-y"); and either with "/mirrored" for left-handed coordinates ("y/-z/mirrored").
 """
 
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -45,18 +46,19 @@ def rotation_of(name: str, what: str = "orientation") -> np.ndarray:
     return np.diag([-1.0, 1.0, 1.0]) @ matrix if mirrors else matrix
 
 
-def rotations(name: str) -> list[np.ndarray]:
+@cache
+def rotations(name: str) -> tuple[np.ndarray, ...]:
     """What is to be tried, the likeliest first: one rotation, or for "auto" all 24.
 
     Raises:
         ValueError: if there is no such orientation.
     """
     if name != AUTO:
-        return [rotation_of(name)]
+        return (rotation_of(name),)
     names = [f"{up}/{looks}" for up, looks in product(UP_AXES, UP_AXES) if up[-1] != looks[-1]]
     usual = [np.array(matrix, float) for matrix in UP_AXES.values()]
     rest = [rotation_of(name) for name in names]
-    return usual + [one for one in rest if not any(np.array_equal(one, other) for other in usual)]
+    return (*usual, *(one for one in rest if not any(np.array_equal(one, other) for other in usual)))
 
 
 def _axis(name: str) -> np.ndarray:

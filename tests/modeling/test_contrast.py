@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from modeling_mvfer.contrast_mvfer import assignment_loss, contrastive_loss, merge_texts, phrase_loss, side_loss, sigmoid_loss
+from modeling_mvfer.contrast_mvfer import (
+    assignment_loss,
+    contrastive_loss,
+    merge_texts,
+    phrase_loss,
+    side_loss,
+    sigmoid_loss,
+)
 
 TARGETS = torch.tensor([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]]).bool()  # the last has no text
 SCALE, BIAS = torch.tensor(5.0).double(), torch.tensor(-1.0).double()

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mvfer.data.geometry import rotation
+from processing.face_fit_mvfer import _normal_equations
 from processing.face_frame_mvfer import FACE_LIKE, FaceFrame, as_rows
 from processing.framing_mvfer import RIM_RADIUS, TIP_DEPTH, TIP_HEIGHT, frame_face, frame_upright
 from processing.meshes_mvfer import load_mesh
@@ -222,3 +223,13 @@ def test_anny_heads_of_all_kinds_are_framed_alike():
         for actions in (["jawOpen"], ["mouthSmileLeft", "mouthSmileRight"], ["mouthPucker"], ["noseSneerLeft"]):
             assert_same_frame(frame, frame_face(vertices(phenotype, actions), faces), shift=0.03)
     assert max(heights) - min(heights) < 0.1  # the eyes of all of them lie within five pixels of a hundred
+
+
+@pytest.mark.parametrize("cells", [85, 86, 87, 500])  # of 55 unknowns, 86 at once
+def test_normal_equations_in_pieces_are_those_of_one_product(cells):
+    rng = np.random.default_rng(0)
+    jacobian = rng.normal(size=(2, 55, cells)).astype(np.float32)
+    weight, residual = (rng.normal(size=(2, cells)).astype(np.float32) for _ in range(2))
+    matrix, right = _normal_equations(jacobian, weight, residual)
+    np.testing.assert_allclose(matrix, np.einsum("hcp,hp,hdp->hcd", jacobian, weight, jacobian), atol=1e-3)
+    np.testing.assert_allclose(right, np.einsum("hcp,hp,hp->hc", jacobian, weight, residual), atol=1e-3)
