@@ -330,3 +330,63 @@ def furniture(head: Head, rng: np.random.Generator) -> Head:
 NO_FACES: dict[str, Callable[[Head, np.random.Generator], Head]] = {
     one.__name__: one for one in (back, crown, body, teapot, stone, hand, furniture)
 }
+
+
+def relief(head: Head, rng: np.random.Generator) -> Head:
+    """A landscape of hills and valleys of every size, as high as a nose or not."""
+    x, y = np.meshgrid(np.linspace(-1.5, 1.5, 70), np.linspace(-1.5, 1.5, 70))
+    height = np.zeros_like(x)
+    for waves in (1, 2, 4, 8):
+        for _ in range(4):
+            along, across = rng.normal(0, waves, 2)
+            height += np.sin(along * x + across * y + rng.uniform(0, 2 * np.pi)) / waves**1.2
+    height *= rng.uniform(0.05, 0.4) / height.std()
+    vertices, faces = sheet(np.stack([x, y, height], -1))
+    return oriented(replace(head, vertices=vertices, faces=faces), rng)
+
+
+def crumpled(head: Head, rng: np.random.Generator) -> Head:
+    """A ball of paper."""
+    vertices, faces = ball((0, 0, 0), rng.uniform(0.7, 1.2, 3), rng, up=(-1, 1))
+    for _ in range(25):
+        normal = rng.normal(size=3)
+        beyond = vertices @ (normal / np.linalg.norm(normal)) - rng.uniform(0.5, 0.95)
+        vertices = vertices - np.clip(beyond, 0, None)[:, None] * normal / np.linalg.norm(normal)
+    return replace(head, vertices=vertices, faces=faces)
+
+
+def vase(head: Head, rng: np.random.Generator) -> Head:
+    """A body of revolution with belly, neck and foot, however it lies."""
+    height, around = np.linspace(-1.2, 1.2, 50)[:, None], np.linspace(0, 2 * np.pi, 70)[None]
+    radius = rng.uniform(0.3, 0.6) + sum(
+        rng.uniform(-0.2, 0.2) * np.sin(k * (height + rng.uniform(0, 3))) for k in (1, 2, 3, 5)
+    )
+    radius = np.clip(radius, 0.1, None)
+    points = np.stack([radius * np.sin(around), height + 0 * around, radius * np.cos(around)], -1)
+    vertices, faces = sheet(points)
+    return oriented(replace(head, vertices=vertices, faces=faces), rng)
+
+
+def ring(head: Head, rng: np.random.Generator) -> Head:
+    around, tube = np.meshgrid(np.linspace(0, 2 * np.pi, 70), np.linspace(0, 2 * np.pi, 40))
+    thick = rng.uniform(0.15, 0.5)
+    wide = 1 + thick * np.cos(tube)
+    vertices, faces = sheet(np.stack([wide * np.cos(around), wide * np.sin(around), thick * np.sin(tube)], -1))
+    return oriented(replace(head, vertices=vertices, faces=faces), rng)
+
+
+def animal(head: Head, rng: np.random.Generator) -> Head:
+    """A rump, four legs, a neck and a skull with a muzzle, seen from any side."""
+    whole = replace(head, vertices=np.zeros((3, 3)), faces=np.array([[0, 1, 2]]))
+    parts = [((0, 0, 0), (0.5, 0.5, 1.1)), ((0, 0.7, 1.1), (0.2, 0.6, 0.2)), ((0, 1.2, 1.4), (0.28, 0.28, 0.3))]
+    parts += [((0, 1.1, 1.8), (0.14, 0.14, rng.uniform(0.2, 0.4)))]
+    parts += [((x, -0.8, z), (0.13, 0.7, 0.13)) for x in (-0.3, 0.3) for z in (-0.8, 0.8)]
+    for middle, radii in parts:
+        whole = with_part(whole, *ball(middle, np.array(radii) * rng.uniform(0.8, 1.2, 3), rng, up=(-1, 1)))
+    return oriented(whole, rng)
+
+
+# Set aside: the threshold of face-likeness was chosen without them.
+OTHER_NO_FACES: dict[str, Callable[[Head, np.random.Generator], Head]] = {
+    one.__name__: one for one in (relief, crumpled, vase, ring, animal)
+}

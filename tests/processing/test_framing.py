@@ -12,6 +12,7 @@ from processing.face_frame_mvfer import FACE_LIKE, FaceFrame, as_rows
 from processing.framing_mvfer import RIM_RADIUS, TIP_DEPTH, TIP_HEIGHT, frame_face, frame_upright
 from processing.meshes_mvfer import load_mesh
 from processing.orientation_mvfer import UP_AXES, rotation_of, rotations
+from tests.fuzz_framing import fuzz
 from tests.processing.heads import ellipsoid, face_only, head
 
 
@@ -233,3 +234,15 @@ def test_normal_equations_in_pieces_are_those_of_one_product(cells):
     matrix, right = _normal_equations(jacobian, weight, residual)
     np.testing.assert_allclose(matrix, np.einsum("hcp,hp,hdp->hcd", jacobian, weight, jacobian), atol=1e-3)
     np.testing.assert_allclose(right, np.einsum("hcp,hp,hp->hc", jacobian, weight, residual), atol=1e-3)
+
+
+def test_a_head_disturbed_in_several_ways_is_framed_or_refused():
+    """A few; `python -m tests.fuzz_framing` makes hundreds."""
+    findings, told = fuzz(16, seed=5)
+    assert findings == []
+    assert told["framed"] >= 8 and told["framed"] + told["refused"] == 16
+
+
+def test_a_division_by_zero_in_framing_is_a_finding(monkeypatch):
+    monkeypatch.setattr("tests.fuzz_framing.frame_face", lambda *_, **__: 1 / 0)
+    assert "ZeroDivisionError" in fuzz(1, seed=0)[0][0]
