@@ -11,6 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .distributed_mvfer import all_reduce_sum, gather_padded, max_over_ranks, world_size
+from .in_parts_mvfer import in_parts
+
+PAIRS_AT_ONCE = (
+    2**22
+)  # of images and texts; of more, their similarities are computed in parts, and again for the backward
 
 
 def contrastive_loss(image_embeds: Tensor, text_embeds: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
@@ -30,6 +35,9 @@ def contrastive_loss(image_embeds: Tensor, text_embeds: Tensor, targets: Tensor,
         row and column it is CLIP's loss. Differs: the two directions are averaged, as in CLIP, not added.
     """
     _check_targets(image_embeds, text_embeds, targets)
+    if targets.numel() > PAIRS_AT_ONCE:
+        there = _cross_entropy_in_parts(image_embeds, text_embeds, targets, scale)
+        return (there + _cross_entropy_in_parts(text_embeds, image_embeds, targets.T, scale)) / 2
     logits = scale * image_embeds @ text_embeds.T  # (B, K)
     return (_soft_cross_entropy(logits, targets) + _soft_cross_entropy(logits.T, targets.T)) / 2
 
@@ -143,13 +151,13 @@ def merge_texts(features: Tensor, keys: Tensor, targets: Tensor) -> tuple[Tensor
     features, _ = gather_padded(features)
     described, _ = gather_padded(targets.T)  # (world * K_max, B): each text with the samples of its own rank
     blocks = described.unflatten(0, (world_size(), -1)).mT  # (world, B, K_max)
-    joined = torch.block_diag(*blocks.to(features.dtype))[:, real]  # (world * B, all texts)
+    joined = torch.block_diag(*blocks.to(torch.int16))[:, real]  # (world * B, all texts)
 
     distinct, index = torch.unique(keys[real], dim=0, return_inverse=True)
     positions = torch.arange(len(index), device=index.device)
     first = torch.full((len(distinct),), len(index), device=index.device).scatter_reduce(0, index, positions, "amin")
-    merged = joined @ F.one_hot(index, len(distinct)).to(joined)  # a sample has a text if it has any of its copies
-    return features[real][first], merged > 0
+    merged = joined.new_zeros(len(joined), len(distinct)).index_add_(1, index, joined)
+    return features[real][first], merged > 0  # a sample has a text if it has any of its copies
 
 
 def _check_targets(images: Tensor, texts: Tensor, targets: Tensor) -> None:
@@ -163,9 +171,21 @@ def _check_targets(images: Tensor, texts: Tensor, targets: Tensor) -> None:
 
 def _soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean over the rows that have a positive of minus the mean log-probability of their positives."""
-    positives = targets.sum(dim=1)
-    per_row = -(logits.log_softmax(dim=1) * targets).sum(dim=1) / positives.clamp_min(1)
-    return per_row.sum() / (positives > 0).sum().clamp_min(1)
+    return _row_losses(logits, targets).sum() / targets.any(dim=1).sum().clamp_min(1)
+
+
+def _cross_entropy_in_parts(rows: Tensor, columns: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
+    """The same of `scale * rows @ columns.T`, of which only some rows are ever in memory."""
+
+    def losses(part: Tensor, wanted: Tensor) -> Tensor:
+        return _row_losses(scale * part @ columns.T, wanted)
+
+    per_row = in_parts(losses, rows, targets, size=max(PAIRS_AT_ONCE // len(columns), 1))
+    return per_row.sum() / targets.any(dim=1).sum().clamp_min(1)
+
+
+def _row_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    return -(logits.log_softmax(dim=1) * targets).sum(dim=1) / targets.sum(dim=1).clamp_min(1)
 
 
 def _pair_losses(logits: Tensor, targets: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPModel
 from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, logging
 from transformers.utils.generic import can_return_tuple
@@ -31,6 +32,7 @@ from .fusion_mvfer import (
     pool_frames,
     times_to_phase,
 )
+from .in_parts_mvfer import in_parts
 from .inputs_mvfer import captions, check_shape, check_views, has_values, precise, text_keys, text_targets
 from .objectives_mvfer import MVFERObjective, TextFeatures, ViewFeatures
 from .outputs_mvfer import MVFERImageOutput, MVFEROutput
@@ -58,7 +60,13 @@ BASELINE_INPUTS = (
 
 
 class MVFERModel(CLIPModel):
-    """CLIP with a fusion of views and frames. On a plain CLIP checkpoint it starts as the mean of the views' features."""
+    """CLIP with a fusion of views and frames. On a plain CLIP checkpoint it starts as the mean of the views' features.
+
+    Attributes:
+        tower_batch (`int`): rows that a tower sees at once in training, see `in_parts_mvfer`; 0: all of them.
+    """
+
+    tower_batch = 0
 
     config_class = MVFERConfig
     config: MVFERConfig
@@ -154,12 +162,8 @@ class MVFERModel(CLIPModel):
         if every_view:
             flat = flat.where(present[:, None, None, None], 0)
         all_present = every_view or bool(present.all())
-        tower = super().get_image_features(
-            flat if all_present else flat[present],
-            interpolate_pos_encoding=interpolate_pos_encoding,
-            return_dict=True,
-            **kwargs,
-        )
+        kwargs["interpolate_pos_encoding"] = interpolate_pos_encoding
+        tower = self._encode(super().get_image_features, flat if all_present else flat[present], **kwargs)
         features = tower.pooler_output
         if not all_present:
             features = features.new_zeros(len(flat), features.shape[-1]).index_put((present,), features)
@@ -176,6 +180,28 @@ class MVFERModel(CLIPModel):
             attentions=tower.attentions,
             **self.fuse_views(features, mask, angles, times, baseline),
         )
+
+    @can_return_tuple
+    def get_text_features(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutputWithPooling:
+        """As CLIP's."""
+        tower = super().get_text_features
+        return self._encode(tower, input_ids, attention_mask, position_ids=position_ids, **kwargs)
+
+    def _encode(self, tower, first: Tensor, *others: Tensor | None, **kwargs) -> BaseModelOutputWithPooling:
+        """A tower's outputs of these rows; where it works in parts, its features alone."""
+        size = self.tower_batch if self.training and torch.is_grad_enabled() else 0
+        if not 0 < size < len(first):
+            return tower(first, *others, return_dict=True, **kwargs)
+        features = in_parts(
+            lambda *part: tower(*part, return_dict=True, **kwargs).pooler_output, first, *others, size=size
+        )
+        return BaseModelOutputWithPooling(pooler_output=features)
 
     def get_mesh_features(self, **inputs) -> MVFERImageOutput:
         """`get_image_features` of what a processor made of meshes, sequences or photos; a text beside them is passed over."""

@@ -68,6 +68,11 @@ class OptimisationSettings:
         7,
     )
     gradient_accumulation: int = _help("Batches per optimizer step (adds no contrast partners).", 1)
+    tower_batch: int = _help(
+        "Views and texts that a tower computes at once, to fit a large --batch_size into memory: the same gradients, for the "
+        "time of a second forward; 0: all. For CLIP towers, not from scratch.",
+        0,
+    )
     learning_rate: float | None = _help(
         "Peak learning rate of AdamW; from scratch, Muon's is 30 times that. Default 1e-3; to fine-tune a trained model 3e-4 "
         "with --method lora and 1e-5 with full (a small model bears 1e-4).",
@@ -266,6 +271,8 @@ class TrainConfig(
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.languages or set(self.languages) - set(LANGUAGES):
             raise ValueError(f"languages must be some of {', '.join(LANGUAGES)}, got {self.languages}")
+        if self.tower_batch < 0:
+            raise ValueError(f"tower_batch must be zero (all) or more, got {self.tower_batch}")
         if self.labels_per_class < 0:
             raise ValueError(f"labels_per_class must be zero (all) or more, got {self.labels_per_class}")
         if self.target == "units" and (self.wise_ft or self.labels_per_class or self.stage != "finetune"):

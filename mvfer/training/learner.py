@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers.utils import ModelOutput
 
+from modeling_mvfer.normalization_mvfer import GlobalBatchNorm
 from mvfer.data.batching import Augmentation, ViewDataset
 from mvfer.training.checkpoints import TrainState
 from mvfer.training.config import TrainConfig
@@ -44,6 +45,7 @@ class Learner:
         self.task, self.config, self.accelerator = task, config, accelerator
         if accelerator.device.type == "cpu" and task.model.vision_model.embeddings.num_positions <= FEW_TOKENS:
             task.model.set_attn_implementation("eager")  # for 17 tokens, sdpa costs a quarter of the step more
+        self._work_in_parts()
         optimizers, self.schedules = optimizers_and_schedules(task.model, config)
         self.model, *self.optimizers = accelerator.prepare(task.model, *optimizers)
         self.average = MovingAverage(self.bare_model, config.ema_decay)
@@ -56,6 +58,14 @@ class Learner:
         self.private: PrivateSteps | None = None
         if config.dp_epsilon is not None:
             self._promise_privacy()
+
+    def _work_in_parts(self) -> None:
+        model = self.task.model
+        if self.config.tower_batch and any(isinstance(module, GlobalBatchNorm) for module in model.modules()):
+            raise ValueError(
+                "--tower_batch: the batch norm of a small model needs all views at once; leave it out, or train a CLIP"
+            )
+        model.tower_batch = self.config.tower_batch
 
     def _promise_privacy(self) -> None:
         if self.accelerator.num_processes > 1:

@@ -101,6 +101,18 @@ def test_nearly_equal_phrases_pull_as_much_as_different_ones(embeds):
     torch.testing.assert_close(pulls[0], pulls[1])
 
 
+def test_many_pairs_are_contrasted_in_parts_with_the_same_gradients(embeds, monkeypatch):
+    found = []
+    for at_once in (100, 3, 1):  # 15 pairs
+        monkeypatch.setattr("modeling_mvfer.contrast_mvfer.PAIRS_AT_ONCE", at_once)
+        images, texts, scale = (one.clone().requires_grad_() for one in (*embeds, SCALE))
+        loss = contrastive_loss(images, texts, TARGETS, scale)
+        loss.backward()
+        found.append((loss.detach(), images.grad, texts.grad, scale.grad))
+    torch.testing.assert_close(found[1], found[0])
+    torch.testing.assert_close(found[2], found[0])
+
+
 def test_equal_texts_become_one_and_keep_their_samples():
     keys = torch.tensor([[0, 7, 1, -1], [0, 5, 6, 1], [0, 7, 1, -1]])
     features = torch.tensor([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0]])

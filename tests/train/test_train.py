@@ -344,3 +344,8 @@ def test_a_transfer_set_that_cannot_be_tested_is_refused_before_training(toy_dat
 def test_a_missing_checkpoint_is_named(toy_data, tmp_path):
     with pytest.raises(ValueError, match="no complete checkpoint"):
         train.main(arguments(toy_data, tmp_path, "--steps", 1, "--resume", "last"))
+
+
+def test_towers_of_a_small_model_cannot_work_in_parts(toy_data, tmp_path):
+    with pytest.raises(ValueError, match="--tower_batch: the batch norm of a small model"):
+        train.main(arguments(toy_data, tmp_path / "run", "--steps", 1, "--tower_batch", 2))
