@@ -14,6 +14,7 @@ from typing import Any
 
 import mvfer
 from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
+from mvfer.progress import add_quiet_flag, be_quiet
 
 FEWEST_PEOPLE = 8
 HELD_OUT = 0.15  # of the people, for validation, and as many for the test
@@ -43,6 +44,7 @@ examples:
 def main(argv: list[str] | None = None) -> int:
     """`mvfer adapt`: 0, or 1 if training was stopped."""
     args = parser().parse_args(argv)
+    be_quiet(args.quiet)
     from mvfer.data.without_folders import command_line
     from mvfer.evaluation.evaluate import test_fused
     from mvfer.hub.load import load_run
@@ -86,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
         (out / "results.json").unlink(missing_ok=True)  # it was told of the model that is replaced
     config.save(recipe)
     print("2. training", flush=True)
-    status = adaptation.train(recipe, processes=processes, resume=resume, overwrite=args.overwrite)
+    status = adaptation.train(recipe, processes=processes, resume=resume, overwrite=args.overwrite, quiet=args.quiet)
     if status:
         print(f"stopped (exit status {status}); the same command, without --overwrite, goes on", file=sys.stderr)
         return 1
@@ -197,12 +199,13 @@ def check_same(config, recipe: Path) -> None:
         )
 
 
-IN_PROGRESS = (
+IN_PROGRESS = (  # "auto" of mixed_precision is replaced by what it stands for
     "resume",
     "resume_on_other_data",
     "overwrite",
+    "quiet",
     "mixed_precision",
-)  # the last is replaced by what "auto" stands for
+)
 
 
 def summary(results: dict) -> str:
@@ -256,4 +259,5 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
     add("--num_proc", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     add("--overwrite", action="store_true", help="start anew in a folder that holds a model or a stopped run")
+    add_quiet_flag(flags)
     return flags
