@@ -1,3 +1,4 @@
+# ruff: noqa: F811  (fixtures are imported, then named as arguments)
 """One style of progress bars: shown on terminals, never after --quiet, and without colours."""
 
 import io
@@ -11,6 +12,7 @@ import pytest
 
 from mvfer import progress
 from mvfer.cli.main import COMMANDS, main
+from tests.tiny import face_obj, small_model, small_processor, small_run  # noqa: F401
 
 
 class Terminal(io.StringIO):
