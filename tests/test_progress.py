@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ def test_every_long_command_can_be_quiet(command, capsys):
 def on_a_terminal(argv, folder, **environment) -> str:
     """What a command that writes its answers into a file shows on a terminal."""
     leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, 120))
     command = [sys.executable, "-m", "mvfer", *map(str, argv)]
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "TERM": "xterm-256color", **environment}
     with open(folder / "answers.txt", "wb") as answers, open(follower, "wb") as terminal:
