@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+import mvfer
 from mvfer.progress import add_quiet_flag, be_quiet
 
 
@@ -32,7 +33,13 @@ def parser() -> argparse.ArgumentParser:
         epilog="example:\n  mvfer export runs/first --out graphs --int8\n  python examples/onnx_predict.py graphs views/*.png",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    flags.add_argument("model", metavar="DIR", help="folder of a run, or a repository on the Hub")
+    flags.add_argument(
+        "model",
+        nargs="?",
+        default=mvfer.model(),
+        metavar="DIR",
+        help="folder of a run, or a repository on the Hub (default: the small model that comes with the package)",
+    )
     flags.add_argument("--out", required=True, metavar="DIR", help="where the graphs go")
     flags.add_argument(
         "--labels",

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import mvfer
 from modeling_mvfer import Classifier, MVFERForFaceClassification
@@ -22,7 +23,8 @@ from mvfer.hub.onnx_export import EXPORTERS, TOLERANCE, export_onnx  # noqa: E40
 
 pytestmark = pytest.mark.slow
 LABELS = ["happiness", "sadness", "surprise"]
-EXAMPLE = Path(__file__).parents[2] / "examples" / "onnx_predict.py"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLE, RENDERER = EXAMPLES / "onnx_predict.py", EXAMPLES / "numpy_views.py"
 
 
 def run(path, inputs: dict) -> np.ndarray:
@@ -75,16 +77,23 @@ def test_the_example_says_what_the_classifier_says_and_int8_nearly(small_run, fa
     inputs = processor(meshes=[face_obj], return_tensors="pt")
     expected = Classifier.from_prompts(model, processor, LABELS)(inputs).probabilities[0]
     assert found == pytest.approx(dict(zip(LABELS, expected.tolist(), strict=True)), abs=1e-3)
+    monkeypatch.setattr(sys, "argv", ["numpy_views.py", str(graphs), face_obj, str(tmp_path / "drawn")])
+    runpy.run_path(str(RENDERER), run_name="__main__")
+    for number, path in enumerate(paths):
+        drawn = Image.open(tmp_path / "drawn" / f"{number}.png")
+        ours, theirs = (np.asarray(one, dtype=float) for one in (Image.open(path), drawn))
+        assert ours.shape == theirs.shape and np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.9, "as it is framed"
     faces = processor(meshes=[face_obj] * 2, return_tensors="np")
     exact, small = (run(graphs / f"views{bits}.onnx", faces) for bits in ("", ".int8"))
     assert (exact * small).sum(-1).min() > 0.99 and (exact != small).any()
     assert (graphs / "views.int8.onnx").stat().st_size < (graphs / "views.onnx").stat().st_size
 
 
-def test_the_example_imports_neither_torch_nor_our_package():
-    lines = [line for line in EXAMPLE.read_text().splitlines() if line.startswith(("import ", "from "))]
+@pytest.mark.parametrize("example", [EXAMPLE, RENDERER], ids=lambda path: path.stem)
+def test_the_examples_import_neither_torch_nor_our_package(example):
+    lines = [line for line in example.read_text().splitlines() if line.startswith(("import ", "from "))]
     imported = {line.split()[1].partition(".")[0] for line in lines}
-    assert imported <= {"json", "sys", "pathlib", "numpy", "onnxruntime", "PIL", "tokenizers"}
+    assert imported <= {"json", "sys", "pathlib", "numpy", "onnxruntime", "PIL", "tokenizers", "trimesh"}
 
 
 @torch.no_grad()
