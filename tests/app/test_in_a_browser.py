@@ -102,6 +102,8 @@ def test_the_law_is_on_the_first_screen_and_an_example_is_told(viewport, visit, 
     page.click("button:has-text('happiness')")
     shown = result(page, "Example: happiness")
     assert "weight 0." in shown and "front" in shown
+    height = page.evaluate("document.querySelector('#result .bar.first span').offsetHeight")
+    assert height < 30, "the name of a label stands on one line"
     page.click("#where")
     page.wait_for_selector("text=Where it was read")
     screenshot(page, tmp_path, name)
