@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -130,21 +131,22 @@ def _quiet():
 def _export(path: Path, module: nn.Module, names: tuple[str, ...], example, *, exporter: str) -> float:
     """Write one graph; its largest difference from torch."""
     inputs = example(2)
-    if exporter == "dynamo":
-        sizes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-        options: dict = {"dynamo": True, "dynamic_shapes": {name: sizes for name in names}}
+    module_inputs = tuple(inputs[name] for name in names)
+    options: dict[str, Any] = {"input_names": list(names), "output_names": ["output"], "verbose": False}
+    if exporter == "torchscript":
+        sizes: dict[int, Any] = {0: "samples", 1: "parts"}
+        torch.onnx.export(
+            module, module_inputs, path, dynamo=False, dynamic_axes={name: sizes for name in names}, **options
+        )
     else:
-        options = {"dynamo": False, "dynamic_axes": {name: {0: "samples", 1: "parts"} for name in names}}
-    torch.onnx.export(
-        module,
-        tuple(inputs[name] for name in names),
-        path,
-        input_names=list(names),
-        output_names=["output"],
-        external_data=False,
-        verbose=False,
-        **options,
-    )
+        sizes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+        shapes = {name: sizes for name in names}
+        program: Any = torch.onnx.export(module, module_inputs, dynamo=True, dynamic_shapes=shapes, **options)
+        for node in program.model.graph.all_nodes():  # it notes lines of code, with the folders of this computer
+            node.metadata_props.clear()
+            for value in node.outputs:
+                value.metadata_props.clear()
+        program.save(path, external_data=False)
     difference = _difference(path, module, names, example)
     if not difference <= TOLERANCE:
         path.unlink()
