@@ -8,8 +8,11 @@ import subprocess
 import sys
 import termios
 from pathlib import Path
+from unittest import mock
 
+import datasets
 import pytest
+from transformers.utils import logging
 
 from mvfer import progress
 from mvfer.cli.main import COMMANDS, main
@@ -23,8 +26,11 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def _loud():
-    yield
+    with mock.patch.dict(os.environ):
+        yield
     progress.be_quiet(False)
+    logging.enable_progress_bar()
+    datasets.enable_progress_bars()
 
 
 def shown(stream, monkeypatch, **options) -> str:
@@ -44,6 +50,12 @@ def test_a_bar_tells_rate_and_time_left_on_terminals_and_in_no_logs(monkeypatch)
 def test_quiet_shows_none(monkeypatch):
     progress.be_quiet(True)
     assert shown(Terminal(), monkeypatch) == shown(io.StringIO(), monkeypatch, in_logs=True) == ""
+
+
+def test_quiet_switches_off_the_bars_of_libraries_too():
+    assert logging.is_progress_bar_enabled() and not datasets.are_progress_bars_disabled()
+    progress.be_quiet(True)
+    assert not logging.is_progress_bar_enabled() and datasets.are_progress_bars_disabled()
 
 
 AT_ONCE = {"app", "audit", "plot", "render", "search"}  # over in seconds, or going on until it is ended

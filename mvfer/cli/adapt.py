@@ -45,9 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     """`mvfer adapt`: 0, or 1 if training was stopped."""
     args = parser().parse_args(argv)
     be_quiet(args.quiet)
+    from mvfer.cli.predict import open_model
     from mvfer.data.without_folders import command_line
     from mvfer.evaluation.evaluate import test_fused
-    from mvfer.hub.load import load_run
     from mvfer.training import adaptation
     from mvfer.training.checkpoints import complete_checkpoints
     from processing.names_mvfer import shown
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(f"{out}: holds an adapted model; choose another --out, or replace it with --overwrite")
     if not resume and (out / "config.json").is_file() and not args.overwrite:
         raise ValueError(f"{out}: holds another model; choose another --out, or replace it with --overwrite")
-    model, processor = load_run(args.model, needs_texts=True)
+    model, processor = open_model(args.model, needs_texts=True)
     if processor.image_processor.frames != "sequence":
         raise ValueError(
             f"{args.model}: reads the motion of sequences, which neutral scans have none of; take another model"

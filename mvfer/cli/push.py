@@ -2,18 +2,15 @@
 
 import argparse
 
-from mvfer.progress import add_quiet_flag
+from mvfer.progress import add_quiet_flag, be_quiet
 
 
 def main(argv: list[str] | None = None) -> int:
     """`mvfer push`: upload a run's folder to the Hub, without its checkpoints."""
     args = parser().parse_args(argv)
-    from huggingface_hub.utils import disable_progress_bars
-
+    be_quiet(args.quiet)
     from mvfer.hub.push import push_run
 
-    if args.quiet:
-        disable_progress_bars()
     print(push_run(args.folder, args.repo_id, private=not args.public))
     return 0
 
