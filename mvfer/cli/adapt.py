@@ -235,7 +235,7 @@ def parser() -> argparse.ArgumentParser:
     add("--out", required=True, metavar="DIR", help="the new model's folder")
     add(
         "--model",
-        default=mvfer.model(),
+        default=mvfer.bundled(),
         metavar="DIR",
         help="what to start from: a run, or a repository on the Hub (default: the small model that comes with the package)",
     )

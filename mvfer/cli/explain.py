@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     add_mesh_argument(flags, "mesh", "with what lies beside it")
     flags.add_argument(
         "--model",
-        default=mvfer.model(),
+        default=mvfer.bundled(),
         metavar="DIR",
         help="folder of a run, or a repository on the Hub (default: the small model that comes with the package)",
     )

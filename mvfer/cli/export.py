@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "model",
         nargs="?",
-        default=mvfer.model(),
+        default=mvfer.bundled(),
         metavar="DIR",
         help="folder of a run, or a repository on the Hub (default: the small model that comes with the package)",
     )
