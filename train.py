@@ -46,7 +46,7 @@ from mvfer.training.finetuning import FineTuning
 from mvfer.training.learner import Learner, fastest_precision, training_views
 from mvfer.training.log import MetricsLog
 from mvfer.training.pretraining import Pretraining
-from mvfer.training.task import Task
+from mvfer.training.task import Task, effort
 from mvfer.training.unit_tuning import UnitTuning
 from processing.names_mvfer import shown, shown_lines
 
@@ -114,6 +114,7 @@ def run(task: Task, config: TrainConfig, accelerator: Accelerator, argv: list[st
             command = command_line("accelerate launch train.py", sys.argv[1:] if argv is None else argv)
             try:
                 stop.at_once()
+                task.summary |= effort(state.seconds, accelerator.num_processes, config.co2_per_hour_g)
                 if learner.private:
                     task.summary["privacy"] = learner.private.summary()
                 task.export(learner.bare_model, load_file(best), state, origin, command)

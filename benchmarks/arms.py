@@ -16,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from scipy.stats import t as student
-from tqdm import tqdm
+
+from mvfer.progress import progress_bar
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,7 +45,7 @@ def run_arms(
     jobs = [(name, seed) for seed in args.seeds for name in arms]
     with ThreadPoolExecutor(args.parallel) as pool:
         work = pool.map(lambda job: _run(args, *job, [*common, *arms[job[0]]]), jobs)
-        for _ in tqdm(work, total=len(jobs), unit="run", desc=args.out.name):
+        for _ in progress_bar(work, what=args.out.name, unit="run", in_logs=True, total=len(jobs)):
             pass
     return {name: [_folder(args.out, name, seed) for seed in args.seeds] for name in arms}
 

@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from benchmarks.arms import write_report
 from mvfer.data.schema import load_splits
 from mvfer.evaluation.embeddings import embed_split
 from mvfer.hub.load import load_run
+from mvfer.progress import progress_bar
 from mvfer.studies.learning_curve import extrapolate, measure_learning_curve
 
 SPLITS = ("train", "validation", "test")
@@ -74,7 +74,7 @@ def extrapolate_all(data: dict[str, Rows], *, share: float, draws: int, seed: in
     rest = (data["validation"][:2], data["test"])
     measured = 1 - measure_learning_curve(data["train"], *rest, sizes=[len(people)]).errors()[-1]
     rows = []
-    for draw in tqdm(range(draws), unit="draw", desc="learning curves"):
+    for draw in progress_bar(range(draws), what="learning curves", unit="draw", in_logs=True):
         mine = np.isin(subjects, rng.choice(people, used, replace=False))
         curve = measure_learning_curve((embeds[mine], labels[mine], subjects[mine]), *rest, seed=draw)
         expected = extrapolate(curve, [len(people)], seed=draw)[0]

@@ -137,7 +137,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--count", type=int, default=200, help="files (default: 200)")
     flags.add_argument("--batch_size", type=int, default=BATCH_SIZE, help=f"(default: {BATCH_SIZE})")
     flags.add_argument(
-        "--model", default=mvfer.model(), metavar="DIR", help="folder of a run (default: the small model)"
+        "--model", default=mvfer.bundled(), metavar="DIR", help="folder of a run (default: the small model)"
     )
     flags.add_argument("--no_actions", action="store_true", help="read no facial actions")
     flags.add_argument("--json", action="store_true", help="print JSON instead of a table")

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 import mvfer
 from benchmarks.arms import write_report
@@ -29,6 +28,7 @@ from modeling_mvfer.classifier_mvfer import Classifier
 from mvfer.data.schema import load_splits
 from mvfer.evaluation.embeddings import embed_split
 from mvfer.hub.load import load_run
+from mvfer.progress import progress_bar
 from mvfer.training.config import TrainConfig
 from mvfer.training.federated import put_weights, take_weights
 from mvfer.training.privacy import PrivateSteps
@@ -185,7 +185,8 @@ def measure(model, processor, splits: dict[str, People], classes: list[str], arg
         arms.setdefault(arm, []).append(best(start, learn, validation, test, steps=args.steps))
         bar.update()
 
-    with tqdm(total=len(args.seeds) * (len(args.epsilons) + 2 + count), unit="run") as bar:
+    total = len(args.seeds) * (len(args.epsilons) + 2 + count)
+    with progress_bar(what="private learning", unit="run", in_logs=True, total=total) as bar:
         for seed in args.seeds:
             torch.manual_seed(seed)
             if args.head == "prompts":

@@ -19,6 +19,7 @@ from dataset_scripts.common.building import finish
 from mvfer.data import schema
 from mvfer.data.folder_lock import folder_lock
 from mvfer.data.pseudonyms import Pseudonyms, forgotten, remember_to_forget
+from mvfer.progress import progress_bar
 
 PSEUDONYM = re.compile(r"s[0-9a-f]{12}")
 
@@ -57,7 +58,7 @@ def forget(folder: str | Path, person: str, *, key_file: str | Path | None = Non
                 f"{folder}: nobody of this name is in it; write the name as the source does, in its letters, or the pseudonym"
             )
         remember_to_forget(key.digest(pseudonym), key_file)
-        rows = sum(_rewrite(path, pseudonym) for path in shards)
+        rows = sum(_rewrite(path, pseudonym) for path in progress_bar(shards, what="forget", unit="shard"))
         schema.write_rejected(folder, _others(schema.read_rejected_file(folder), pseudonym))
         (folder / schema.SHEET_FILE).unlink(missing_ok=True)
         finish(folder)

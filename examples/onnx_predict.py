@@ -27,9 +27,10 @@ views = {
     "view_mask": np.ones((1, len(paths)), dtype=bool),
     "view_angles_deg": np.float32(settings["view_angles_deg"])[None],
 }
-(image_embeds,) = InferenceSession(folder / "views.onnx").run(None, views)  # (1, D)
+graph, texts = InferenceSession(folder / "views.onnx"), InferenceSession(folder / "texts.onnx")
+(image_embeds,) = graph.run(None, {one.name: views[one.name] for one in graph.get_inputs()})  # (1, D)
 
-tokenizer, texts = Tokenizer.from_file(str(folder / "tokenizer.json")), InferenceSession(folder / "texts.onnx")
+tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
 tokenizer.enable_padding(pad_id=tokenizer.token_to_id(words["pad_token"]), pad_token=words["pad_token"])
 likelihoods = []
 for prompts in facts["prompts"].values():

@@ -158,7 +158,7 @@ def fourier_features(positions: Tensor, frequencies: int) -> Tensor:
 
 def angles_to_radians(angles_deg: Tensor) -> Tensor:
     """Camera angles `(..., 2)` in degrees as positions: radians, so that a full turn returns to the same position."""
-    return torch.deg2rad(angles_deg)
+    return angles_deg * (math.pi / 180)  # torch.deg2rad is this, and has no place in a TorchScript graph of ONNX
 
 
 def times_to_phase(times_s: Tensor, mask: Tensor, *, period_s: float = 8.0) -> Tensor:

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 __version__ = "0.2.0"
-__all__ = ["MVFERModel", "MVFERProcessor", "example_heads", "load_run", "model"]
+__all__ = ["MVFERModel", "MVFERProcessor", "bundled", "example_heads", "load_run", "model"]
 _EXAMPLES = (
     Path(__file__).parent / "app" / "examples",
     Path(__file__).parents[1] / "examples",
@@ -19,9 +19,18 @@ _HOMES = {"MVFERModel": "modeling_mvfer", "MVFERProcessor": "processing", "load_
 def model(name: str = "small") -> str:
     """The folder of a model that comes with the package: `MVFERModel.from_pretrained(mvfer.model("small"))`.
 
+    It brings no code, so its classes are made known to transformers: `pipeline(..., model=mvfer.model())`.
+
     Raises:
         ValueError: if there is none of this name.
     """
+    folder = bundled(name)
+    import_module("modeling_mvfer")
+    return folder
+
+
+def bundled(name: str = "small") -> str:
+    """The same folder, and nothing is imported: for defaults of commands."""
     folder = Path(__file__).parent / "models" / name
     if not (folder / "config.json").is_file():
         there = sorted(path.name for path in folder.parent.glob("*") if path.is_dir())

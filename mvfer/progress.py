@@ -4,10 +4,17 @@ Where stderr is no terminal, as in a log, only hours of work show it (`in_logs`)
 """
 
 import argparse
+import os
+import sys
 from collections.abc import Iterable
 from typing import Any
 
 _is_quiet = False
+_OTHERS = {  # libraries with bars of their own, and what switches these off
+    "datasets.utils": "disable_progress_bars",
+    "huggingface_hub.utils": "disable_progress_bars",
+    "transformers.utils.logging": "disable_progress_bar",
+}
 
 
 def add_quiet_flag(flags: argparse.ArgumentParser) -> None:
@@ -18,9 +25,16 @@ def add_quiet_flag(flags: argparse.ArgumentParser) -> None:
 
 
 def be_quiet(quiet: bool) -> None:
-    """From here on show progress, or do not."""
+    """From here on show progress, or do not; then the libraries show none either."""
     global _is_quiet
     _is_quiet = quiet
+    if quiet:
+        os.environ |= {
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        }  # of imports to come
+        for name in _OTHERS.keys() & sys.modules.keys():
+            getattr(sys.modules[name], _OTHERS[name])()
 
 
 def is_quiet() -> bool:

@@ -6,7 +6,7 @@ import pytest
 import trimesh
 from PIL import Image
 
-from mvfer.cli.main import main
+from mvfer.cli.main import COMMANDS, main
 from processing.framing_mvfer import FACE_LIKE
 from processing.meshes_mvfer import MESH_SUFFIXES
 from tests.tiny import face_obj, small_model, small_processor, small_run  # noqa: F401
@@ -161,6 +161,12 @@ def test_help_is_there_for_every_command(argv, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(argv)
     assert stopped.value.code == 0 and "usage: mvfer" in capsys.readouterr().out
+
+
+def test_without_a_command_all_are_listed(capsys):
+    assert main([]) == 2
+    said = capsys.readouterr().err
+    assert all(f"    {command} " in said for command in COMMANDS)
 
 
 @pytest.mark.parametrize("command", ["render", "predict", "watch", "explain"])

@@ -50,7 +50,8 @@ SHELL = (
     "ruff ",
     "python -m pytest",
     "python -m tests.bombs",
-    "python examples/onnx_predict.py",  # which tests/modeling/test_onnx.py runs
+    "python examples/numpy_views.py",  # which tests/modeling/test_onnx.py runs, and the next one
+    "python examples/onnx_predict.py",
 )  # not our parsers
 ROOMS = ("benchmarks", "dataset_scripts", "docs", "examples", "modeling_mvfer", "mvfer", "processing", "tests")
 

@@ -26,6 +26,9 @@ STYLE = (
     + """
 .gradio-container { max-width: 72rem !important; margin: 0 auto !important; } footer { display: none !important; }
 .gradio-container .html-container { padding: 0 !important; }
+#examples { display: grid; grid-template-columns: repeat(4, 1fr); gap: 0.5rem; }
+.gradio-container .label-wrap { text-align: left; gap: 0.5rem; }
+@media (max-width: 699px) { #examples { grid-template-columns: repeat(2, 1fr); } }
 """
 )
 TO_RESULT = "() => window.innerWidth < 700 && document.querySelector('#result').scrollIntoView({behavior: 'smooth'})"
@@ -39,8 +42,9 @@ def build(desk: Desk) -> gr.Blocks:
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 files = gr.File(label="Mesh, zip, frames or photos", file_count="multiple", height=150, elem_id="files")
-                with gr.Row():
-                    buttons = [gr.Button(name, size="sm", min_width=80) for name in desk.examples]
+                gr.HTML(page.over_examples())
+                with gr.Row(elem_id="examples"):
+                    buttons = [gr.Button(name, size="sm", min_width=0) for name in desk.examples]
                 labels = gr.Textbox(
                     "\n".join(desk.labels),
                     label="Labels, one a line",
@@ -49,12 +53,10 @@ def build(desk: Desk) -> gr.Blocks:
                     max_lines=20,
                     elem_id="labels",
                 )
-                with gr.Accordion("Scans of the same person, to compare with", open=False):
+                with gr.Accordion("Scans of the same person", open=False):
                     if desk.takes_baselines:
                         at_rest = gr.Checkbox(True, label="They show the face at rest")
-                        own = gr.File(
-                            label="Scans of the same person", file_count="multiple", height=120, elem_id="own"
-                        )
+                        own = gr.File(label="To compare with", file_count="multiple", height=120, elem_id="own")
                         forget = gr.Button("Forget them", size="sm")
                     else:
                         gr.HTML(page.remark(f"{NO_BASELINE[0].upper()}{NO_BASELINE[1:]}."))

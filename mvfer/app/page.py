@@ -28,7 +28,8 @@ PRIVACY = (
     "Nothing is stored. Files are read and deleted, at the latest after five minutes; what was computed of them is forgotten "
     "when you close this page, or after an hour. Nothing is sent anywhere else."
 )
-WAITING = "Drop a mesh, a zip or the frames of a sequence, or photos of one moment. Or try an example."
+WAITING = "Drop a mesh, a zip or the frames of a sequence, or photos of one moment. What it shows will stand here."
+EXAMPLES = "Or try an example:"
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b")  # Okabe & Ito's, told apart by the colour-blind
 ACTIONS = 8  # shown at once
 SHOWN_PX = 192  # a view is drawn no smaller
@@ -42,7 +43,9 @@ STYLE = """
 .mv .box.stop { border-color: #c2410c; } .mv .best { font-size: 1.5rem; font-weight: 650; overflow-wrap: anywhere; }
 .mv .views { display: flex; gap: 0.5rem; } .mv .views figure { flex: 1 1 0; min-width: 0; max-width: 15rem; margin: 0; }
 .mv img { width: 100%; height: auto; display: block; border-radius: 6px; margin: 0; }
-.mv .bar { display: grid; grid-template-columns: minmax(5.5rem, 28%) 1fr 4rem; gap: 0.6rem;
+.mv .empty { background: var(--background-fill-secondary); border-radius: 6px; padding: 3.2rem 1.5rem; text-align: center;
+  color: var(--mv-soft); }
+.mv .bar { display: grid; grid-template-columns: minmax(6.5rem, 28%) 1fr 4rem; gap: 0.6rem;
   align-items: center; margin: 0.3rem 0; }
 .mv .bar span { overflow-wrap: anywhere; line-height: 1.25; } .mv .bar span:last-child { text-align: right;
   font-variant-numeric: tabular-nums; color: var(--mv-soft); }
@@ -60,6 +63,7 @@ STYLE = """
 .mv .ends { display: flex; justify-content: space-between; } .mv .key { display: flex; flex-wrap: wrap; gap: 0.2rem 1rem; }
 .mv .key i { display: inline-block; width: 0.9rem; height: 3px; vertical-align: middle; margin-right: 0.35rem; }
 .mv { --mv-accent: #2f6f9f; --mv-soft: #55606e; } .dark .mv { --mv-accent: #6aaede; --mv-soft: #a9b4c2; }
+.dark .mv polyline, .dark .mv .key i { filter: brightness(1.4); }
 """
 
 
@@ -74,7 +78,11 @@ def foot() -> str:
 
 
 def waiting() -> str:
-    return remark(WAITING)
+    return _part(f'<div class="empty">{escape(WAITING)}</div>')
+
+
+def over_examples() -> str:
+    return remark(EXAMPLES)
 
 
 def failure(message: str) -> str:

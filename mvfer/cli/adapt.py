@@ -14,6 +14,7 @@ from typing import Any
 
 import mvfer
 from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
+from mvfer.progress import add_quiet_flag, be_quiet
 
 FEWEST_PEOPLE = 8
 HELD_OUT = 0.15  # of the people, for validation, and as many for the test
@@ -43,9 +44,10 @@ examples:
 def main(argv: list[str] | None = None) -> int:
     """`mvfer adapt`: 0, or 1 if training was stopped."""
     args = parser().parse_args(argv)
+    be_quiet(args.quiet)
+    from mvfer.cli.predict import open_model
     from mvfer.data.without_folders import command_line
     from mvfer.evaluation.evaluate import test_fused
-    from mvfer.hub.load import load_run
     from mvfer.training import adaptation
     from mvfer.training.checkpoints import complete_checkpoints
     from processing.names_mvfer import shown
@@ -57,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(f"{out}: holds an adapted model; choose another --out, or replace it with --overwrite")
     if not resume and (out / "config.json").is_file() and not args.overwrite:
         raise ValueError(f"{out}: holds another model; choose another --out, or replace it with --overwrite")
-    model, processor = load_run(args.model, needs_texts=True)
+    model, processor = open_model(args.model, needs_texts=True)
     if processor.image_processor.frames != "sequence":
         raise ValueError(
             f"{args.model}: reads the motion of sequences, which neutral scans have none of; take another model"
@@ -86,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
         (out / "results.json").unlink(missing_ok=True)  # it was told of the model that is replaced
     config.save(recipe)
     print("2. training", flush=True)
-    status = adaptation.train(recipe, processes=processes, resume=resume, overwrite=args.overwrite)
+    status = adaptation.train(recipe, processes=processes, resume=resume, overwrite=args.overwrite, quiet=args.quiet)
     if status:
         print(f"stopped (exit status {status}); the same command, without --overwrite, goes on", file=sys.stderr)
         return 1
@@ -197,12 +199,13 @@ def check_same(config, recipe: Path) -> None:
         )
 
 
-IN_PROGRESS = (
+IN_PROGRESS = (  # "auto" of mixed_precision is replaced by what it stands for
     "resume",
     "resume_on_other_data",
     "overwrite",
+    "quiet",
     "mixed_precision",
-)  # the last is replaced by what "auto" stands for
+)
 
 
 def summary(results: dict) -> str:
@@ -232,7 +235,7 @@ def parser() -> argparse.ArgumentParser:
     add("--out", required=True, metavar="DIR", help="the new model's folder")
     add(
         "--model",
-        default=mvfer.model(),
+        default=mvfer.bundled(),
         metavar="DIR",
         help="what to start from: a run, or a repository on the Hub (default: the small model that comes with the package)",
     )
@@ -256,4 +259,5 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
     add("--num_proc", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     add("--overwrite", action="store_true", help="start anew in a folder that holds a model or a stopped run")
+    add_quiet_flag(flags)
     return flags

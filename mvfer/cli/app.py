@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     from mvfer.app.interface import Desk, serve  # which imports gradio first: where that is missing, no model is loaded
 
     model, processor = open_model(args.model, needs_texts=True)
-    is_bundled, log = args.model == mvfer.model(), open_log(args)
+    is_bundled, log = args.model == mvfer.bundled(), open_log(args)
     desk = Desk(model, processor, labels_of(args.model, args.labels), is_bundled=is_bundled, log=log)
     if not _is_this_machine(args.host):
         print("mvfer: whoever reaches this machine can use the page; it asks for no password", file=sys.stderr)
@@ -52,7 +52,10 @@ def parser() -> argparse.ArgumentParser:
     add = flags.add_argument
     default = "default: the small model that comes with the package"
     add(
-        "--model", default=mvfer.model(), metavar="DIR", help=f"folder of a run, or a repository on the Hub ({default})"
+        "--model",
+        default=mvfer.bundled(),
+        metavar="DIR",
+        help=f"folder of a run, or a repository on the Hub ({default})",
     )
     add("--labels", nargs="+", metavar="LABEL", help="to begin with (default: those that the model was tested on)")
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine alone)")

@@ -10,12 +10,14 @@ from mvfer.evaluation.audits.drift import FEWEST_SUBJECTS, compare, observe
 from mvfer.evaluation.classifiers import SplitClassifier
 from mvfer.evaluation.embeddings import embed_split
 from mvfer.evaluation.results import read_results
+from mvfer.progress import add_quiet_flag, be_quiet
 from processing.names_mvfer import shown
 
 
 def main(argv: list[str] | None = None) -> int:
     """`mvfer check`: 0 where nothing moved, 1 where something did."""
     args = parser().parse_args(argv)
+    be_quiet(args.quiet)
     try:
         tested = read_results(args.baseline)
         baseline, labels = tested["drift_baseline"], tested["confusion_matrix"]["labels"]
@@ -70,4 +72,5 @@ def parser() -> argparse.ArgumentParser:
     )
     flags.add_argument("--split", help="rows to look at (default: test, or the first there is)")
     flags.add_argument("--json", action="store_true", help="for machines")
+    add_quiet_flag(flags)
     return flags

@@ -247,8 +247,8 @@ def parser(**options) -> argparse.ArgumentParser:
         **options,
     )
     add = flags.add_argument
-    add("--model", default=[mvfer.model()], nargs="+", metavar="DIR", help="folder of a run, or a repository on the Hub; several "
-        "runs (seeds) give means over them as well (default: the small model that comes with the package)")  # fmt: skip
+    add("--model", default=[mvfer.bundled()], nargs="+", metavar="DIR", help="folder of a run, or a repository on the Hub; "
+        "several runs (seeds) give means over them as well (default: the small model that comes with the package)")  # fmt: skip
     add("--dataset", required=True, metavar="DIR", help="folder written by dataset_scripts.build_*")
     add("--also_test", nargs="+", default=[], metavar="DIR", help="data sets of another origin (transfer)")
     add("--out", required=True, metavar="DIR", help="folder for results.json, index.html and pictures")

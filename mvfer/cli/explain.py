@@ -12,6 +12,7 @@ from modeling_mvfer.classifier_mvfer import Classifier
 from mvfer.cli.predict import add_mesh_argument, labels_of, open_model
 from mvfer.cli.printed import no_face, tell
 from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
+from mvfer.progress import add_quiet_flag, be_quiet
 from mvfer.reports.pictures import displayable
 from mvfer.studies.explain import attribute_views, colors_of, explanation_picture, heat_of, heat_on_vertices, log_odds
 from processing.cameras_mvfer import view_name
@@ -22,6 +23,7 @@ from processing.rendering_mvfer import framed_vertices, render_mesh
 def main(argv: list[str] | None = None) -> int:
     """`mvfer explain`: a coloured mesh and a picture of one scan."""
     args = parser().parse_args(argv)
+    be_quiet(args.quiet)
     if Path(args.out).suffix.lower() not in (".ply", ".glb"):
         raise ValueError(f"{args.out}: colours are written as .ply or .glb")
     model, processor = open_model(args.model, orientation=args.orientation, needs_texts=True)
@@ -40,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         odds = {label: float(log_odds(classifier, inputs, label)) for label in labels}
         weights = model.get_image_features(**inputs).view_weights[0, 0].tolist()
     label = args.label or max(odds, key=odds.__getitem__)
-    heat = heat_of(attribute_views(classifier, inputs, label))
+    heat = heat_of(attribute_views(classifier, inputs, label, progress=True))
     framed = framed_vertices(mesh, frame)
     warmth = heat_on_vertices(heat, framed, mesh.faces, settings.view_angles_deg, settings.aim_y)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     add_mesh_argument(flags, "mesh", "with what lies beside it")
     flags.add_argument(
         "--model",
-        default=mvfer.model(),
+        default=mvfer.bundled(),
         metavar="DIR",
         help="folder of a run, or a repository on the Hub (default: the small model that comes with the package)",
     )
@@ -76,4 +78,5 @@ def parser() -> argparse.ArgumentParser:
     add_orientation_flags(flags, None, "the model's setting, which is auto")
     flags.add_argument("--out", default="explained.glb", metavar="MESH", help=".ply or .glb (default: explained.glb)")
     flags.add_argument("--picture", metavar="PNG", help="default: beside --out")
+    add_quiet_flag(flags)
     return flags

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from mvfer.data.without_folders import command_line
+from mvfer.progress import add_quiet_flag, be_quiet
 
 LEAVES = """What leaves a site: the trained weights of the head (and adapters), the number of its training and validation scans,
 and its validation accuracy, every round. No scan, name or path does. Weights still tell something of those they learnt from."""
@@ -29,6 +30,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace, command: str) -> int:
     """The server's side: all rounds, then tests and the model folder."""
+    be_quiet(args.quiet)
     from mvfer.data.folder_lock import folder_lock
     from mvfer.training import flower
     from mvfer.training.federated import Federation, labels_of, plan_for
@@ -108,6 +110,7 @@ def parser() -> argparse.ArgumentParser:
         one.add_argument("--lora_rank", type=int, default=8, help="rank of the adapters (8)")
         one.add_argument("--seed", type=int, default=0, help="of order and augmentation (0)")
         one.add_argument("--resume", action="store_true", help="go on after the last whole round")
+        add_quiet_flag(one)
     return flags
 
 

@@ -3,6 +3,7 @@
 import argparse
 
 from dataset_scripts.forget import forget
+from mvfer.progress import add_quiet_flag, be_quiet
 from processing.names_mvfer import shown
 
 STAYS = """What this cannot do: models trained on the set have learnt from this person, and keep hashes of their scans; train
@@ -13,6 +14,7 @@ and a --mapping file are as they were: delete them, or the person's lines in the
 def main(argv: list[str] | None = None) -> int:
     """`mvfer forget`: take a person out of a data set."""
     args = parser().parse_args(argv)
+    be_quiet(args.quiet)
     done = forget(args.dataset, args.person, key_file=args.key_file)
     print(
         f"{shown(args.dataset)}: {done.rows} rows taken out, {done.shards} shards rewritten, {done.cached_copies} cached copies "
@@ -36,4 +38,5 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--key_file", metavar="FILE", help="key of the pseudonyms (default: the one in your configuration)"
     )
+    add_quiet_flag(flags)
     return flags

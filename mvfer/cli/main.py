@@ -59,6 +59,9 @@ def main(argv: list[str] | None = None) -> int:
                 raise
             print(f"mvfer: {sentence}", file=sys.stderr)
             return 2
+    if not argv:
+        parser().print_help(sys.stderr)
+        return 2
     parser().parse_args(argv)
     return 0
 

@@ -221,7 +221,7 @@ def add_model_flag(flags: argparse.ArgumentParser) -> None:
     """`--model`."""
     flags.add_argument(
         "--model",
-        default=mvfer.model(),
+        default=mvfer.bundled(),
         metavar="DIR",
         help="folder of a run, or a repository on the Hub (default: the small model that comes with the package)",
     )

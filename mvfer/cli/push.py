@@ -2,10 +2,13 @@
 
 import argparse
 
+from mvfer.progress import add_quiet_flag, be_quiet
+
 
 def main(argv: list[str] | None = None) -> int:
     """`mvfer push`: upload a run's folder to the Hub, without its checkpoints."""
     args = parser().parse_args(argv)
+    be_quiet(args.quiet)
     from mvfer.hub.push import push_run
 
     print(push_run(args.folder, args.repo_id, private=not args.public))
@@ -23,4 +26,5 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("folder", metavar="DIR", help="folder of a finished run")
     flags.add_argument("--repo_id", required=True, metavar="OWNER/NAME", help="repository; made if it does not exist")
     flags.add_argument("--public", action="store_true", help="make a new repository public (default: private)")
+    add_quiet_flag(flags)
     return flags

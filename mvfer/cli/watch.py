@@ -5,16 +5,19 @@ after a frame that it cannot read; the exit status is then 1.
 """
 
 import argparse
+import sys
 
 from mvfer.cli.audit import recorder
 from mvfer.cli.predict import add_mesh_argument, add_model_flags, labels_of, open_model
-from mvfer.cli.printed import face_row, failed_row, print_row, scored_row, tell
+from mvfer.cli.printed import face_row, failed_row, print_row, remark, scored_row, tell
 from mvfer.data.orientation_flags import OrientationParser
+from mvfer.progress import add_quiet_flag, be_quiet, progress_bar
 
 
 def main(argv: list[str] | None = None) -> int:
     """`mvfer watch`: frame by frame, what the last seconds show and where their apex is."""
     args = parser().parse_args(argv)
+    be_quiet(args.quiet)
     from modeling_mvfer import MVFERStream
     from mvfer.data.frame_times import frame_times
     from processing.sequences_mvfer import frames_per_second
@@ -35,8 +38,9 @@ def main(argv: list[str] | None = None) -> int:
     calibration_s = args.baseline_s
     frames = frame_times(args.frames, fps, as_given=args.order == "given")
     if len(args.frames) > 1:
-        tell(f"{len(args.frames)} frames {frames.said}")
-    for frame, time_s in zip(frames.paths, frames.times_s, strict=True):
+        remark(f"{len(args.frames)} frames {frames.said}")
+    moments = list(zip(frames.paths, frames.times_s, strict=True))
+    for frame, time_s in progress_bar(moments, what="watch", unit="frame", hidden=sys.stdout.isatty()):
         try:
             step = stream.push(frame, time_s)
         except Exception as error:  # a lost frame, whatever is wrong with it
@@ -90,4 +94,5 @@ def parser() -> argparse.ArgumentParser:
         help="tell everything relative to what the face shows most of the time, found while it is watched",
     )
     flags.add_argument("--window_s", type=float, default=2.0, help="how far back it looks, in seconds (default: 2)")
+    add_quiet_flag(flags)
     return flags

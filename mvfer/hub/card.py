@@ -76,6 +76,7 @@ def model_card(
         "scores": scores_by_test(results) if results else {},
         "units": results["actions"]["test"]["per_unit"] if results and results["kind"] == UNITS else {},
         "adaptation": (results or {}).get("adaptation"),
+        "effort": _effort(results) if results else None,
     }
     options: dict = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = jinja2.Environment(
@@ -113,8 +114,32 @@ def _card_data(model, results: Mapping | None, datasets: Sequence[Mapping], exam
         widget=[dict(example) for example in examples] or None,
         tags=["mvfer", "facial-expression-recognition", "multi-view", "3d", "4d", "clip"],
         **licence,
+        **_emissions(results),
         **evaluated,
     )
+
+
+def _effort(results: Mapping) -> str | None:
+    """What training took, in words; of runs that did not note it, nothing."""
+    training = results.get("training", {})
+    if "seconds" not in training:
+        return None
+    minutes, processes = training["seconds"] / 60, training["processes"]
+    time = f"{minutes / 60:.1f} hours" if minutes >= 90 else f"{max(1, round(minutes))} min"
+    text = f"{time} in {processes} process{'es' if processes > 1 else ''} on {results['environment']['device']}"
+    if "co2_g" not in training:
+        return f"{text}. Emissions were not measured"
+    return f"{text}, about {training['co2_g']:.3g} g of CO2 by the rate that was stated for this computer and its grid"
+
+
+def _emissions(results: Mapping | None) -> dict:
+    """The metadata of the Hub for them, where they are known."""
+    training = (results or {}).get("training", {})
+    if results is None or "co2_g" not in training:
+        return {}
+    kind = "pre-training" if results["kind"] == "zero_shot" else "fine-tuning"
+    said = {"emissions": training["co2_g"], "source": "time measured, rate stated by whoever trained it"}
+    return {"co2_eq_emissions": said | {"training_type": kind, "hardware_used": results["environment"]["device"]}}
 
 
 def _view(angles) -> str:

@@ -51,7 +51,10 @@ def load_run(folder: str | Path, *, needs_texts: bool = False) -> tuple[MVFERMod
     except OSError as error:
         if str(folder) in str(error):
             raise
-        raise OSError(f"{folder}: cannot be read from the Hub; may your token read it? {error}") from error
+        raise OSError(
+            f"{folder}: no such folder here, and not to be had from the Hub; check the name, and whether your token may read it. "
+            f"{error}"
+        ) from error
     _check_numbers(folder, values)
     try:
         config = MVFERConfig.from_pretrained(folder)

@@ -11,10 +11,11 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
-import onnxscript  # noqa: F401  (torch's exporter needs it)
+import onnxscript  # noqa: F401  (torch's newer exporter needs it)
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
@@ -22,8 +23,10 @@ from torch.nn.functional import normalize
 
 from modeling_mvfer.classifier_mvfer import Classifier, is_fine_tuned
 from mvfer.data.schema import write_json
+from mvfer.progress import progress_bar
 
 TOLERANCE = 1e-4
+EXPORTERS = ("dynamo", "torchscript")  # torch's own two, the newer one first
 VIEW_INPUTS = ("pixel_values", "view_mask", "view_angles_deg")
 TEXT_INPUTS = ("input_ids", "attention_mask")
 QUANTIZED = ["MatMul", "Gemm"]  # convolutions of 8 bits are slower on a CPU, and there are few
@@ -55,7 +58,13 @@ class Texts(nn.Module):
 
 
 def export_onnx(
-    model, processor, folder: str | Path, *, labels: Sequence[str] = (), int8: bool = False
+    model,
+    processor,
+    folder: str | Path,
+    *,
+    labels: Sequence[str] = (),
+    int8: bool = False,
+    exporter: str = EXPORTERS[0],
 ) -> dict[str, float]:
     """Write the graphs of a model, for any number of samples, views and texts, and compare them with torch.
 
@@ -64,6 +73,7 @@ def export_onnx(
         folder: made if it does not exist.
         labels: of which `export.json` tells the prompts; a classifier has its own.
         int8: also write each graph with the weights of its matrix products in 8 bits (`views.int8.onnx`).
+        exporter: one of `EXPORTERS`.
     Returns:
         `dict`: of each graph, the largest difference from torch, on noise.
     Raises:
@@ -81,9 +91,9 @@ def export_onnx(
         parts["texts"] = (Texts(model).eval(), TEXT_INPUTS, lambda n: _texts(n, model.config))
     found = {}
     with _quiet():
-        for name, part in parts.items():
+        for name, part in progress_bar(parts.items(), what="export", unit="graph", total=len(parts)):
             path = folder / f"{name}.onnx"
-            found[name] = _export(path, *part)
+            found[name] = _export(path, *part, exporter=exporter)
             if int8:
                 small = path.with_suffix(".int8.onnx")
                 quantize_dynamic(path, small, weight_type=QuantType.QInt8, op_types_to_quantize=QUANTIZED)
@@ -118,21 +128,25 @@ def _quiet():
 
 
 @torch.no_grad()
-def _export(path: Path, module: nn.Module, names: tuple[str, ...], example) -> float:
+def _export(path: Path, module: nn.Module, names: tuple[str, ...], example, *, exporter: str) -> float:
     """Write one graph; its largest difference from torch."""
     inputs = example(2)
-    size = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    torch.onnx.export(
-        module,
-        tuple(inputs[name] for name in names),
-        path,
-        input_names=list(names),
-        output_names=["output"],
-        dynamic_shapes={name: size for name in names},
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    module_inputs = tuple(inputs[name] for name in names)
+    options: dict[str, Any] = {"input_names": list(names), "output_names": ["output"], "verbose": False}
+    if exporter == "torchscript":
+        sizes: dict[int, Any] = {0: "samples", 1: "parts"}
+        torch.onnx.export(
+            module, module_inputs, path, dynamo=False, dynamic_axes={name: sizes for name in names}, **options
+        )
+    else:
+        sizes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+        shapes = {name: sizes for name in names}
+        program: Any = torch.onnx.export(module, module_inputs, dynamo=True, dynamic_shapes=shapes, **options)
+        for node in program.model.graph.all_nodes():  # it notes lines of code, with the folders of this computer
+            node.metadata_props.clear()
+            for value in node.outputs:
+                value.metadata_props.clear()
+        program.save(path, external_data=False)
     difference = _difference(path, module, names, example)
     if not difference <= TOLERANCE:
         path.unlink()
@@ -147,7 +161,8 @@ def _difference(path: Path, module: nn.Module, names: tuple[str, ...], example) 
     difference = 0.0
     for number in (1, 3):
         inputs = example(number)
-        (found,) = session.run(None, {name: inputs[name].numpy() for name in names})
+        used = {one.name for one in session.get_inputs()}  # of a mean of views, the older exporter drops the angles
+        (found,) = session.run(None, {name: inputs[name].numpy() for name in names if name in used})
         difference = max(difference, float(np.abs(found - module(**inputs).numpy()).max()))
     return difference
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from modeling_mvfer.classifier_mvfer import Classifier, embeds_of
+from mvfer.progress import progress_bar
 from mvfer.reports.pictures import INK, MUTED, new_figure, save_figure
 from processing.cameras_mvfer import FOCAL_LENGTH, world_to_camera
 from processing.rendering_mvfer import render_views
@@ -21,13 +22,15 @@ SKIN = np.array([222, 220, 216])
 SMOOTHING_PX = 5
 
 
-def attribute_views(classifier: Classifier, inputs: Mapping[str, Tensor], label: str, *, steps: int = 32) -> Tensor:
+def attribute_views(
+    classifier: Classifier, inputs: Mapping[str, Tensor], label: str, *, steps: int = 32, progress: bool = False
+) -> Tensor:
     """How much every pixel speaks for a label: integrated gradients of its log-odds, from empty views to these.
 
     Args:
         classifier: of a model in evaluation mode; label: one of its labels.
         inputs: of one scan, from the processor: `pixel_values (1, V, C, H, W)` ...
-        steps (`int`, defaults to 32): points of the integral.
+        steps (`int`, defaults to 32): points of the integral. progress (`bool`): show a bar.
     Returns:
         `torch.Tensor` of shape `(V, C, H, W)`, float32: their sum is the log-odds of the label here less that of empty
         views, but for the error of the integral.
@@ -45,7 +48,7 @@ def attribute_views(classifier: Classifier, inputs: Mapping[str, Tensor], label:
     empty = background(pixels)
     rest = {name: value for name, value in inputs.items() if name != "pixel_values"}
     total = torch.zeros_like(pixels)
-    for step in range(steps):
+    for step in progress_bar(range(steps), what="explain", unit="step", hidden=not progress):
         point = (empty + (step + 0.5) / steps * (pixels - empty)).requires_grad_()
         odds = log_odds(classifier, {"pixel_values": point, **rest}, label)
         total += torch.autograd.grad(odds, point)[0]

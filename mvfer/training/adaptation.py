@@ -71,7 +71,7 @@ def recipe_of(
     )
 
 
-def train(recipe: Path, *, processes: int, resume: bool, overwrite: bool) -> int:
+def train(recipe: Path, *, processes: int, resume: bool, overwrite: bool, quiet: bool = False) -> int:
     """Run `train.py` with a saved recipe, one process per core where there is no GPU; its exit status."""
     launch = [sys.executable]
     environment = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -79,6 +79,7 @@ def train(recipe: Path, *, processes: int, resume: bool, overwrite: bool) -> int
         launch += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
         environment["ACCELERATE_USE_CPU"] = "true"
     flags = ["--resume", "last"] if resume else ["--overwrite"] if overwrite else []
+    flags += ["--quiet"] if quiet else []
     command = [*launch, str(TRAIN), "--config", str(recipe), *flags]
     with subprocess.Popen(command, env=os.environ | environment) as process:
         handlers = {  # Ctrl-C reaches it as well, and it saves a checkpoint before it ends

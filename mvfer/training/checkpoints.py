@@ -31,6 +31,7 @@ class TrainState:
     best_score: float = -1.0
     best_step: int = 0
     evaluations_since_best: int = 0
+    seconds: float = 0.0  # that the steps and their validations took, of all calls together
 
     def record(self, score: float) -> bool:
         """Take note of the validation score at this step; whether its weights are to be kept. A start (step 0) wins no tie."""

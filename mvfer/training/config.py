@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import difflib
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -232,6 +233,10 @@ class MonitoringSettings:
     report_to: Literal["none", "trackio", "tensorboard", "wandb"] = _help(
         "Where the log goes besides metrics.jsonl; the tracker is installed apart.", "none"
     )
+    co2_per_hour_g: float | None = _help(
+        "Grams of CO2 that an hour of training costs, for the model card: kilowatts times your grid's grams per kWh.",
+        None,
+    )
     quiet: bool = _help("No progress bar.", False)
     resume: str = _help("'last', or a folder below checkpoints/: go on from there, bit for bit.", "")
     resume_on_other_data: bool = _help(
@@ -293,6 +298,8 @@ class TrainConfig(
             )
         if self.dp_epsilon is not None:
             self._check_privacy()
+        if self.co2_per_hour_g is not None and not 0 <= self.co2_per_hour_g < math.inf:
+            raise ValueError(f"co2_per_hour_g must be zero or more grams, got {self.co2_per_hour_g}")
         if self.overwrite and self.resume:
             raise ValueError("--resume goes on with a run, --overwrite deletes it; leave one out")
         if self.learning_rate <= 0 or self.clip_norm <= 0:

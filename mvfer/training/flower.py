@@ -28,8 +28,8 @@ from flwr.common import (
 from flwr.server.client_proxy import ClientProxy
 from flwr.server.strategy import FedAvg
 from flwr.supercore import telemetry
-from tqdm.auto import tqdm
 
+from mvfer.progress import progress_bar
 from mvfer.training.federated import Federation, Plan, Site, check_weights
 
 logging.getLogger("flwr").setLevel(logging.CRITICAL)  # what matters is said here
@@ -85,7 +85,7 @@ class Averaging(FedAvg):
         self.federation, self.error = federation, None
         self.first = federation.done  # Flower counts from one
         rounds = federation.plan.rounds
-        self.bar = tqdm(total=rounds, initial=federation.done, desc="federate", unit="round")
+        self.bar = progress_bar(what="federate", unit="round", in_logs=True, total=rounds, initial=federation.done)
 
     def _instructions(self, server_round: int) -> dict:
         return {"plan": self.federation.plan.told(), "round": self.first + server_round}

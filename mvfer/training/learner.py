@@ -5,6 +5,7 @@ In: a task, the recipe and an `Accelerator`. Out: a trained model, numbers for t
 """
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Literal
@@ -100,7 +101,7 @@ class Learner:
         config = self.config
         if self.private:
             self.private.check_account(state.step)
-        batches = self.batches(views, start=state.step * config.gradient_accumulation)
+        batches, clock = self.batches(views, start=state.step * config.gradient_accumulation), time.monotonic()
 
         def validate() -> None:
             score = self.score()
@@ -122,6 +123,8 @@ class Learner:
             if state.step % config.eval_every == 0 or state.step == config.steps:
                 validate()
             is_last = state.step == config.steps or 0 < config.patience <= state.evaluations_since_best
+            before, clock = clock, time.monotonic()
+            state.seconds += clock - before
             yield is_last
 
     def batches(self, views: ViewDataset, *, start: int = 0) -> Iterator[Any]:

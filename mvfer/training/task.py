@@ -111,3 +111,9 @@ class Task(ABC):
         }
         save_run(config.output_dir, model, self.processor, results=results, datasets=self.infos, subjects_seen=seen)
         print(shown_lines("\n".join([*findings(results), "", table(results)])))
+
+
+def effort(seconds: float, processes: int, co2_per_hour_g: float | None) -> dict:
+    """What training took, for the results: seconds, processes and, where its rate was stated, grams of CO2."""
+    taken: dict = {"seconds": round(seconds, 1), "processes": processes}
+    return taken if co2_per_hour_g is None else taken | {"co2_g": round(co2_per_hour_g * seconds / 3600, 3)}

@@ -55,7 +55,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if path == "/api/repos/create":
             request = json.loads(body)
-            self.hub.private = request.get("private", request.get("visibility") == "private")
+            if not self.hub.files:  # one that is there stays as it is
+                self.hub.private = request.get("private", request.get("visibility") == "private")
             name = f"{request.get('organization') or 'someone'}/{request['name']}"
             self._json({"url": f"{self.hub.url}/{name}", "name": name, "id": name})
         elif path == "/api/validate-yaml":

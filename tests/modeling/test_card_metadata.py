@@ -52,6 +52,19 @@ def test_a_models_metadata_are_as_the_hub_wants_them(small_model, small_processo
         assert all(isinstance(metric["value"], float) for metric in result["metrics"])
 
 
+def test_a_card_tells_what_training_took_and_emissions_where_their_rate_was_stated(small_model, small_processor):
+    tested = results() | {"environment": {"device": "cpu"}}
+    tested["training"] |= {"seconds": 7200.0, "processes": 2}
+    text = model_card(small_model, small_processor, results=tested)
+    assert "**Training** took 2.0 hours in 2 processes on cpu. Emissions were not measured." in text
+    assert "co2_eq_emissions" not in text
+    tested["training"] |= {"seconds": 70.0, "processes": 1, "co2_g": 1.25}
+    text = model_card(small_model, small_processor, results=tested)
+    assert "took 1 min in 1 process on cpu, about 1.25 g of CO2" in text
+    stated = yaml.safe_load(text.split("---\n")[1])["co2_eq_emissions"]
+    assert stated["emissions"] == 1.25 and set(stated) <= {"emissions", "source", "training_type", "hardware_used"}
+
+
 def test_the_card_says_what_to_cite(small_model, small_processor):
     text = model_card(small_model, small_processor)
     (entry,) = re.findall(r"```bibtex\n(.*?)\n```", text, re.DOTALL)

@@ -176,6 +176,16 @@ def test_a_column_of_a_data_set_is_a_batch(classify):
     assert [scores(rows) for rows in found] == [pytest.approx(scores(classify(one, LABELS))) for one in images]
 
 
+@pytest.mark.parametrize("count", [pipeline_mvfer.LONG - 1, pipeline_mvfer.LONG])
+def test_long_lists_show_progress_on_a_terminal(classify, monkeypatch, count):
+    shown = []
+    monkeypatch.setattr(pipeline_mvfer.logging, "tqdm", lambda results, **options: shown.append(options) or results)
+    (photo,) = photos(1)
+    assert len(classify([photo] * count, LABELS, batch_size=count)) == count
+    is_long = count == pipeline_mvfer.LONG
+    assert [(bar["total"], bar["disable"]) for bar in shown] == [(count, None if is_long else True)]
+
+
 def test_an_address_is_refused_with_the_reason(classify):
     with pytest.raises(ValueError, match="https://x.org/face.png: addresses are not fetched; download the file"):
         classify("https://x.org/face.png", LABELS)

@@ -56,6 +56,17 @@ def push(run) -> int:
     return main(["push", str(run), "--repo_id", "someone/model"])
 
 
+def test_push_to_hub_puts_there_what_save_pretrained_writes(online, small_model, small_processor, tmp_path):
+    small_model.save_pretrained(tmp_path / "saved")
+    small_processor.save_pretrained(tmp_path / "saved")
+    hub = online(token=TOKEN)
+    small_model.push_to_hub("someone/model", private=True)
+    small_processor.push_to_hub("someone/model")
+    saved = {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}
+    assert hub.private and {name: hub.files[name] for name in saved} == saved
+    assert set(hub.files) - set(saved) <= {"README.md"}
+
+
 def test_an_interrupted_upload_is_tried_again_and_arrives_whole(online, run):
     hub = online(token=TOKEN, cut_uploads=2)
     assert push(run) == 0 and hub.cut_uploads == 0

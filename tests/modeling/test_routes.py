@@ -275,6 +275,7 @@ def test_a_stranger_uses_a_classifier_on_every_route(small_model, small_processo
         "from mvfer import MVFERProcessor; MVFERProcessor.from_pretrained(FOLDER)",
         "import processing; from transformers import AutoModel; AutoModel.from_pretrained(FOLDER)",
         "import modeling_mvfer; from transformers import AutoProcessor; AutoProcessor.from_pretrained(FOLDER)",
+        "import mvfer; from transformers import pipeline; pipeline('zero-shot-mesh-classification', model=mvfer.model())",
     ],
 )
 def test_no_question_is_asked_where_a_part_of_the_package_is_imported(small_run, code):

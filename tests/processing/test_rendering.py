@@ -1,5 +1,8 @@
 """The renderer against slow, obvious twins: which pixel shows which point, and the same bits every time."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -127,6 +130,17 @@ def test_normals_are_those_of_the_camera():
     half, high = 0.5, 0.75**0.5
     torch.testing.assert_close(middle, torch.tensor([[0, 0, 1], [-half, 0, high], [0, -half, high]]), atol=1e-5, rtol=0)
     torch.testing.assert_close(buffers["depth"][0, 0, 0, 32, 32], torch.tensor(CAMERA_DISTANCE))
+
+
+def test_the_renderer_in_numpy_of_the_examples_draws_the_same():
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "numpy_views.py"))
+    vertices, faces = framed_head()
+    look = {"view_angles_deg": [[-30.0, 0.0], [20.0, 15.0]], "supersampling": 2, "aim_y": 0.2}
+    look["channels"] = ["clay", "curvature", "depth"]
+    expected = render_scan(vertices[0], faces, RenderSettings(size_px=32, **look), frame=FRAMED)[0]
+    found = example["views_of"](vertices[0].double().numpy(), faces.numpy(), look | {"crop_size": {"height": 32}})
+    difference = np.abs(np.stack(found).astype(int) - expected)
+    assert difference.mean() < 0.05 and np.quantile(difference, 0.999) <= 2
 
 
 def test_bits_do_not_depend_on_runs_threads_or_chunks():

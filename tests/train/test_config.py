@@ -64,6 +64,7 @@ def test_pseudo_prompts_bring_view_dropout_unless_something_else_is_said():
         (["--supervision", "pseudo", "--model", "clip", "--confidence", "2"], "confidence"),
         (["--frozen_towers"], "--method probe"),
         (["--tower_batch", "-1"], "tower_batch"),
+        (["--co2_per_hour_g", "-1"], "zero or more grams"),
     ],
 )
 def test_pretraining_that_cannot_work_is_refused_with_the_remedy(flags, remedy):

@@ -14,6 +14,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 import train
@@ -70,7 +71,8 @@ def assert_same_state(first: Path, second: Path) -> None:
 def unbroken(toy_data, tmp_path_factory) -> Path:
     """A run of four steps with a checkpoint at every second one."""
     folder = tmp_path_factory.mktemp("runs") / "unbroken"
-    assert train.main(arguments(toy_data, folder, "--steps", 4, "--checkpoint_every", 2)) == 0
+    flags = ("--steps", 4, "--checkpoint_every", 2, "--co2_per_hour_g", 60)
+    assert train.main(arguments(toy_data, folder, *flags)) == 0
     return folder
 
 
@@ -80,7 +82,10 @@ def test_the_run_folder_is_the_model_folder(unbroken):
     assert {"train_config.json", "metrics.jsonl", "modeling_mvfer.py", "checkpoints"} <= names
     results = json.loads((unbroken / "results.json").read_text())
     assert results["test"]["accuracy"].keys() == {"mean", "low", "high"}
-    assert results["training"]["steps"] == 4
+    assert results["training"]["steps"] == 4 and results["training"]["processes"] == 1
+    assert 0 < results["training"]["co2_g"] == pytest.approx(results["training"]["seconds"] / 60, abs=2e-3)
+    stated = ModelCard.load(unbroken / "README.md").data.co2_eq_emissions
+    assert (stated["emissions"], stated["training_type"]) == (results["training"]["co2_g"], "pre-training")
     assert set(results["by_view"]) == {"front", "left_30", "right_30"}
 
 
