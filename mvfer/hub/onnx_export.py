@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -122,17 +123,14 @@ def _export(path: Path, module: nn.Module, names: tuple[str, ...], example) -> f
     """Write one graph; its largest difference from torch."""
     inputs = example(2)
     size = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    torch.onnx.export(
-        module,
-        tuple(inputs[name] for name in names),
-        path,
-        input_names=list(names),
-        output_names=["output"],
-        dynamic_shapes={name: size for name in names},
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    example_inputs = tuple(inputs[name] for name in names)
+    options = {"input_names": list(names), "output_names": ["output"], "dynamic_shapes": {name: size for name in names}}
+    program: Any = torch.onnx.export(module, example_inputs, dynamo=True, verbose=False, **options)
+    for node in program.model.graph.all_nodes():  # the exporter notes lines of code, with the folders of this computer
+        node.metadata_props.clear()
+        for value in node.outputs:
+            value.metadata_props.clear()
+    program.save(path, external_data=False)
     difference = _difference(path, module, names, example)
     if not difference <= TOLERANCE:
         path.unlink()

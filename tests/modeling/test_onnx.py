@@ -35,6 +35,9 @@ def test_graphs_give_zero_shot_probabilities_without_torch(
     assert "views.onnx\tlargest difference from torch" in capsys.readouterr().out
     facts = json.loads((tmp_path / "export.json").read_text())
     assert max(facts["difference_from_torch"].values()) <= 1e-4 and not list(tmp_path.glob("*.py"))
+    for written in tmp_path.iterdir():
+        for place in (Path(torch.__file__).parents[1], Path(mvfer.__file__).parents[1], tmp_path):
+            assert str(place).encode() not in written.read_bytes(), f"{written.name} names a folder of this computer"
     faces = small_processor(meshes=[face_obj] * 4, return_tensors="np")
     known = {"kinds": facts["prompt_kinds"], "wordings": facts["prompt_wordings"]}
     prompts = small_processor.prompts_for(LABELS, **known)
