@@ -22,7 +22,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Image, List, Mesh, Value
 from huggingface_hub.constants import HF_HUB_CACHE
 
 from dataset_scripts.recorded.source_tree import files
-from mvfer.data.schema import ACTIVE, INFO_FILE, SPLITS, as_dict
+from mvfer.data.schema import ACTIVE, INFO_FILE, SPLITS, as_dict, by_itself
 from processing.images_mvfer import PHOTO_SUFFIXES
 from processing.meshes_mvfer import MESH_SUFFIXES
 from processing.names_mvfer import printable
@@ -75,18 +75,25 @@ def _loaded(source: str, cache: Path) -> DatasetDict:
     """The data set, by a cache of its own: the user's may hold an older one of the same name, and would keep a copy."""
     folder, options = Path(source), {"cache_dir": str(cache)}
     try:
-        if any((folder / name).is_file() for name in SAVED):
-            found = datasets.load_from_disk(source)
-        elif folder.is_dir() and not any(path for path in folder.rglob("*.parquet") if path.name not in TABLES):
-            has_meshes = any(path.suffix.lower() in MESH_SUFFIXES for path in folder.rglob("*"))
-            found = datasets.load_dataset("meshfolder" if has_meshes else "imagefolder", data_dir=source, **options)
-        else:
-            found = datasets.load_dataset(source, **options)
+        with by_itself() if folder.is_dir() else contextlib.nullcontext():
+            if any((folder / name).is_file() for name in SAVED):
+                found = datasets.load_from_disk(source)
+            elif folder.is_dir():  # by its tables alone: what its README.md calls its files may lie anywhere
+                found = datasets.load_dataset(_reader(folder), data_dir=source, **options)
+            else:
+                found = datasets.load_dataset(source, **options)
     except Exception as error:  # `datasets` raises what its readers and the Hub's client raise
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         nowhere = "" if folder.is_dir() else "no folder of this name, and "
         raise ValueError(f"{source}: {nowhere}not readable as a data set ({reason})") from error
     return found if isinstance(found, DatasetDict) else DatasetDict({"train": found})
+
+
+def _reader(folder: Path) -> str:
+    """What of `datasets` understands a folder."""
+    if any(path for path in folder.rglob("*.parquet") if path.name not in TABLES):
+        return "parquet"
+    return "meshfolder" if any(path.suffix.lower() in MESH_SUFFIXES for path in folder.rglob("*")) else "imagefolder"
 
 
 def unpack(splits: Mapping[str, Dataset], source: str, folder: Path, inside: Sequence[Path]) -> None:

@@ -352,7 +352,7 @@ def open_splits(folder: str | os.PathLike) -> DatasetDict:
         if not paths:
             raise ValueError(f"{folder}: split {split!r} is empty; build the data set with subjects in every split")
     files = {split: [str(path) for path in paths] for split, paths in filled.items()}
-    with _quiet():
+    with by_itself():
         splits = datasets.load_dataset("parquet", data_files=files, features=expected, columns=columns)
         splits = splits.cast_column("views", List(List(Image(decode=False))))
     for name, split in splits.items():  # for messages
@@ -360,14 +360,16 @@ def open_splits(folder: str | os.PathLike) -> DatasetDict:
     return splits
 
 
-class _quiet:
-    """No progress bars of `datasets` while opening."""
+class by_itself:
+    """While `datasets` opens files it shows no progress bars, and does not tell a server in the net that it was used."""
 
     def __enter__(self):
-        self.shown = datasets.utils.is_progress_bar_enabled()
+        self.shown, self.counted = datasets.utils.is_progress_bar_enabled(), datasets.config.HF_UPDATE_DOWNLOAD_COUNTS
         datasets.disable_progress_bars()
+        datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
 
     def __exit__(self, *_):
+        datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = self.counted
         if self.shown:
             datasets.enable_progress_bars()
 

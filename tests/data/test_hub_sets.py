@@ -138,6 +138,27 @@ def test_a_set_of_pictures_is_built_from(build, tmp_path):
     assert found["train"][0]["view_angles_deg"] == [[0.0, 0.0]]
 
 
+@pytest.mark.parametrize("where", ["an address", "beside the set", "out of the set"])
+def test_what_the_readme_of_a_set_calls_its_files_is_not_opened(tmp_path, where):
+    """`datasets` would; a set is what lies in its folder."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 32), (200, 0, 0)).save(buffer, format="PNG")
+    rows = {"image": [{"bytes": buffer.getvalue(), "path": None}], "label": ["sadness"]}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "secret.parquet")
+    rows["label"] = ["happiness"]
+    (tmp_path / "theirs" / "data").mkdir(parents=True)
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "theirs" / "data" / "train.parquet")
+    with web_server() as (address, asked), watched() as seen:
+        files = {"an address": f"{address}/x.parquet", "beside the set": str(tmp_path / "secret.parquet")}
+        (tmp_path / "theirs" / "README.md").write_text(
+            f"---\nconfigs:\n- config_name: default\n  data_files: {files.get(where, '../secret.parquet')}\n---\n"
+        )
+        with opened(str(tmp_path / "theirs")) as place:
+            (line,) = (place / "metadata.jsonl").read_text().splitlines()
+        assert json.loads(line)["label"] == "happiness" and asked == [] and seen == []
+
+
 @pytest.mark.parametrize("kind", ["picture", "mesh"])
 @pytest.mark.parametrize("where", ["beside the set", "the system's", "an address", "out of the set"])
 def test_a_row_that_names_a_file_of_this_computer_or_an_address_opens_nothing(build, tmp_path, capsys, where, kind):
