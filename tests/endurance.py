@@ -30,7 +30,7 @@ MAX_SLOWDOWN = 1.5
 
 
 class Course(NamedTuple):
-    """Of every tenth of the work: memory at its end, in bytes, and the median seconds of a piece."""
+    """Of every tenth of the work: memory at its end, in bytes, and the median CPU seconds of a piece."""
 
     memory_bytes: list[int]
     seconds: list[float]
@@ -42,7 +42,7 @@ class Course(NamedTuple):
 
     @property
     def slowdown(self) -> float:
-        """Of the slower of the last two tenths over the slower of the first two; other work on the computer disturbs one."""
+        """Of the slower of the last two tenths over the slower of the first two."""
         return min(self.seconds[-2:]) / max(self.seconds[:2])
 
     @property
@@ -63,16 +63,16 @@ class Clock:
     """Called after every piece of the work."""
 
     def __init__(self, pieces: int):
-        self.tenth, self.course, self.took, self.last = pieces // 10, Course([], []), [], time.perf_counter()
+        self.tenth, self.course, self.took, self.last = pieces // 10, Course([], []), [], time.process_time()
 
     def __call__(self) -> None:
-        now = time.perf_counter()
+        now = time.process_time()
         self.took.append(now - self.last)
         if len(self.took) == self.tenth:
             self.course.memory_bytes.append(memory_bytes())
             self.course.seconds.append(statistics.median(self.took))
             self.took = []
-        self.last = time.perf_counter()
+        self.last = time.process_time()
 
 
 def pushed(model: MVFERModel, processor, pushes: int) -> Course:
