@@ -118,9 +118,14 @@ def run(task: Task, config: TrainConfig, accelerator: Accelerator, argv: list[st
                 if learner.private:
                     task.summary["privacy"] = learner.private.summary()
                 task.export(learner.bare_model, load_file(best), state, origin, command)
+            except (
+                BaseException
+            ):  # libraries take the interrupt for a reason of their own: fsspec, for a file that is missing
+                if not stop.asked:
+                    raise
+            stopped = stop.asked
+            if not stopped:
                 print(f"\nmodel folder: {shown(config.output_dir)}")
-            except KeyboardInterrupt:
-                stopped = True
     if stopped:
         accelerator.print(
             f"stopped at step {state.step}; go on with --config {shown(str(folder))}/train_config.json --resume last"

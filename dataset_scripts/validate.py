@@ -7,7 +7,6 @@ as well, under whatever names: people of two sets that two keys gave pseudonyms 
 
 import argparse
 import itertools
-import math
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -24,8 +23,9 @@ from mvfer.data.schema import (
     REJECTED_FILE,
     SHEET_FILE,
     dataset_info,
-    frame_out_of_time,
+    faults_of,
     load_splits,
+    open_splits,
     view_arrays,
 )
 from mvfer.progress import add_quiet_flag, be_quiet, progress_bar
@@ -67,7 +67,7 @@ def validate(folder: str | Path, *, against: Sequence[str | Path] = ()) -> Repor
     report = Report()
     try:
         info = dataset_info(folder)
-        splits = load_splits(folder)
+        splits = open_splits(folder)
     except ValueError as error:
         report.failures.append(str(error))
         return report
@@ -77,8 +77,10 @@ def validate(folder: str | Path, *, against: Sequence[str | Path] = ()) -> Repor
     for name, split in splits.items():
         columns = split.remove_columns("views").to_dict()
         ids.update(columns["id"])
-        for subject in set(columns["subject"]):
+        for subject in filter(None, set(columns["subject"])):
             subjects[subject].add(name)
+        for what, rows in faults_of(split).items():
+            report.fail(f"{name}: {what}", [f"row {row}: {columns['id'][row]}" for row in rows])
         _check_columns(name, columns, report)
         thumbnails[name] = _check_views(name, split, info, report)
     several = [f"{subject} in {sorted(where)}" for subject, where in subjects.items() if len(where) > 1]
@@ -89,7 +91,6 @@ def validate(folder: str | Path, *, against: Sequence[str | Path] = ()) -> Repor
     for other in against:
         _check_against(thumbnails, info, other, report)
     report.fail("ids used twice", [name for name, count in ids.items() if count > 1])
-    report.fail("rows without a subject", ["empty name"] if not all(subjects) else [])
     if info.get("rejected"):
         report.warnings.append(f"{info['rejected']} items were rejected when the set was built, see {REJECTED_FILE}")
     return report
@@ -124,19 +125,6 @@ def _check_columns(name: str, columns: dict, report: Report) -> None:
     labels, rows = columns["expression"], len(columns["id"])
     known_labels = range(len(EXPRESSIONS))
     count = Counter(EXPRESSIONS[label] if label in known_labels else "unknown" for label in labels)
-    beyond = [f"row {row}: {label}" for row, label in enumerate(labels) if label not in (None, -1, *known_labels)]
-    report.fail(f"{name}: expressions beyond the list", beyond)
-    report.fail(f"{name}: rows without an id", [f"row {row}" for row, one in enumerate(columns["id"]) if not one])
-    silent = [
-        f"row {row}" for row, texts in enumerate(columns["captions"]) if any(text is None for text in texts or [])
-    ]
-    report.fail(f"{name}: captions that are no texts", silent)
-    odd = [
-        f"row {row}"
-        for row, pairs in enumerate(columns["view_angles_deg"])
-        if not all(value is not None and math.isfinite(value) for pair in pairs or [] for value in pair or [])
-    ]
-    report.fail(f"{name}: angles that are no numbers", odd)
     report.counts[name] = count
     known = {label: number for label, number in count.items() if label != "unknown"}
     if rows == 0:
@@ -171,11 +159,9 @@ def _check_columns(name: str, columns: dict, report: Report) -> None:
     wrong = [row for row, split in zip(columns["id"], columns["split"], strict=True) if split != name]
     report.fail(f"{name}: rows whose split column says otherwise", wrong)
     units = zip(columns["id"], columns["action_units"], strict=True)
-    outside = [row for row, list_ in units if any(not 0 <= unit["intensity"] <= 1 for unit in list_ or [])]
+    told = [(row, [unit["intensity"] for unit in list_ or [] if unit]) for row, list_ in units]
+    outside = [row for row, values in told if any(value is not None and not 0 <= value <= 1 for value in values)]
     report.fail(f"{name}: action units outside 0 to 1", outside)
-    times = zip(columns["id"], columns["frame_times_s"], strict=True)
-    wrong = [f"{row} at frame {frame}" for row, list_ in times if (frame := frame_out_of_time(list_ or [])) is not None]
-    report.fail(f"{name}: rows whose frame times do not go forward", wrong)
 
 
 def _check_views(name: str, split: Dataset, info: dict, report: Report) -> dict[str, np.ndarray]:
@@ -241,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = validate(folder, against=args.against)
     print(shown_lines(report.text()))
     if report.counts:
-        splits = load_splits(folder)
+        splits = open_splits(folder)
         contact_sheet(splits["test" if "test" in splits else next(iter(splits))]).save(folder / SHEET_FILE)
         print(f"wrote {shown(str(folder / SHEET_FILE))}")
     print("ok" if not report.failures else f"{len(report.failures)} reasons not to use {shown(str(folder))}")

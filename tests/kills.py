@@ -53,10 +53,15 @@ def tried(
             status = 128 + signal.SIGINT
         finally:
             os._exit(status)
-    if kill_after_s is not None:
-        time.sleep(kill_after_s)
-        os.kill(pid, by)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), time.monotonic() - start
+    ended, status = 0, 0
+    while kill_after_s is not None and not ended and time.monotonic() - start < kill_after_s:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        time.sleep(0.005)
+    if not ended:
+        if kill_after_s is not None:
+            os.kill(pid, by)
+        _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status), time.monotonic() - start
 
 
 class Building:
@@ -103,7 +108,8 @@ class Training:
 
     def end(self, out: Path) -> dict[str, str]:
         names = ("model.safetensors", "config.json", "metrics.jsonl")
-        return hashes(out / name for name in names) | {"left": str(sorted(path.name for path in out.glob(".saving-*")))}
+        found = {str(path.relative_to(out)): "there" for path in out.rglob("*") if path.name != LOCK_FILE}
+        return found | hashes(out / name for name in names)
 
 
 class Exporting(Training):
@@ -153,18 +159,21 @@ def hashes(files) -> dict[str, str]:
 
 def campaign(kind: type, kills: int, seed: int, by: int = signal.SIGKILL) -> tuple[int, int, list[str]]:
     """How often it was stopped, how often it came to its end before, and what differs at the end from a whole one's."""
-    stopped = (-by, 128 + by)  # by the signal, or by itself because of it
+    stopped = (-by, 128 + by, 128 + signal.SIGTERM)  # by the signal, or by itself because of it
     with tempfile.TemporaryDirectory() as name:
         folder, rng, killed, whole = Path(name), random.Random(seed), 0, 0
         work, log = kind(folder), folder / "log"
         status, seconds = tried(lambda: work(folder / "whole"), log)
         assert status == 0, log.read_text()
         expected, differs = work.end(folder / "whole"), []
-        number = 0
+        number, fresh = 0, True
         while killed < kills:
             out = folder / f"out{number}"
-            status, _ = tried(lambda out=out: work(out), log, kill_after_s=rng.uniform(0.02, 1.1) * seconds, by=by)
+            status, took = tried(lambda out=out: work(out), log, kill_after_s=rng.uniform(0.02, 1.1) * seconds, by=by)
             killed += status in stopped
+            print(f"{out.name}: {status} after {took:.1f} s", file=sys.stderr, flush=True)
+            seconds = took if status == 0 and fresh else seconds  # other work on this computer comes and goes
+            fresh = False
             if status not in (0, *stopped):
                 differs.append(f"{out.name}: exit status {status}: {log.read_text().splitlines()[-1]}")
             if status == 0 or rng.random() < 0.3:
@@ -172,7 +181,7 @@ def campaign(kind: type, kills: int, seed: int, by: int = signal.SIGKILL) -> tup
                 status, _ = tried(lambda out=out: work(out), log)
                 found = work.end(out) if status == 0 else {"exit status": str(status)}
                 differs += [f"{out.name}: {key}" for key in expected | found if expected.get(key) != found.get(key)]
-                number += 1
+                number, fresh = number + 1, True
     return killed, whole, differs
 
 

@@ -3,11 +3,11 @@
 import dataclasses
 import json
 import os
-import resource
 import shutil
 import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +15,13 @@ from PIL import EpsImagePlugin, Image
 
 from modeling_mvfer import MVFERStream
 from modeling_mvfer.classifier_mvfer import Classifier
+from modeling_mvfer.pipeline_mvfer import TASK, ZeroShotMeshClassificationPipeline
 from mvfer.cli.main import main
 from mvfer.cli.predicted_rows import RowMaker
 from processing.meshes_mvfer import load_mesh
 from tests.bombs import painted, png
+from tests.endurance import MAX_GROWTH_BYTES, Course, pushed
+from tests.endurance import watched as film_watched
 from tests.tiny import face_obj, small_model, small_processor, small_run
 from tests.witnesses import EPS, FakeGhostscript, watched, web_server
 
@@ -110,41 +113,43 @@ def test_the_stream_is_as_before_after_a_bad_frame(small_model, small_processor,
         assert step.probabilities == expected.probabilities and step.frame_times_s == expected.frame_times_s
 
 
-def peak_kb() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+needs_linux = pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="asks Linux for the memory held")
 
 
+@needs_linux
 @pytest.mark.parametrize("pushes", [300, pytest.param(4000, marks=pytest.mark.slow)])
-def test_a_stream_of_many_frames_keeps_its_memory(small_model, small_processor, pushes):
-    stream = MVFERStream(small_model, small_processor, ["happiness", "sadness"], window_frames=8)
-    photo = Image.new("RGB", (32, 32), (120, 90, 80))
-    for number in range(100):
-        stream.push(photo, number / 25)
-    before = peak_kb()
-    for number in range(100, pushes):
-        stream.push(photo, number / 25)
-    assert len(stream._frames) <= 8 and peak_kb() - before < 32 * 1024
+def test_a_stream_of_many_frames_keeps_its_memory_and_its_pace(small_model, small_processor, pushes):
+    course = pushed(small_model, small_processor, pushes)
+    assert len(course.seconds) == 10 and course.growth_bytes < MAX_GROWTH_BYTES, course
+    assert pushes < 1000 or course.is_constant, course
 
 
+@needs_linux
 @pytest.mark.parametrize("frames", [60, pytest.param(1000, marks=pytest.mark.slow)])
-def test_a_film_of_many_frames_keeps_its_memory(small_run, tmp_path, capsys, frames):
-    Image.new("RGB", (32, 32), (120, 90, 80)).save(tmp_path / "0.png")
-    names = [tmp_path / f"{number}.png" for number in range(frames)]
-    for name in names[1:]:
-        os.link(names[0], name)
-    assert rows_of(capsys, ["watch", *names[:50], "--model", small_run, *LABELS])[0] == 0
-    before = peak_kb()
-    status, rows = rows_of(capsys, ["watch", *names, "--model", small_run, *LABELS])
-    assert status == 0 and [row["input"] for row in rows] == [str(name) for name in names]
-    assert peak_kb() - before < 64 * 1024
+def test_a_film_of_many_frames_keeps_its_memory_and_its_pace(small_run, tmp_path, frames):
+    course = film_watched(small_run, tmp_path, frames)
+    assert len(course.seconds) == 10 and course.growth_bytes < MAX_GROWTH_BYTES, course
+    assert frames < 1000 or course.is_constant, course
 
 
-def test_four_threads_that_share_a_model_get_the_answers_of_one(small_model, small_processor, face_obj):
-    classifier = Classifier.from_prompts(small_model, small_processor, ["happiness", "sadness"])
+def test_work_that_grows_or_slows_down_is_told():
+    steady = Course([100] * 10, [0.01] * 10)
+    assert steady.is_constant and "0.0 MiB" in str(steady)
+    assert not Course([100 + 2**22 * number for number in range(10)], [0.01] * 10).is_constant
+    assert not Course([100] * 10, [0.01 * (1 + number / 5) for number in range(10)]).is_constant
+
+
+@pytest.mark.parametrize("shared", ["classifier", "pipeline"])
+def test_four_threads_that_share_a_model_get_the_answers_of_one(small_model, small_processor, face_obj, shared):
+    labels = ["happiness", "sadness"]
+    classifier = Classifier.from_prompts(small_model, small_processor, labels)
+    pipe = ZeroShotMeshClassificationPipeline(model=small_model, processor=small_processor, task=TASK, device="cpu")
     face = load_mesh(face_obj)
     meshes = [dataclasses.replace(face, vertices=face.vertices * np.float32([1, 1 + k / 10, 1])) for k in range(4)]
 
     def ask(mesh):
+        if shared == "pipeline":
+            return [row["score"] for row in sorted(pipe(mesh, candidate_labels=labels), key=lambda row: row["label"])]
         return classifier(small_processor(meshes=[mesh], return_tensors="pt")).probabilities[0]
 
     expected = [ask(mesh) for mesh in meshes]

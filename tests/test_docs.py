@@ -27,6 +27,7 @@ TOO_LONG = (
     "python -m benchmarks.",
     "python -m tests.fuzz",
     "python -m tests.kills",
+    "python -m tests.endurance",
     "python -m dataset_scripts.build_anny",
     "python -m dataset_scripts.build_ict_facekit",
     "python -m dataset_scripts.build_valid",

@@ -3,6 +3,7 @@
 
 import io
 import json
+import shutil
 import struct
 import zipfile
 import zlib
@@ -23,6 +24,7 @@ from mvfer.data.schema import dataset_info
 from mvfer.data.without_folders import command_line
 from tests.data.conftest import framed_once  # noqa: F401
 from tests.data.layouts import write_textured_obj
+from tests.test_imports import PYTHON, name_of
 
 PEOPLE = (
     "Klara Zimtstern",
@@ -254,6 +256,11 @@ def test_commands_are_written_without_the_folders_of_somebodys_computer():
     assert command_line("x", words) == "x --dataset mine data/anny --model=a c --steps 4 'a b'"
 
 
+def test_commands_are_written_in_no_other_way():
+    joined = {name_of(path) for path in PYTHON if "shlex.join" in path.read_text(encoding="utf-8")}
+    assert {name for name in joined if not name.startswith("tests/")} == {"mvfer/data/without_folders.py"}
+
+
 @pytest.mark.slow
 def test_nothing_that_is_planted_gets_out_on_the_way_from_scans_to_reports(planted, tmp_path, capsys):
     lines = ["file_name,subject,label,action_units,split"]
@@ -271,7 +278,13 @@ def test_nothing_that_is_planted_gets_out_on_the_way_from_scans_to_reports(plant
     run, report = work / "run", work / "report"
     argv = ["--dataset", str(out), "--output_dir", str(run), "--steps", "2", "--batch_size", "4", "--num_workers", "0"]
     assert train.main([*argv, "--checkpoint_every", "1", "--eval_every", "1", "--log_every", "1"]) == 0
-    main(["evaluate", "--model", str(run), "--dataset", str(out), "--out", str(report)])
+    home = planted.parent  # a run and a set may lie there, too
+    shutil.copytree(run, home / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    shutil.copytree(out, home / "set")
+    tested = ["--model", str(home / "run"), "--dataset", str(home / "set")]
+    assert main(["evaluate", *tested, "--out", str(report)]) in (0, 1)
+    assert main(["study", "verification", *tested, "--out", str(work / "study")]) == 0
+    assert main(["render", str(planted / "Klara Zimtstern" / "happy.obj"), "--out", str(work / "views.png")]) == 0
     log = [
         "--audit_log",
         str(work / "audit.jsonl"),

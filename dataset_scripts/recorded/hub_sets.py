@@ -9,20 +9,23 @@ is over, and a `metadata.jsonl` with what else is known of them.
 import contextlib
 import json
 import math
+import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
 from datasets import ClassLabel, Dataset, DatasetDict, Image, List, Mesh, Value
+from huggingface_hub.constants import HF_HUB_CACHE
 
 from dataset_scripts.recorded.source_tree import files
-from mvfer.data.schema import ACTIVE, INFO_FILE, SPLITS, as_dict
+from mvfer.data.schema import ACTIVE, INFO_FILE, SPLITS, as_dict, by_itself
 from processing.images_mvfer import PHOTO_SUFFIXES
 from processing.meshes_mvfer import MESH_SUFFIXES
+from processing.names_mvfer import printable
 
 REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # of meshfolder and imagefolder
@@ -48,7 +51,9 @@ def opened(source: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mvfer_set_") as temporary:
         place = Path(temporary, "set")  # with nothing beside it
         place.mkdir()
-        unpack(_loaded(source, Path(temporary, "cache")), source, place)
+        cache = Path(temporary, "cache")
+        inside = [folder] if folder.is_dir() else [cache, Path(HF_HUB_CACHE)]  # where its files may lie
+        unpack(_loaded(source, cache), source, place, inside)
         for path in files(folder, ".txt"):  # lists of people who must not be used
             shutil.copy(path, place)
         yield place
@@ -70,13 +75,13 @@ def _loaded(source: str, cache: Path) -> DatasetDict:
     """The data set, by a cache of its own: the user's may hold an older one of the same name, and would keep a copy."""
     folder, options = Path(source), {"cache_dir": str(cache)}
     try:
-        if any((folder / name).is_file() for name in SAVED):
-            found = datasets.load_from_disk(source)
-        elif folder.is_dir() and not any(path for path in folder.rglob("*.parquet") if path.name not in TABLES):
-            has_meshes = any(path.suffix.lower() in MESH_SUFFIXES for path in folder.rglob("*"))
-            found = datasets.load_dataset("meshfolder" if has_meshes else "imagefolder", data_dir=source, **options)
-        else:
-            found = datasets.load_dataset(source, **options)
+        with by_itself() if folder.is_dir() else contextlib.nullcontext():
+            if any((folder / name).is_file() for name in SAVED):
+                found = datasets.load_from_disk(source)
+            elif folder.is_dir():  # by its tables alone: what its README.md calls its files may lie anywhere
+                found = datasets.load_dataset(_reader(folder), data_dir=source, **options)
+            else:
+                found = datasets.load_dataset(source, **options)
     except Exception as error:  # `datasets` raises what its readers and the Hub's client raise
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         nowhere = "" if folder.is_dir() else "no folder of this name, and "
@@ -84,8 +89,19 @@ def _loaded(source: str, cache: Path) -> DatasetDict:
     return found if isinstance(found, DatasetDict) else DatasetDict({"train": found})
 
 
-def unpack(splits: Mapping[str, Dataset], source: str, folder: Path) -> None:
-    """Write the files of a data set, named by split and row, and the table that describes them."""
+def _reader(folder: Path) -> str:
+    """What of `datasets` understands a folder."""
+    if any(path for path in folder.rglob("*.parquet") if path.name not in TABLES):
+        return "parquet"
+    return "meshfolder" if any(path.suffix.lower() in MESH_SUFFIXES for path in folder.rglob("*")) else "imagefolder"
+
+
+def unpack(splits: Mapping[str, Dataset], source: str, folder: Path, inside: Sequence[Path]) -> None:
+    """Write the files of a data set, named by split and row, and the table that describes them.
+
+    Raises:
+        ValueError: if there is no column of meshes or pictures, or a row names a file that lies in none of the folders `inside`.
+    """
     with (folder / "metadata.jsonl").open("w", encoding="utf-8") as table:
         for split, rows in splits.items():
             column = _column(rows, source)
@@ -101,6 +117,11 @@ def unpack(splits: Mapping[str, Dataset], source: str, folder: Path) -> None:
                 for frame, item in enumerate((row[column] or [None]) if many else [row[column]]):
                     name = f"{split}-{number:06d}" + (f"-{frame:04d}" if many else "")
                     line = known | _place(name, row, frame, many=many)
+                    if not _is_own(item or {}, inside):
+                        raise ValueError(
+                            f"{source}: {split} row {number} names the file {printable(repr((item or {}).get('path')))}, which "
+                            "is no part of the set, and nothing else is opened; whoever made the set should put the bytes in"
+                        )
                     line["file_name"] = _write(item, folder, name, is_mesh=isinstance(kind, Mesh))
                     table.write(json.dumps(line) + "\n")
 
@@ -153,6 +174,14 @@ def _place(name: str, row: Mapping[str, Any], frame: int, *, many: bool) -> dict
     if row.get("subject") is None:
         moment["subject"] = moment["moment"]
     return moment | ({"time_s": times[frame]} if times and frame < len(times) else {})
+
+
+def _is_own(item: Mapping, inside: Sequence[Path]) -> bool:
+    """Whether an item has bytes, names nothing, or names a file of the set's; a table may name any file of this computer."""
+    if item.get("bytes") is not None or not item.get("path"):
+        return True
+    path = os.path.abspath(item["path"])
+    return any(Path(path).is_relative_to(os.path.abspath(folder)) for folder in inside)
 
 
 def _write(item: Mapping | None, folder: Path, name: str, *, is_mesh: bool) -> str:

@@ -1,12 +1,12 @@
 """The command `mvfer poc`. In: a model, a data set with labels, prices. Out: `poc.json`, and two pages, `poc.html`."""
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
 from mvfer.cli.predict import open_model
 from mvfer.data.schema import write_json
+from mvfer.data.without_folders import command_line
 from mvfer.progress import add_quiet_flag, be_quiet
 from mvfer.studies.poc import Plan, Prices, proof_of_concept
 from mvfer.studies.poc_report import poc_page
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     model, processor = open_model(args.model, needs_texts=True)
     found = proof_of_concept(model, processor, args.dataset, plan, meshes=args.meshes)
-    found["command"] = "mvfer poc " + shlex.join(sys.argv[2:] if argv is None else argv)
+    found["command"] = command_line("mvfer poc", sys.argv[2:] if argv is None else argv)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "poc.json", found)

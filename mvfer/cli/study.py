@@ -1,13 +1,13 @@
 """The command `mvfer study`: tests beside `mvfer evaluate`. In: a model and a data set. Out: `<study>.json` and a few lines."""
 
 import argparse
-import shlex
 import sys
 from importlib import import_module
 from pathlib import Path
 
 from mvfer.cli.predict import open_model
 from mvfer.data.schema import write_json
+from mvfer.data.without_folders import command_line
 from mvfer.evaluation.results import environment
 from mvfer.progress import add_quiet_flag, be_quiet
 from processing.names_mvfer import shown, shown_lines
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     model, processor = open_model(args.model)
     evaluate = getattr(study, f"evaluate_{args.study}")
     results = evaluate(model, processor, args.dataset, seed=args.seed)
-    command = "mvfer study " + shlex.join(sys.argv[2:] if argv is None else argv)
+    command = command_line("mvfer study", sys.argv[2:] if argv is None else argv)
     results |= {"data": Path(args.dataset).name, "command": command, "environment": environment()}
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f"{args.study}.json"

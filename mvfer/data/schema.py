@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from datasets import ClassLabel, DatasetDict, Features, Image, List, Mesh, Value
 from PIL import Image as PilImage
 
+from mvfer.data.row_faults import COLUMNS, row_faults
 from processing.images_mvfer import read_picture, upright_rgb
 from processing.names_mvfer import printable, shown_json
 from processing.prompts_mvfer import EXPRESSIONS
@@ -299,12 +300,34 @@ def find_shards(folder: str | os.PathLike) -> dict[str, list[Path]]:
 
 
 def load_splits(folder: str | os.PathLike) -> DatasetDict:
-    """Open a data set. Its pictures stay `{"bytes", "path"}`, for `view_arrays`: what `datasets` decodes may be any file.
+    """Open a data set whose rows are sound as far as their columns tell.
 
     Args:
         folder: what a build script wrote.
     Returns:
         `datasets.DatasetDict` with the splits that exist, of train, validation and test.
+    Raises:
+        ValueError: as `open_splits`, or if `faults_of` finds any.
+    """
+    splits = open_splits(folder)
+    for name, split in splits.items():
+        for what, rows in faults_of(split).items():
+            who = printable(repr(split[rows[0]]["id"]))
+            raise ValueError(
+                f"{split.info.description}: {what}: {len(rows)}, first {name} row {rows[0]}, {who}; "
+                f"build it again, or see all that is wrong: python -m dataset_scripts.validate {folder}"
+            )
+    return splits
+
+
+def faults_of(split: datasets.Dataset) -> dict[str, list[int]]:
+    """`row_faults` of a split; its pictures stay on disk."""
+    return row_faults(split.select_columns(list(COLUMNS)).with_format("arrow")[:])
+
+
+def open_splits(folder: str | os.PathLike) -> DatasetDict:
+    """Open a data set. Its pictures stay `{"bytes", "path"}`, for `view_arrays`: what `datasets` decodes may be any file.
+
     Raises:
         ValueError: if the folder is missing or incomplete, a shard has the wrong columns or cannot be read, or a split is empty.
     """
@@ -329,7 +352,7 @@ def load_splits(folder: str | os.PathLike) -> DatasetDict:
         if not paths:
             raise ValueError(f"{folder}: split {split!r} is empty; build the data set with subjects in every split")
     files = {split: [str(path) for path in paths] for split, paths in filled.items()}
-    with _quiet():
+    with by_itself():
         splits = datasets.load_dataset("parquet", data_files=files, features=expected, columns=columns)
         splits = splits.cast_column("views", List(List(Image(decode=False))))
     for name, split in splits.items():  # for messages
@@ -337,14 +360,16 @@ def load_splits(folder: str | os.PathLike) -> DatasetDict:
     return splits
 
 
-class _quiet:
-    """No progress bars of `datasets` while opening."""
+class by_itself:
+    """While `datasets` opens files it shows no progress bars, and does not tell a server in the net that it was used."""
 
     def __enter__(self):
-        self.shown = datasets.utils.is_progress_bar_enabled()
+        self.shown, self.counted = datasets.utils.is_progress_bar_enabled(), datasets.config.HF_UPDATE_DOWNLOAD_COUNTS
         datasets.disable_progress_bars()
+        datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
 
     def __exit__(self, *_):
+        datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = self.counted
         if self.shown:
             datasets.enable_progress_bars()
 

@@ -8,6 +8,7 @@ from PIL import EpsImagePlugin, Image
 from dataset_scripts.validate import validate
 from mvfer.data import schema
 from mvfer.data.batching import ViewDataset
+from mvfer.data.row_faults import row_faults
 from tests.bombs import png
 from tests.train.toy import write_toy_data
 from tests.witnesses import EPS, FakeGhostscript, watched, web_server
@@ -68,29 +69,70 @@ def test_pictures_of_absurd_size_and_rows_without_any_are_refused(tmp_path):
         assert all(reason in sentence for sentence in said)
 
 
-MALFORMED = {
-    "no views": {"views": []},
-    "null views": {"views": None},
+COLUMNS_AT_FAULT = {
+    "rows without a subject": {"subject": None},
+    "rows without an id": {"id": ""},
+    "expressions beyond the list": {"expression": 99},
+    "captions that are no texts": {"captions": ["a smile", None]},
+    "action units without a name or an intensity": {"action_units": [{"name": None, "intensity": 1.0}]},
     "angles that are no numbers": {"view_angles_deg": [[float("nan"), 0.0]] * 3},
-    "no subject": {"subject": None},
-    "an expression beyond the list": {"expression": 99},
-    "no id": {"id": None},
-    "a time that is no number": {"frame_times_s": [float("nan")]},
-    "no captions": {"captions": [None]},
+    "frame times that do not go forward": {"frame_times_s": [float("nan")]},
 }
 
 
-@pytest.mark.parametrize("name", MALFORMED)
-def test_a_malformed_row_is_found_by_validate_and_no_reader_fails_in_other_ways_than_by_a_value_error(name, tmp_path):
-    folder = hostile(tmp_path / "set")
+def change_a_row(folder, number: int, **columns):
+    """The toy set with one row of its test split changed."""
+    write_toy_data(folder)
     path = schema.shard_path(folder, "test", 0, 1)
     table = pq.read_table(path)
     rows = table.to_pylist()
-    rows[0].update(MALFORMED[name])
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+    rows[number].update(columns)
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path, row_group_size=2)
+    return folder
+
+
+@pytest.mark.parametrize("what", COLUMNS_AT_FAULT)
+def test_a_set_with_a_row_at_fault_is_refused_whoever_opens_it_and_validate_names_the_row(what, tmp_path):
+    folder = change_a_row(tmp_path / "set", 5, **COLUMNS_AT_FAULT[what])
+    with pytest.raises(ValueError, match=rf"test-00000-of-00001\.parquet: {what}: 1, first test row 5, .*validate"):
+        schema.load_splits(folder)
+    failures = validate(folder).failures
+    assert any(failure.startswith(f"test: {what}: 1 (row 5: ") for failure in failures)
+
+
+def test_units_may_lack_an_intensity_or_be_null_without_validate_giving_up(tmp_path):
+    for number, unit in enumerate(({"name": "12", "intensity": None}, {"name": "12", "intensity": float("nan")}, None)):
+        failures = validate(change_a_row(tmp_path / str(number), 0, action_units=[unit])).failures
+        assert any("action units without a name or an intensity: 1 (row 0: " in failure for failure in failures)
+
+
+def test_all_rows_at_fault_are_found_whichever_group_they_lie_in():
+    count = 7
+    columns = {
+        "id": [f"{row}" for row in range(count)],
+        "subject": ["a", None, "b", "c", "", "d", "e"],
+        "expression": [0, -1, None, -2, 6, 99, 1],
+        "captions": [[], None, ["x"], ["x", None], [], [None], []],
+        "action_units": [[]] * count,
+        "view_angles_deg": [[[0.0, 0.0]]] * count,
+        "frame_times_s": [None, [], [0.0], [0.0, 0.0], [1.0, 0.5], [3.0, 4.0], [0.0, None]],
+    }
+    fields = schema.features().arrow_schema
+    table = pa.table({name: pa.array(values, fields.field(name).type) for name, values in columns.items()})
+    expected = {
+        "rows without a subject": [1, 4],
+        "expressions beyond the list": [3, 5],
+        "captions that are no texts": [3, 5],
+        "frame times that do not go forward": [3, 4, 6],
+    }
+    for rows in (1, 3, count):
+        pieces = pa.Table.from_batches(table.to_batches(max_chunksize=rows))
+        assert row_faults(pieces) == expected
+
+
+@pytest.mark.parametrize("views", [[], None])
+def test_a_row_without_views_is_refused_by_validate_and_by_its_reader(views, tmp_path):
+    folder = change_a_row(tmp_path / "set", 3, views=views)
     assert validate(folder).failures
-    try:
-        views = ViewDataset(schema.load_splits(folder)["test"])
-        [views[row] for row in range(len(views))]
-    except ValueError as error:
-        assert str(folder) in str(error) or "row 0" in str(error) or "expected" in str(error)
+    with pytest.raises(ValueError, match="test row 3: the views cannot be read"):
+        ViewDataset(schema.load_splits(folder)["test"])

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -13,6 +15,7 @@ from dataset_scripts.recorded.hub_sets import opened
 from mvfer.data import schema
 from processing.meshes_mvfer import load_mesh
 from tests.tiny import bumpy_face, write_obj
+from tests.witnesses import watched, web_server
 
 PEOPLE = ("anna", "ben", "cleo")
 
@@ -133,6 +136,48 @@ def test_a_set_of_pictures_is_built_from(build, tmp_path):
     found = read(out)
     assert sum(len(split) for split in found.values()) == 3
     assert found["train"][0]["view_angles_deg"] == [[0.0, 0.0]]
+
+
+@pytest.mark.parametrize("where", ["an address", "beside the set", "out of the set"])
+def test_what_the_readme_of_a_set_calls_its_files_is_not_opened(tmp_path, where):
+    """`datasets` would; a set is what lies in its folder."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 32), (200, 0, 0)).save(buffer, format="PNG")
+    rows = {"image": [{"bytes": buffer.getvalue(), "path": None}], "label": ["sadness"]}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "secret.parquet")
+    rows["label"] = ["happiness"]
+    (tmp_path / "theirs" / "data").mkdir(parents=True)
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "theirs" / "data" / "train.parquet")
+    with web_server() as (address, asked), watched() as seen:
+        files = {"an address": f"{address}/x.parquet", "beside the set": str(tmp_path / "secret.parquet")}
+        (tmp_path / "theirs" / "README.md").write_text(
+            f"---\nconfigs:\n- config_name: default\n  data_files: {files.get(where, '../secret.parquet')}\n---\n"
+        )
+        with opened(str(tmp_path / "theirs")) as place:
+            (line,) = (place / "metadata.jsonl").read_text().splitlines()
+        assert json.loads(line)["label"] == "happiness" and asked == [] and seen == []
+
+
+@pytest.mark.parametrize("kind", ["picture", "mesh"])
+@pytest.mark.parametrize("where", ["beside the set", "the system's", "an address", "out of the set"])
+def test_a_row_that_names_a_file_of_this_computer_or_an_address_opens_nothing(build, tmp_path, capsys, where, kind):
+    suffix = {"picture": ".png", "mesh": ".ply"}[kind]
+    secret, set_folder = tmp_path / f"secret{suffix}", tmp_path / "theirs" / "data"
+    Image.new("RGB", (32, 32), (200, 0, 0)).save(secret, format="PNG")
+    set_folder.mkdir(parents=True)
+    with web_server() as (address, asked), watched() as seen:
+        paths = {"beside the set": str(secret), "the system's": "/etc/passwd", "an address": f"{address}/x{suffix}"}
+        path = paths.get(where, f"{set_folder}/../../{secret.name}")
+        feature = {"picture": datasets.Image(), "mesh": datasets.Mesh()}[kind]
+        stored = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+        table = pa.table({"scan": pa.array([{"bytes": None, "path": path}], stored), "label": ["happiness"]})
+        features = datasets.Features({"scan": feature, "label": datasets.Value("string")})
+        pq.write_table(table.replace_schema_metadata(features.arrow_schema.metadata), set_folder / "train.parquet")
+        build("folder", tmp_path / "theirs", status=1)
+        assert asked == [] and seen == []
+    said = capsys.readouterr().err
+    assert "train row 0 names the file" in said and "no part of the set" in said and "put the bytes in" in said
 
 
 def test_a_meshfolder_with_a_table_in_every_split_is_built_from(build, tmp_path, framed_once):

@@ -1,5 +1,6 @@
 """A run that is asked to stop, or loses one of its processes, at any moment: it ends soon, with the reason, and can go on."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -60,6 +61,30 @@ def test_a_signal_leaves_a_folder_that_can_be_resumed(toy_data, tmp_path, monkey
     assert train.main([*argv, "--resume", "last"]) == 0
     load_run(tmp_path / "run")
     assert not list((tmp_path / "run").glob(".saving-*"))
+
+
+@pytest.mark.parametrize("what_follows", ["another error", "nothing"])
+@pytest.mark.slow
+def test_a_signal_that_a_library_swallows_during_the_export_still_stops_the_run(
+    toy_data, tmp_path, monkeypatch, capsys, heard, what_follows
+):
+    """`fsspec` asks whether a file exists, and takes every exception, also our interrupt, for a no."""
+    argv, export = arguments(toy_data, tmp_path / "run", "--steps", 2), Pretraining.export
+
+    def swallow(*arguments, **options):
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGTERM)
+        if what_follows == "another error":
+            raise FileNotFoundError("Unable to find 'train-00000-of-00001.parquet'")
+        return export(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pretraining, "export", swallow)
+        assert train.main(argv) == 143
+    said = capsys.readouterr().out
+    assert "--resume last" in said and "model folder" not in said
+    assert train.main([*argv, "--resume", "last"]) == 0
+    load_run(tmp_path / "run")
 
 
 def test_a_hangup_that_nohup_ignores_stays_ignored(heard):
