@@ -42,7 +42,7 @@ class Course(NamedTuple):
 
     @property
     def slowdown(self) -> float:
-        """Of the slower of the last two tenths over the slower of the first two."""
+        """Time of the faster of the last two tenths over that of the slower of the first two: a busy moment is no slowdown."""
         return min(self.seconds[-2:]) / max(self.seconds[:2])
 
     @property
