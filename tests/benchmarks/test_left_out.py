@@ -4,6 +4,7 @@ import json
 import pytest
 import torch
 
+from benchmarks import sides
 from benchmarks.arms import _folder
 from benchmarks.left_out import main, rest_mistaken
 from modeling_mvfer import Calibration, MVFERModel
@@ -40,6 +41,18 @@ def test_every_family_is_left_out_once(model, small_processor, tmp_path, capsys)
     assert 0 <= run["beside all own"] <= 1 and found["recipe"] == ["--captions_unheard_of"]
     with pytest.raises(SystemExit):
         main(["--train", *sets, "--test", sets[0], "--out", str(tmp_path / "out")])
+
+
+def test_weights_of_the_side_term_are_compared(model, small_processor, tmp_path):
+    toy = str(write_toy_data(tmp_path / "toy"))
+    for weight in ("0", "1"):
+        run = save_run(_folder(tmp_path / "out", f"side_weight {weight}", 0), model, small_processor)
+        (run / "results.json").write_text("{}")
+    arguments = ["--train", toy, "--test", toy, "--weights", "0", "1", "--seeds", "0", "--out", str(tmp_path / "out")]
+    assert sides.main([*arguments, "--", "--captions", "fresh"]) == 0
+    found = json.loads((tmp_path / "out" / "sides.json").read_text())
+    assert [row["arm"] for row in found["table"]] == ["side_weight 0", "side_weight 1"]
+    assert 0 <= found["runs"]["side_weight 1"][0]["one scan"] <= 1 and found["recipe"] == ["--captions", "fresh"]
 
 
 def test_a_scan_at_rest_misleads_unless_it_is_neutral_or_left_to_people(model, small_processor, tmp_path):
