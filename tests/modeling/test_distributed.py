@@ -16,6 +16,7 @@ SCENARIOS = {
     "sides": {"side_weight": 0.7},
     "sides on one rank": {"side_weight": 0.7},
     "no phrases": {"fusion": "mean"},
+    "in parts": {"cross_modal_weight": 0.3},
     "described on one rank": {"cross_modal_weight": 0.3, "triplet_weight": 0.2},
     "described nowhere": {"contrastive_form": "sigmoid", "cross_modal_weight": 0.3, "margin_contrast_weight": 0.3},
     "between views": {"margin_contrast_weight": 0.3, "triplet_weight": 0.2, "consistency_weight": 0.1},
@@ -124,6 +125,7 @@ def ranks(tmp_path_factory, request):
         torch.manual_seed(7)
         config = MVFERConfig(text_config=TEXT, vision_config=VISION, projection_dim=8, projector_size=12, **fields)
         models[scenario] = MVFERModel(config).double()
+        models[scenario].tower_batch = 4 if scenario == "in parts" else 0
         for parameter in models[scenario].parameters():
             parameter.data.add_(0.1 * torch.randn_like(parameter))
     folder = tmp_path_factory.mktemp("ranks")
