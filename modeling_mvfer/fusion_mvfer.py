@@ -130,6 +130,21 @@ class MeanFusion(nn.Module):
         return masked_mean(features, mask)
 
 
+def build_fusion(config, kind: str, *, position_size: int) -> nn.Module:
+    """The fusion of a kind ("attention", "text", "mean", "max") with the sizes of an `MVFERConfig`."""
+    if kind == "max":
+        return MaxFusion()
+    if kind == "mean":
+        return MeanFusion()
+    fusion = TextGuidedFusion if kind == "text" else MaskedFusion
+    return fusion(
+        config.projection_dim,
+        position_size=position_size,
+        hidden_size=config.fusion_hidden_size,
+        frequencies=config.fusion_frequencies,
+    )
+
+
 def masked_mean(features: Tensor, mask: Tensor, scores: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Mean of the present elements, weighted by the softmax of their scores.
 

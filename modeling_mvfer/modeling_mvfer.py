@@ -22,16 +22,7 @@ from transformers.utils.generic import can_return_tuple
 from .baseline_mvfer import LOG_PRIOR_COUNT, NO_BASELINE, Baseline, RelativeFeatures, scan_means
 from .configuration_mvfer import MVFERConfig
 from .decorrelation_mvfer import Projector
-from .fusion_mvfer import (
-    MaskedFusion,
-    MaxFusion,
-    MeanFusion,
-    TextGuidedFusion,
-    ZeroInitLinear,
-    angles_to_radians,
-    pool_frames,
-    times_to_phase,
-)
+from .fusion_mvfer import ZeroInitLinear, angles_to_radians, build_fusion, pool_frames, times_to_phase
 from .in_parts_mvfer import in_parts
 from .inputs_mvfer import captions, check_shape, check_views, has_values, precise, text_keys, text_targets
 from .objectives_mvfer import MVFERObjective, TextFeatures, ViewFeatures
@@ -81,7 +72,7 @@ class MVFERModel(CLIPModel):
                 config.vision_config, channels=config.stem_channels, blocks=config.stem_blocks
             )
         self.relative_features = RelativeFeatures(config.projection_dim) if config.baseline else None
-        self.view_fusion = _fusion(config, config.fusion, position_size=2)
+        self.view_fusion = build_fusion(config, config.fusion, position_size=2)
         self.temporal_transformer = None
         if config.temporal_layers:
             self.temporal_transformer = TemporalTransformer(
@@ -91,7 +82,7 @@ class MVFERModel(CLIPModel):
                 frequencies=config.fusion_frequencies,
             )
         kind = config.frame_fusion or ("mean" if config.fusion in ("mean", "max") else "attention")
-        self.frame_fusion = _fusion(config, kind, position_size=1)
+        self.frame_fusion = build_fusion(config, kind, position_size=1)
         self.objective = MVFERObjective(config.objective, config.projection_dim)  # type: ignore[arg-type]  # by now a part
         self.post_init()
 
@@ -437,20 +428,6 @@ class MVFERModel(CLIPModel):
 
     def _check_views(self, pixels, mask, angles, frame_mask, times):
         return check_views(self, pixels, mask, angles, frame_mask, times)
-
-
-def _fusion(config: MVFERConfig, kind: str, *, position_size: int) -> torch.nn.Module:
-    if kind == "max":
-        return MaxFusion()
-    if kind == "mean":
-        return MeanFusion()
-    fusion = TextGuidedFusion if kind == "text" else MaskedFusion
-    return fusion(
-        config.projection_dim,
-        position_size=position_size,
-        hidden_size=config.fusion_hidden_size,
-        frequencies=config.fusion_frequencies,
-    )
 
 
 def _full_precision(device: torch.device):

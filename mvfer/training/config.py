@@ -276,10 +276,9 @@ class TrainConfig(
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.languages or set(self.languages) - set(LANGUAGES):
             raise ValueError(f"languages must be some of {', '.join(LANGUAGES)}, got {self.languages}")
-        if self.tower_batch < 0:
-            raise ValueError(f"tower_batch must be zero (all) or more, got {self.tower_batch}")
-        if self.labels_per_class < 0:
-            raise ValueError(f"labels_per_class must be zero (all) or more, got {self.labels_per_class}")
+        for name in ("tower_batch", "labels_per_class"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be zero (all) or more, got {getattr(self, name)}")
         if self.target == "units" and (self.wise_ft or self.labels_per_class or self.stage != "finetune"):
             raise ValueError(
                 "--target units is for --stage finetune; --wise_ft and --labels_per_class are about expressions: leave them out"
@@ -303,9 +302,7 @@ class TrainConfig(
         if self.overwrite and self.resume:
             raise ValueError("--resume goes on with a run, --overwrite deletes it; leave one out")
         if self.learning_rate <= 0 or self.clip_norm <= 0:
-            raise ValueError(
-                f"learning_rate and clip_norm must be positive, got {self.learning_rate}, {self.clip_norm}"
-            )
+            raise ValueError(f"expected learning_rate, clip_norm > 0, got {self.learning_rate}, {self.clip_norm}")
 
     @property
     def objective(self) -> ObjectiveConfig:
@@ -316,19 +313,13 @@ class TrainConfig(
     def learns_from_captions(self) -> bool:
         """Whether any term aligns views with the data's captions."""
         reads = self.stage == "pretrain" and self.supervision == "captions"
-        weights = (
-            self.contrastive_weight,
-            self.view_contrastive_weight,
-            self.phrase_weight,
-            self.side_weight,
-            self.cross_modal_weight,
-        )
-        return reads and any(weight > 0 for weight in weights)
+        terms = ("contrastive", "view_contrastive", "phrase", "side", "cross_modal")
+        return reads and any(getattr(self, f"{term}_weight") > 0 for term in terms)
 
     def _check_pseudo(self):
         if self.stage == "finetune":
             raise ValueError(
-                "--stage finetune learns from labels; leave out --supervision pseudo and presets that set it"
+                "--stage finetune learns from labels; leave out --supervision pseudo, and presets that set it"
             )
         if self.model == "small":
             raise ValueError(
