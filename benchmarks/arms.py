@@ -34,6 +34,13 @@ def parser(description: str, *, one_dataset: bool = True) -> argparse.ArgumentPa
     return flags
 
 
+def ours_and_recipe(argv: Sequence[str] | None) -> tuple[list[str], list[str]]:
+    """A command line, by default this process's, cut at `--`: flags of the comparison, and flags of `train.py`."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    cut = argv.index("--") if "--" in argv else len(argv)
+    return argv[:cut], argv[cut + 1 :]
+
+
 def run_arms(
     args: argparse.Namespace, arms: Mapping[str, Sequence[str]], common: Sequence[str]
 ) -> dict[str, list[Path]]:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.arms import parser, run_arms, write_table
+from benchmarks.arms import ours_and_recipe, parser, run_arms, write_table
 from modeling_mvfer.actions_mvfer import ActionReader
 from mvfer.data.baselines import rows_at_rest
 from mvfer.data.schema import load_splits
@@ -34,8 +34,7 @@ COLUMNS = {"one scan": "0", "beside one at rest": "rest", "beside 3 own": "3", "
 
 
 def main(argv: list[str] | None = None) -> int:
-    argv = sys.argv[1:] if argv is None else argv
-    ours, recipe = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
+    ours, recipe = ours_and_recipe(argv)
     args = _parse(ours)
     arms = {}
     for family in args.test:

@@ -8,18 +8,16 @@ flags of `train.py` after `--`. Out: one run per weight of the term and seed bel
 of expressions told zero-shot, of action units (mean area under the curve), and how often a one-sided action's side is right.
 """
 
-import sys
 from pathlib import Path
 
-from benchmarks.arms import parser, run_arms, write_table
+from benchmarks.arms import ours_and_recipe, parser, run_arms, write_table
 from benchmarks.left_out import score_left_out
 
 COLUMNS = ("one scan", "beside one at rest", "units, AUC", "side right")
 
 
 def main(argv: list[str] | None = None) -> int:
-    argv = sys.argv[1:] if argv is None else argv
-    ours, recipe = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
+    ours, recipe = ours_and_recipe(argv)
     flags = parser((__doc__ or "").partition("\n")[0], one_dataset=False)
     flags.add_argument("--train", nargs="+", required=True, metavar="DIR", help="sets to train on")
     flags.add_argument("--test", required=True, metavar="DIR", help="the set to test on")

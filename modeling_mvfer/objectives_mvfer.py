@@ -150,10 +150,7 @@ class MVFERObjective(nn.Module):
         if max_over_ranks(0 if phrases is None else len(phrases.features), fused.device) == 0:
             return 0 * (scale + bias)  # no phrases anywhere: every rank agrees, and the parameters keep a gradient
         if phrases is None:
-            # this rank has none, another has; still part of the graph, since every rank must go back through it
-            keys = torch.zeros(0, 1, dtype=torch.long, device=fused.device)
-            targets = torch.zeros(samples, 0, dtype=torch.bool, device=fused.device)
-            phrases = TextFeatures(fused[:0], keys, targets)
+            phrases = _no_phrases(fused, samples)  # this rank has none, another has
         phrase_embeds, targets = _join(phrases)
         targets = targets[described]
 
@@ -167,9 +164,8 @@ class MVFERObjective(nn.Module):
         """The side term of this rank's samples and phrases, fused and, with their share in the contrast, in single views."""
         scale, share = self.phrase_log_scale.exp(), self.config.view_contrastive_weight
         seen, row = views.per_view_mask, torch.arange(len(views.fused), device=views.fused.device)
-        if phrases is None or phrases.opposites is None:  # still part of what all ranks sum up
-            targets = torch.zeros(len(row), 0, dtype=torch.bool, device=row.device)
-            phrases = TextFeatures(views.fused[:0], row[:0, None], targets, row[:0])
+        if phrases is None or phrases.opposites is None:  # this rank has none, another may have
+            phrases = _no_phrases(views.fused, len(row))
         embeds = F.normalize(phrases.features, dim=-1)
 
         def loss(images: Tensor, rows: Tensor) -> Tensor:
@@ -178,6 +174,13 @@ class MVFERObjective(nn.Module):
 
         total = loss(views.fused, row)
         return total + share * loss(views.per_view[seen], row[:, None].expand_as(seen)[seen]) if share > 0 else total
+
+
+def _no_phrases(features: Tensor, samples: int) -> TextFeatures:
+    """Of a rank without phrases; still part of the graph of `features`, since every rank must go back through it."""
+    nothing = torch.zeros(0, dtype=torch.long, device=features.device)
+    targets = torch.zeros(samples, 0, dtype=torch.bool, device=features.device)
+    return TextFeatures(features[:0], nothing[:, None], targets, nothing)
 
 
 def _join(texts: TextFeatures) -> tuple[Tensor, Tensor]:

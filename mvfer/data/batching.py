@@ -225,10 +225,9 @@ class Collator:
             batch |= self._texts(unique, lambda claim, _, row: claim <= facts[row], len(samples), names=names)
             if self.sides:
                 place = {text: number for number, text in enumerate(unique)}
-                sided = {text: swapped for text in unique if (swapped := swap_sides(text)) != text}
-                batch["phrase_opposites"] = torch.tensor(
-                    [place[sided[text]] if text in sided else -1 for text in unique]
-                )
+                others = [swap_sides(text) for text in unique]
+                opposites = [-1 if other == text else place[other] for text, other in zip(unique, others, strict=True)]
+                batch["phrase_opposites"] = torch.tensor(opposites)
         return batch
 
     def _pixels(self, views: torch.Tensor) -> torch.Tensor:
