@@ -12,9 +12,12 @@ of one-sided actions (`--random_per_tested` of the builders).
 """
 
 import argparse
+import json
 import math
+import multiprocessing
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +26,7 @@ import torch
 from benchmarks.arms import ours_and_recipe, parser, run_arms, write_table
 from modeling_mvfer.actions_mvfer import ActionReader
 from mvfer.data.baselines import rows_at_rest
-from mvfer.data.schema import load_splits
+from mvfer.data.schema import load_splits, write_json
 from mvfer.evaluation.actions import score_units
 from mvfer.evaluation.classifiers import SplitClassifier
 from mvfer.evaluation.embeddings import embed_split
@@ -41,10 +44,14 @@ def main(argv: list[str] | None = None) -> int:
         others = [train for train, test in zip(args.train, args.test, strict=True) if test != family]
         arms[Path(family).name] = ["--dataset", *others, *recipe]
     folders = run_arms(args, arms, [])
-    scores = {
-        name: [score_left_out(folder, test, seed) for folder, seed in zip(folders[name], args.seeds, strict=True)]
-        for name, test in zip(arms, args.test, strict=True)
-    }
+    with ProcessPoolExecutor(args.parallel, multiprocessing.get_context("spawn")) as pool:
+        found = {
+            name: [
+                pool.submit(scored, folder, test, seed) for folder, seed in zip(folders[name], args.seeds, strict=True)
+            ]
+            for name, test in zip(arms, args.test, strict=True)
+        }
+        scores = {name: [future.result() for future in futures] for name, futures in found.items()}
     settings = {"train": args.train, "test": args.test, "steps": args.steps, "seeds": args.seeds, "recipe": recipe}
     write_table("left_out", args.out, settings, scores)
     return 0
@@ -58,6 +65,14 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     if len(args.train) != len(args.test) or len(args.train) < 2:
         flags.error("expected as many --train as --test sets, of at least two families, in the same order")
     return args
+
+
+def scored(folder: Path, test: str, seed: int) -> dict[str, float]:
+    """The run's scores on the test people, from an earlier comparison where there was one."""
+    kept = folder / f"{Path(test).name}.json"
+    if not kept.exists():
+        write_json(kept, score_left_out(folder, test, seed))
+    return json.loads(kept.read_text(encoding="utf-8"))
 
 
 def score_left_out(folder: Path, test: str, seed: int) -> dict[str, float]:

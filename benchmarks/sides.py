@@ -11,7 +11,7 @@ of expressions told zero-shot, of action units (mean area under the curve), and 
 from pathlib import Path
 
 from benchmarks.arms import ours_and_recipe, parser, run_arms, write_table
-from benchmarks.left_out import score_left_out
+from benchmarks.left_out import scored
 
 COLUMNS = ("one scan", "beside one at rest", "units, AUC", "side right")
 
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _scores(folder: Path, args) -> dict[str, float]:
-    found = score_left_out(folder, args.test, 0)
+    found = scored(folder, args.test, 0)
     return {name: found[name] for name in COLUMNS}
 
 

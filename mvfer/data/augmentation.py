@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from mvfer.data.wording import split_phrases
 
@@ -25,6 +26,8 @@ class Augmentation:
         mirror: mirror half of the scans, with views reversed and left and right renamed.
         gain: brightness of shaded and coloured channels is multiplied by up to 1 +- gain; geometric channels stay.
         noise: standard deviation of pixel noise on the face, as a fraction of the range.
+        poor_sensor: chance that a scan is seen as by a poor sensor: with up to 4 times fewer pixels a side, with noise of up to a
+            tenth of the range, or with both.
         drop_phrases: chance that a phrase is left out of a caption; at least one always stays.
     """
 
@@ -34,10 +37,11 @@ class Augmentation:
     mirror: bool = True
     gain: float = 0.1
     noise: float = 0.01
+    poor_sensor: float = 0.0
     drop_phrases: float = 0.1
 
     def __post_init__(self):
-        for name in ("view_dropout", "occlusion", "shift", "gain", "noise", "drop_phrases"):
+        for name in ("view_dropout", "occlusion", "shift", "gain", "noise", "poor_sensor", "drop_phrases"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ValueError(f"augmentation: expected 0 <= {name} <= 1, got {value}")
@@ -101,15 +105,21 @@ def augment_views(
 
 
 def _vary(views: np.ndarray, rng: np.random.Generator, augmentation: Augmentation, channels) -> np.ndarray:
-    """Change all views `(T, V, H, W, 3)` in place, and return them."""
+    """Change all views `(T, V, H, W, 3)`, in place where that can be, and return them."""
     _, V, H, W, _ = views.shape
     if augmentation.gain:
         table = np.arange(256) * rng.uniform(1 - augmentation.gain, 1 + augmentation.gain)
         table = table.round().clip(0, 255).astype(np.uint8)
         for index in (i for i, name in enumerate(channels) if name in BRIGHTNESS_CHANNELS):
             views[..., index] = table[views[..., index]]
-    if augmentation.noise:
-        reach = max(1, round(math.sqrt(3) * 255 * augmentation.noise))  # uniform: its deviation is reach / sqrt(3)
+    noise = augmentation.noise
+    if augmentation.poor_sensor and rng.random() < augmentation.poor_sensor:
+        coarse, noisy = ((True, False), (False, True), (True, True))[rng.integers(3)]
+        if coarse:
+            views = _coarse(views, float(np.exp(rng.uniform(math.log(1.2), math.log(4)))))
+        noise = float(rng.uniform(noise, 0.1)) if noisy else noise
+    if noise:
+        reach = max(1, round(math.sqrt(3) * 255 * noise))  # uniform: its deviation is reach / sqrt(3)
         noisy = views + rng.integers(-reach, reach + 1, size=views.shape, dtype=np.int16)
         np.copyto(views, noisy.clip(0, 255).astype(np.uint8), where=views > 0)
     for view in range(V):
@@ -120,6 +130,16 @@ def _vary(views: np.ndarray, rng: np.random.Generator, augmentation: Augmentatio
             rows, columns = _hidden_part(H, W, rng)
             views[:, view, rows, columns] = 0
     return views
+
+
+def _coarse(views: np.ndarray, factor: float) -> np.ndarray:
+    """Views `(T, V, H, W, 3)` as seen with `factor` times fewer pixels a side, at their old size."""
+    H, W = views.shape[2:4]
+    small, images = (max(1, round(W / factor)), max(1, round(H / factor))), views.reshape(-1, H, W, 3)
+    seen = (Image.fromarray(image).resize(small, Image.Resampling.BOX) for image in images)
+    return np.stack([np.asarray(image.resize((W, H), Image.Resampling.BILINEAR)) for image in seen]).reshape(
+        views.shape
+    )
 
 
 def halves(H: int, W: int) -> dict[str, tuple[slice, slice]]:

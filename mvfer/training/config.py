@@ -172,6 +172,10 @@ class AugmentationSettings:
         0.0,
     )
     occlusion: float = _help("Chance that half of a view, or a rectangle of it, is blanked.", 0.3)
+    poor_sensor: float = _help(
+        "Chance that a scan's views are coarser or noisier, as from a poor sensor, for models that meet such scans.",
+        0.0,
+    )
     ramp: float = _help("Fraction of the run in which occlusion rises from zero.", 0.5)
     drop_phrases: float = _help("Chance that an action is left out of a caption.", 0.1)
 
@@ -267,7 +271,16 @@ class TrainConfig(
             self.learning_rate = {"lora": 3e-4, "full": 1e-5}.get(self.method, 1e-3) if warm else 1e-3
         if self.supervision == "pseudo":
             self._check_pseudo()
-        for name in ("baseline", "view_dropout", "occlusion", "drop_phrases", "ramp", "warmup", "ema_decay"):
+        for name in (
+            "baseline",
+            "view_dropout",
+            "occlusion",
+            "poor_sensor",
+            "drop_phrases",
+            "ramp",
+            "warmup",
+            "ema_decay",
+        ):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         counts = ("steps", "batch_size", "scans_per_subject", "num_frames", "gradient_accumulation", "lora_rank")

@@ -240,6 +240,7 @@ def training_views(task: Task, config: TrainConfig, *, world: int = 1) -> ViewDa
             # a teacher sees all views, and leaves some out itself
             view_dropout=0.0 if config.supervision == "pseudo" else config.view_dropout,
             occlusion=config.occlusion,
+            poor_sensor=config.poor_sensor,
             drop_phrases=config.drop_phrases,
         ),
         seed=config.seed,

@@ -39,6 +39,10 @@ def test_every_family_is_left_out_once(model, small_processor, tmp_path, capsys)
     run = found["runs"]["one"][0]
     assert run["one scan"] == run["beside one at rest"], "the toy faces have no rest"
     assert 0 <= run["beside all own"] <= 1 and found["recipe"] == ["--captions_unheard_of"]
+    kept = _folder(tmp_path / "out", "one", 0) / "one.json"
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"one scan": 0.25}))
+    assert main([*arguments, "--"]) == 0, "scores are kept, as runs are"
+    assert json.loads((tmp_path / "out" / "left_out.json").read_text())["runs"]["one"][0]["one scan"] == 0.25
     with pytest.raises(SystemExit):
         main(["--train", *sets, "--test", sets[0], "--out", str(tmp_path / "out")])
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mvfer.data.augmentation import Augmentation, drop_phrases, mirror_views, split_phrases
+from mvfer.data.augmentation import Augmentation, augment_views, drop_phrases, mirror_views, split_phrases
 from mvfer.data.batching import Collator, ViewDataset
 from mvfer.data.tokenizer import build_tokenizer
 from processing import MVFERImageProcessor
@@ -116,6 +116,22 @@ def test_view_dropout_drops_about_as_many_views_as_asked(split):
     dataset = ViewDataset(split, augmentation=Augmentation(view_dropout=0.3))
     kept = np.mean([dataset[epoch, row]["view_mask"].mean() for epoch in range(100) for row in range(4)])
     assert 0.65 < kept < 0.77
+
+
+def test_a_poor_sensor_sees_coarser_or_noisier_views_and_leaves_the_background_dark():
+    views = np.zeros((1, 2, 64, 64, 3), np.uint8)
+    views[:, :, 16:48, 16:48] = 128
+    views[:, :, 31, 31] = 255
+    poor, rng, seen = Augmentation(**{**vars(NOTHING), "poor_sensor": 1.0}), np.random.default_rng(0), set()
+    for _ in range(20):
+        varied, kept = augment_views(views, rng, poor, channels=("clay", "curvature", "depth"))
+        assert kept.all() and not varied[..., :8, :, :].any()
+        coarse = (varied[:, :, 31, 31] < 240).all() and varied[:, :, 20:28, 20:28].std() == 0
+        noisy = varied[:, :, 20:28, 20:28].std() > 2  # its deviation is 0.01 to 0.1 of 255
+        seen.add((coarse, bool(noisy)))
+    assert {(True, False), (False, True)} <= seen
+    unchanged, _ = augment_views(views, np.random.default_rng(0), NOTHING, channels=("clay", "curvature", "depth"))
+    np.testing.assert_array_equal(unchanged, views)
 
 
 def test_mirror_flips_pixels_and_puts_the_view_of_yaw_minus_a_where_the_view_of_yaw_a_was():
