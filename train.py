@@ -41,10 +41,11 @@ from mvfer.training.checkpoints import (
     take_best,
 )
 from mvfer.training.checks import check_data, check_start, check_transfer
-from mvfer.training.config import TrainConfig, parse_config
+from mvfer.training.config import TrainConfig
 from mvfer.training.finetuning import FineTuning
 from mvfer.training.learner import Learner, fastest_precision, training_views
 from mvfer.training.log import MetricsLog
+from mvfer.training.parse_config import parse_config
 from mvfer.training.pretraining import Pretraining
 from mvfer.training.task import Task, effort
 from mvfer.training.unit_tuning import UnitTuning

@@ -21,7 +21,7 @@ from pathlib import Path
 from unittest import mock
 
 from mvfer.cli.main import main as mvfer
-from mvfer.training.config import parse_config
+from mvfer.training.parse_config import parse_config
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")

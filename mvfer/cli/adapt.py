@@ -188,7 +188,7 @@ def report(rejected: list[dict], scans: list[Path], source: str) -> None:
 
 def check_same(config, recipe: Path) -> None:
     """Refuse to go on with a run of other settings."""
-    from mvfer.training.config import parse_config
+    from mvfer.training.parse_config import parse_config
 
     before = parse_config(["--config", str(recipe)])
     changed = [name for name, value in vars(config).items() if name not in IN_PROGRESS and vars(before)[name] != value]

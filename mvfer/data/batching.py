@@ -6,7 +6,7 @@ captions unique: many scans share a caption, so targets are multi-positive.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -196,6 +196,10 @@ class Collator:
         self.tokenizer, self.image_processor, self.phrases, self.sides = tokenizer, image_processor, phrases, sides
 
     def __call__(self, samples: list[dict]) -> dict[str, torch.Tensor]:
+        return self.finish(self.gather(samples))
+
+    def gather(self, samples: list[dict]) -> dict[str, torch.Tensor]:
+        """The batch with `views (..., H, W, 3)` uint8 in place of `pixel_values`: a quarter of the bytes to hand over."""
         if not samples:
             raise ValueError("expected at least one sample, got none")
         batch = pad_views(
@@ -204,31 +208,31 @@ class Collator:
             view_angles_deg=[sample.get("view_angles_deg") for sample in samples],
             frame_times_s=[sample.get("frame_times_s") for sample in samples],
         )
-        batch["pixel_values"] = self._pixels(batch.pop("views"))
         if self.tokenizer is None:
             return batch
         captions = [list(sample.get("captions") or []) for sample in samples]
         known = [own + list(sample.get("known_captions") or []) for own, sample in zip(captions, samples, strict=True)]
-        units = [{units_of(meaning(text)) for text in texts} for texts in known]
+        named = [{units_of(meaning(text)) for text in texts} for texts in known]
         facts = [frozenset().union(*map(meaning, texts)) for texts in known]
-
-        def is_true(claim: frozenset, claimed_units: frozenset, row: int) -> bool:
-            return claimed_units in units[row] and claim <= facts[row]
-
-        batch |= self._texts(
-            self._unique(captions), is_true, len(samples), names=("input_ids", "attention_mask", "text_targets")
-        )
+        unique = self._unique(captions)
+        batch |= self._tokens(unique)
+        batch["text_targets"] = _covered(unique, facts) & _named(unique, named)
         phrases = [sum(map(split_phrases, own), []) for own in captions]
         if self.phrases and any(phrases):
-            names = ("phrase_input_ids", "phrase_attention_mask", "phrase_targets")
             unique = self._unique(phrases)
-            batch |= self._texts(unique, lambda claim, _, row: claim <= facts[row], len(samples), names=names)
+            batch |= {f"phrase_{name}": tokens for name, tokens in self._tokens(unique).items()}
+            batch["phrase_targets"] = _covered(unique, facts)
             if self.sides:
                 place = {text: number for number, text in enumerate(unique)}
                 others = [swap_sides(text) for text in unique]
                 opposites = [-1 if other == text else place[other] for text, other in zip(unique, others, strict=True)]
                 batch["phrase_opposites"] = torch.tensor(opposites)
         return batch
+
+    def finish(self, batch: dict[str, torch.Tensor], device: torch.device | None = None) -> dict[str, torch.Tensor]:
+        """A batch of `gather` on the device where it is needed, its views normalised there."""
+        batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+        return {"pixel_values": self._pixels(batch.pop("views"))} | batch
 
     def _pixels(self, views: torch.Tensor) -> torch.Tensor:
         size_px = self.image_processor.size_px
@@ -248,18 +252,31 @@ class Collator:
         against = [swap_sides(text) for text in said] if self.sides else []
         return list(dict.fromkeys([*said, *against])) or [""]  # true of no sample
 
-    def _texts(
-        self,
-        unique: list[str],
-        is_true: Callable[[frozenset, frozenset, int], bool],
-        rows: int,
-        *,
-        names: tuple[str, str, str],
-    ) -> dict:
-        claims = [(meaning(text), units_of(meaning(text))) for text in unique]
-        targets = torch.tensor([[is_true(*claim, row) for claim in claims] for row in range(rows)])
-        tokens = self.tokenizer(unique, padding=True, truncation=True, return_tensors="pt")
-        return dict(zip(names, (tokens["input_ids"], tokens["attention_mask"], targets), strict=True))
+    def _tokens(self, texts: list[str]) -> dict[str, torch.Tensor]:
+        tokens = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+        return {name: tokens[name] for name in ("input_ids", "attention_mask")}
+
+
+def _covered(texts: list[str], facts: list[frozenset[str]]) -> torch.Tensor:
+    """`(B, K)`: whether all that a text claims is among the facts of a sample."""
+    claims = [meaning(text) for text in texts]
+    place = {claim: number for number, claim in enumerate(frozenset().union(*claims))}
+    claimed, true = torch.zeros(len(texts), len(place)), torch.zeros(len(facts), len(place))
+    for row, own in enumerate(claims):
+        claimed[row, [place[claim] for claim in own]] = 1
+    for row, own in enumerate(facts):
+        true[row, [place[claim] for claim in own if claim in place]] = 1
+    return true @ claimed.T == claimed.sum(1)
+
+
+def _named(texts: list[str], named: list[set[frozenset[str]]]) -> torch.Tensor:
+    """`(B, K)`: whether a text names the same units as one of a sample's own texts, given the units of each of these."""
+    units = [units_of(meaning(text)) for text in texts]
+    place = {own: number for number, own in enumerate(dict.fromkeys(units))}
+    found = torch.zeros(len(named), len(place), dtype=torch.bool)
+    for row, own in enumerate(named):
+        found[row, [place[one] for one in own if one in place]] = True
+    return found[:, [place[one] for one in units]]
 
 
 def _column(split, name: str) -> list:

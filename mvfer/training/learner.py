@@ -14,11 +14,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import parse_flag_from_env
 from torch import Tensor
-from torch.utils.data import DataLoader
 from transformers.utils import ModelOutput
 
 from modeling_mvfer.normalization_mvfer import GlobalBatchNorm
 from mvfer.data.batching import Augmentation, ViewDataset
+from mvfer.data.loading import load_batches
 from mvfer.training.checkpoints import TrainState
 from mvfer.training.config import TrainConfig
 from mvfer.training.muon import SharedMuon
@@ -145,15 +145,7 @@ class Learner:
             world=world,
             start=start,
         )
-        return iter(
-            DataLoader(
-                self.task.samples(views),
-                batch_sampler=batches,
-                collate_fn=self.task.collate,
-                num_workers=config.num_workers,
-                prefetch_factor=4 if config.num_workers else None,
-            )
-        )
+        return load_batches(self.task.samples(views), batches, self.task.collate, num_workers=config.num_workers)
 
     def private_step(self, batches: Iterator[list[dict[str, Tensor]]]) -> Callable[[], dict]:
         """Take one step that keeps the promise.
@@ -162,7 +154,7 @@ class Learner:
             what tells its numbers for the log. Losses and gradients are not among them: they have no noise.
         """
         train_mode(self.model)
-        people = [{name: value.to(self.accelerator.device) for name, value in batch.items()} for batch in next(batches)]
+        people = [self.task.on_device(batch, self.accelerator.device) for batch in next(batches)]
         self.private.step(people, self.loss_of, self.accelerator.backward)  # type: ignore[union-attr]  # asked only if there
         rate = self.schedules[0].get_last_lr()[0]
         for schedule in self.schedules:
@@ -189,7 +181,7 @@ class Learner:
         accelerator, assigned = self.accelerator, None
         train_mode(self.model)
         for _ in range(self.config.gradient_accumulation):
-            batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in next(batches).items()}
+            batch = self.task.on_device(next(batches), accelerator.device)
             if self.teacher:
                 batch, assigned = self.teacher(batch)
             with accelerator.accumulate(self.model):

@@ -16,9 +16,10 @@ from functools import cache, partial
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from modeling_mvfer.normalization_mvfer import GlobalBatchNorm
+from mvfer.data.loading import load_batches
 from mvfer.training.config import TrainConfig
 
 try:
@@ -88,14 +89,8 @@ class PrivateSteps:
         self, samples: Dataset, collate: Callable[[list[dict]], dict[str, Tensor]], *, num_workers: int, start: int
     ) -> Iterator[list[dict[str, Tensor]]]:
         """Endless steps from the one with index `start`: each a batch per person who was drawn, at times none."""
-        return iter(
-            DataLoader(
-                _Groups(samples),
-                batch_sampler=_DrawnPeople(self, start),
-                collate_fn=partial(_each, collate),
-                num_workers=num_workers,
-                prefetch_factor=4 if num_workers else None,
-            )
+        return load_batches(
+            _Groups(samples), _DrawnPeople(self, start), partial(_each, collate), num_workers=num_workers
         )
 
     def step(self, people: Sequence[Mapping[str, Tensor]], loss_of: Callable[..., Tensor], backward: Callable) -> None:

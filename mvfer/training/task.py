@@ -67,11 +67,15 @@ class Task(ABC):
         return views
 
     def collate(self, samples: list[dict]) -> dict[str, Tensor]:
-        """From samples to a batch of `model.forward`."""
-        batch = self.collator(samples)
+        """From samples to a batch that `on_device` makes one of `model.forward`; called where samples are loaded."""
+        batch = self.collator.gather(samples)
         if self.model.config.baseline:
             batch |= draw_baselines(samples, share=self.config.baseline)
         return batch
+
+    def on_device(self, batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+        """A batch of `collate` as `model.forward` takes it."""
+        return self.collator.finish(batch, device)
 
     def score(self, model: torch.nn.Module) -> float:
         """Mean accuracy over the validation subjects of every data set."""

@@ -6,7 +6,8 @@ import torch
 
 import train
 from modeling_mvfer import ObjectiveConfig
-from mvfer.training.config import GROUPS, TrainConfig, parse_config
+from mvfer.training.config import GROUPS, TrainConfig
+from mvfer.training.parse_config import parse_config
 from mvfer.training.presets import PRESETS
 
 

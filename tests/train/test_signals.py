@@ -96,6 +96,27 @@ def test_a_hangup_that_nohup_ignores_stays_ignored(heard):
         assert stop.asked
 
 
+@pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.slow
+def test_a_signal_to_all_processes_of_a_run_lets_it_save(toy_data, tmp_path, name):
+    """As a cluster sends it, or a terminal: to the loaders too."""
+    few = ("--steps", 100_000, "--checkpoint_every", 100_000, "--num_workers", 2)
+    process = launch(arguments(toy_data, tmp_path / "run", *few))
+    try:
+        for _ in range(1200):
+            if (tmp_path / "run" / "metrics.jsonl").is_file() and len(log_of(tmp_path / "run")) >= 2:
+                break
+            assert process.poll() is None, process.stdout.read()
+            time.sleep(0.1)
+        os.killpg(process.pid, getattr(signal, name))
+        said, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 143, said
+    assert "--resume last" in said and "Traceback" not in said, said
+    assert complete_checkpoints(tmp_path / "run" / "checkpoints")
+
+
 @pytest.mark.slow
 def test_when_one_process_is_killed_the_others_end_within_a_minute_and_say_why(toy_data, tmp_path):
     process = launch(arguments(toy_data, tmp_path / "run", "--steps", 100_000, "--checkpoint_every", 2), ranks=2)

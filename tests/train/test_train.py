@@ -21,8 +21,9 @@ import train
 from modeling_mvfer import MVFERConfig
 from mvfer.data.schema import dataset_info, load_splits, shard_path
 from mvfer.training.checkpoints import complete_checkpoints
-from mvfer.training.config import TrainConfig, parse_config
+from mvfer.training.config import TrainConfig
 from mvfer.training.log import MetricsLog
+from mvfer.training.parse_config import parse_config
 from mvfer.training.pretraining import build_processor
 from processing import MVFERProcessor
 
@@ -51,6 +52,7 @@ def launch(argv, *, ranks: int = 1, limit_bytes: int | None = None) -> subproces
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
         preexec_fn=limit if limit_bytes else None,
     )
 

@@ -3,7 +3,7 @@
 import pytest
 
 from modeling_mvfer import MVFERConfig
-from mvfer.training.config import parse_config
+from mvfer.training.parse_config import parse_config
 from mvfer.training.pretraining import learnt_words
 from processing.prompts_mvfer import describe_actions
 
