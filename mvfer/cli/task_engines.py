@@ -1,8 +1,8 @@
 """Where the tasks of `mvfer distribute` run. In: a step to be done once per task, and a folder. Out: the tasks that failed.
 
 The engines are datatrove's: `folder/completions` marks what is done, `folder/logs` holds what every task said, and Slurm gets one
-array of jobs, then a last job that waits for it. Of the local one only the pool is ours, as in datatrove 0.10's a killed worker is
-waited for without end.
+array of jobs, then a last job that waits for it. Of the local one only the pool is ours: datatrove 0.10's waits without end for a
+worker that was killed.
 """
 
 import argparse
