@@ -7,12 +7,14 @@ by anybody, with the same result, and no task has to know of another.
 import argparse
 import re
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 Thing = TypeVar("Thing")
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True)
+class Part:
     """Task `index` of `count`, from 0; written `0-of-8`, as Parquet shards are."""
 
     index: int
