@@ -46,7 +46,7 @@ from mvfer.training.finetuning import FineTuning
 from mvfer.training.learner import Learner, fastest_precision, training_views
 from mvfer.training.log import MetricsLog
 from mvfer.training.pretraining import Pretraining
-from mvfer.training.sharding import check_sharding
+from mvfer.training.sharding import check_sharding, tell_deepspeed
 from mvfer.training.task import Task, effort
 from mvfer.training.unit_tuning import UnitTuning
 from processing.names_mvfer import shown, shown_lines
@@ -62,6 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     be_quiet(config.quiet)
     accelerator = build_accelerator(config)
     check_sharding(config, accelerator)
+    tell_deepspeed(config, accelerator)
     task = build_task(config)
     with folder_lock(config.output_dir, "a run") if accelerator.is_main_process else contextlib.nullcontext():
         return run(task, config, accelerator, argv)

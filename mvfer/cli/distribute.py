@@ -1,8 +1,8 @@
 """The command `mvfer distribute`. In: a command, and how many tasks. Out: what the command makes, byte for byte, by many workers.
 
 A task is the command with `--part I-of-N`; in the end the command itself, to which nothing is left but to check, count and write
-the card or the table. Where tasks run is an engine's business: datatrove's executors (github.com/huggingface/datatrove) mark what is
-done, keep a log per task and know Slurm and Ray. All tasks must see the folder of `--out`.
+the card or the table. Where tasks run is an engine's business: datatrove's executors (github.com/huggingface/datatrove) mark what
+is done, keep a log per task and know Slurm and Ray. All tasks must see the folder of `--out`.
 """
 
 import argparse

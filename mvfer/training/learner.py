@@ -24,7 +24,7 @@ from mvfer.training.config import TrainConfig
 from mvfer.training.muon import SharedMuon
 from mvfer.training.privacy import PrivateSteps, check_batch_norm
 from mvfer.training.sampler import batches_of
-from mvfer.training.sharding import assign, ready_to_shard, whole_tensors
+from mvfer.training.sharding import assign, is_sharded, ready_to_shard, whole_tensors
 from mvfer.training.task import Task
 from mvfer.training.teacher import Assigned, Teacher
 
@@ -50,7 +50,7 @@ class Learner:
         if accelerator.device.type == "cpu" and task.model.vision_model.embeddings.num_positions <= FEW_TOKENS:
             task.model.set_attn_implementation("eager")  # for 17 tokens, sdpa costs a quarter of the step more
         self._work_in_parts()
-        whole = ready_to_shard(task.model).to(accelerator.device) if accelerator.is_fsdp2 else None
+        whole = ready_to_shard(task.model).to(accelerator.device) if is_sharded(accelerator) else None
         optimizers, self.schedules = optimizers_and_schedules(task.model, config)
         self.model, *self.optimizers = accelerator.prepare(task.model, *optimizers)
         self.whole = self.bare_model if whole is None else whole
@@ -226,13 +226,15 @@ class Learner:
 
     @torch.no_grad()
     def score(self) -> float:
-        """The validation score with the averaged weights; the model's own are put back."""
+        """The validation score with the averaged weights; the model that is trained has its own again."""
         model = self.whole
-        current = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        is_trained = model is self.bare_model
+        current = {name: value.detach().clone() for name, value in model.state_dict().items()} if is_trained else {}
         model.load_state_dict(self.average.whole(like=model))
         model.eval()
         found = self.task.score(model)
-        model.load_state_dict(current)
+        if is_trained:
+            model.load_state_dict(current)
         return found
 
 

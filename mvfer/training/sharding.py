@@ -1,9 +1,9 @@
-"""Weights that no process holds whole: FSDP, for CLIPs that do not fit otherwise.
+"""Weights and what belongs to them, shared out between processes: FSDP and DeepSpeed, for CLIPs that do not fit otherwise.
 
-In: a model that `accelerate launch --config_file accelerate_configs/fsdp2.yaml` is to shard. Out: one that can be, and whole
-tensors of its shards. Every weight, with its gradient, its optimizer's state and its moving average, is cut into as many pieces as
-there are processes. A whole copy scores and exports: what is asked of a finished model is more than the one forward that FSDP
-gathers weights for.
+In: a model that a configuration of `accelerate_configs/` is to shard. Out: one that can be, and whole tensors of its shards. FSDP
+cuts every weight, its gradient, its optimizer's state and its moving average into as many pieces as there are processes;
+DeepSpeed's ZeRO 2 cuts gradients and the optimizer's state. A whole copy scores and exports, as what is asked of a finished model
+is more than the one forward that FSDP gathers weights for.
 """
 
 import copy
@@ -20,15 +20,20 @@ from mvfer.training.config import TrainConfig
 CONFIG = "accelerate_configs/ddp_bf16.yaml"
 
 
+def is_sharded(accelerator: Accelerator) -> bool:
+    """Whether processes share out the weights, or what belongs to these."""
+    return accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+
+
 def check_sharding(config: TrainConfig, accelerator: Accelerator) -> None:
     """Refuse what is not trained in shards.
 
     Raises:
         ValueError: with the remedy.
     """
-    kind = accelerator.distributed_type
-    if kind not in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+    if not is_sharded(accelerator):
         return
+    kind = accelerator.distributed_type
     if kind == DistributedType.FSDP and not accelerator.is_fsdp2:
         raise ValueError("FSDP of version 1: set fsdp_version: 2, as accelerate_configs/fsdp2.yaml does")
     refused = {
@@ -42,17 +47,27 @@ def check_sharding(config: TrainConfig, accelerator: Accelerator) -> None:
             raise ValueError(f"{kind.value} does not go with {what}; launch with --config_file {CONFIG} instead")
 
 
+def tell_deepspeed(config: TrainConfig, accelerator: Accelerator) -> None:
+    """The recipe's numbers, which DeepSpeed wants in its own configuration and accelerate knows of loaders of its own alone."""
+    if plugin := accelerator.state.deepspeed_plugin:
+        plugin.deepspeed_config |= {
+            "train_micro_batch_size_per_gpu": config.batch_size,
+            "gradient_accumulation_steps": config.gradient_accumulation,
+            "gradient_clipping": config.clip_norm,
+        }
+
+
 def ready_to_shard(model: nn.Module) -> nn.Module:
     """Make of a model one that `fully_shard` takes, in place; returns a whole copy, as it was.
 
-    A weight without axes has nothing to be cut along, so it gets one: `()` to `(1,)`. Embeddings of words stay where they are used.
+    A weight without axes has nothing to be cut along, so it gets one: `()` to `(1,)`.
     """
     whole = copy.deepcopy(model)
     for module in model.modules():
         for name, weight in list(module.named_parameters(recurse=False)):
             if weight.ndim == 0:
                 setattr(module, name, nn.Parameter(weight.detach().reshape(1), requires_grad=weight.requires_grad))
-    model.get_input_embeddings = lambda: None  # type: ignore[method-assign]  # accelerate would shard them by themselves
+    model.get_input_embeddings = lambda: None  # which accelerate would shard by themselves; CLIP has two towers
     return whole
 
 
@@ -62,7 +77,7 @@ def whole_tensors(weights: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> 
 
 
 def _whole(value: Tensor) -> Tensor:
-    return value.full_tensor() if isinstance(value, DTensor) else value
+    return value.full_tensor().cpu() if isinstance(value, DTensor) else value
 
 
 @torch.no_grad()
