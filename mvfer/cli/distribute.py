@@ -20,6 +20,7 @@ from pathlib import Path
 
 from mvfer.data.parts import Part
 from mvfer.progress import add_quiet_flag, be_quiet
+from processing.names_mvfer import shown
 
 TABLES = ("predict", "embed")
 BUILDERS = Path(__file__).parents[2] / "dataset_scripts"
@@ -44,9 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     _forget_others(folder, out, {"command": command, "tasks": args.tasks})
     failed = run_tasks(args, functools.partial(run_part, command, os.getcwd()), folder)
     if failed:
-        logs = ", ".join(str(folder / "logs" / f"task_{rank:05d}.log") for rank in failed[:3])
+        tasks, logs = args.tasks, ", ".join(str(folder / "logs" / f"task_{rank:05d}.log") for rank in failed[:3])
         print(
-            f"mvfer: {len(failed)} of {args.tasks} tasks failed or were killed, such as {logs}; the others are kept: the same "
+            f"mvfer: {len(failed)} of {tasks} tasks failed or were killed; see {shown(logs)}. The others are kept: the same "
             "command again does what is missing",
             file=sys.stderr,
         )
