@@ -91,6 +91,7 @@ def test_parts_are_all_of_it_and_share_nothing():
         (["--tasks", "2", "build_folder", "--source", "scans"], "tell by --out"),
         (["--tasks", "1", "build_folder", "--out", "o"], "expected 2 or more, got 1"),
         (["--tasks", "2", "build_folder", "--out=o", "--overwrite"], "--overwrite and --part do not go"),
+        (["--tasks", "2", "predict", "scans", "--out", "o.csv", "--by_person", "F"], "--by_person cannot be shared"),
         (["--tasks", "2", "--on", "slurm", "predict", "scans", "--out", "o.csv"], "needs --partition"),
     ],
 )

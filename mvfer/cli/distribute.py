@@ -118,11 +118,14 @@ def _check(args: argparse.Namespace, command: Sequence[str]) -> Path:
     known.add_argument("--out")
     known.add_argument("--overwrite", action="store_true")
     known.add_argument("--part")
+    known.add_argument("--by_person")
     given, _ = known.parse_known_args(command[1:])
     if given.out is None:
         raise ValueError(f"{command[0]}: tell by --out where to write; all tasks must see that place")
     if given.overwrite or given.part:
         raise ValueError("--overwrite and --part do not go with distribute; delete by hand what --out names")
+    if given.by_person:
+        raise ValueError("--by_person cannot be shared: a row depends on all scans of its person")
     return Path(given.out)
 
 

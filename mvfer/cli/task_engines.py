@@ -24,7 +24,10 @@ Step = Callable[[object, int, int], None]  # (what the step before gave, rank, n
 
 
 class OwnProcesses(LocalPipelineExecutor):
-    """Tasks of this machine, each in a process of its own: one that is killed costs itself and no other."""
+    """Tasks of this machine, each in a process of its own: one that is killed costs itself and no other.
+
+    If it is this process that is killed, those that have begun go on to their end.
+    """
 
     def run(self) -> None:
         todo = self.get_incomplete_ranks()
