@@ -36,6 +36,10 @@ def check_sharding(config: TrainConfig, accelerator: Accelerator) -> None:
     kind = accelerator.distributed_type
     if kind == DistributedType.FSDP and not accelerator.is_fsdp2:
         raise ValueError("FSDP of version 1: set fsdp_version: 2, as accelerate_configs/fsdp2.yaml does")
+    if kind == DistributedType.DEEPSPEED and accelerator.state.deepspeed_plugin.zero_stage > 2:
+        raise ValueError(
+            "ZeRO 3 of DeepSpeed: FSDP does the same; launch with --config_file accelerate_configs/fsdp2.yaml"
+        )
     refused = {
         "a small model: Muon steps whole matrices": config.model == "small",
         "--stage finetune": config.stage == "finetune",
