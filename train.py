@@ -47,6 +47,7 @@ from mvfer.training.learner import Learner, fastest_precision, training_views
 from mvfer.training.log import MetricsLog
 from mvfer.training.parse_config import parse_config
 from mvfer.training.pretraining import Pretraining
+from mvfer.training.sharding import check_sharding, tell_deepspeed
 from mvfer.training.task import Task, effort
 from mvfer.training.unit_tuning import UnitTuning
 from processing.names_mvfer import shown, shown_lines
@@ -61,6 +62,8 @@ def main(argv: list[str] | None = None) -> int:
     config = parse_config(argv)
     be_quiet(config.quiet)
     accelerator = build_accelerator(config)
+    check_sharding(config, accelerator)
+    tell_deepspeed(config, accelerator)
     task = build_task(config)
     with folder_lock(config.output_dir, "a run") if accelerator.is_main_process else contextlib.nullcontext():
         return run(task, config, accelerator, argv)
@@ -118,7 +121,7 @@ def run(task: Task, config: TrainConfig, accelerator: Accelerator, argv: list[st
                 task.summary |= effort(state.seconds, accelerator.num_processes, config.co2_per_hour_g)
                 if learner.private:
                     task.summary["privacy"] = learner.private.summary()
-                task.export(learner.bare_model, load_file(best), state, origin, command)
+                task.export(learner.whole, load_file(best), state, origin, command)
             except (
                 BaseException
             ):  # libraries take the interrupt for a reason of their own: fsspec, for a file that is missing

@@ -10,13 +10,15 @@ with "0" for no unit: so read by two public readers of the set, OpenFace's among
 """
 
 import argparse
+import functools
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from dataset_scripts.recorded.facs import parse_units
-from dataset_scripts.recorded.scan_sets import Found, ScanSet, main
+from dataset_scripts.recorded.scan_sets import Found, ScanSet
+from dataset_scripts.recorded.scan_sets import main as build_set
 from dataset_scripts.recorded.scans import Scan
 from dataset_scripts.recorded.source_tree import files
 
@@ -118,5 +120,7 @@ BOSPHORUS = ScanSet(
     add_flags=add_flags,
 )
 
+main = functools.partial(build_set, BOSPHORUS)  # of a command line, to an exit status
+
 if __name__ == "__main__":
-    sys.exit(main(BOSPHORUS))
+    sys.exit(main())

@@ -10,6 +10,7 @@ BP4D+ is another set: 140 other people, ten other tasks, and unit frame f belong
 
 import argparse
 import csv
+import functools
 import os
 import re
 import sys
@@ -19,7 +20,8 @@ from pathlib import Path
 
 from dataset_scripts.recorded.facs import SAME
 from dataset_scripts.recorded.frames import numbered_frames, timed
-from dataset_scripts.recorded.scan_sets import SEXES, Found, ScanSet, main
+from dataset_scripts.recorded.scan_sets import SEXES, Found, ScanSet
+from dataset_scripts.recorded.scan_sets import main as build_set
 from dataset_scripts.recorded.scans import Scan
 from dataset_scripts.recorded.source_tree import files, folders, one_copy
 
@@ -192,5 +194,7 @@ BP4D = ScanSet(
     told_by=_told_by,
 )
 
+main = functools.partial(build_set, BP4D)  # of a command line, to an exit status
+
 if __name__ == "__main__":
-    sys.exit(main(BP4D))
+    sys.exit(main())

@@ -6,11 +6,13 @@ per scan; `intensity` is the level over 4. The set has no action units, so capti
 """
 
 import argparse
+import functools
 import re
 import sys
 from pathlib import Path
 
-from dataset_scripts.recorded.scan_sets import SEXES, Found, ScanSet, main
+from dataset_scripts.recorded.scan_sets import SEXES, Found, ScanSet
+from dataset_scripts.recorded.scan_sets import main as build_set
 from dataset_scripts.recorded.scans import Scan
 from dataset_scripts.recorded.source_tree import files
 
@@ -76,5 +78,7 @@ BU3DFE = ScanSet(
     add_flags=add_flags,
 )
 
+main = functools.partial(build_set, BU3DFE)  # of a command line, to an exit status
+
 if __name__ == "__main__":
-    sys.exit(main(BU3DFE))
+    sys.exit(main())

@@ -5,12 +5,14 @@ goes from neutral over the apex to neutral. The set has no action units, so capt
 """
 
 import argparse
+import functools
 import re
 import sys
 from pathlib import Path
 
 from dataset_scripts.recorded.frames import sequence_frames, timed
-from dataset_scripts.recorded.scan_sets import SEXES, Found, ScanSet, main
+from dataset_scripts.recorded.scan_sets import SEXES, Found, ScanSet
+from dataset_scripts.recorded.scan_sets import main as build_set
 from dataset_scripts.recorded.scans import Scan
 from dataset_scripts.recorded.source_tree import folders
 
@@ -56,5 +58,7 @@ BU4DFE = ScanSet(
     find=find,
 )
 
+main = functools.partial(build_set, BU4DFE)  # of a command line, to an exit status
+
 if __name__ == "__main__":
-    sys.exit(main(BU4DFE))
+    sys.exit(main())

@@ -6,12 +6,14 @@ the name says the action, it becomes the caption.
 """
 
 import argparse
+import functools
 import re
 import sys
 from pathlib import Path
 
 from dataset_scripts.recorded.frames import sequence_frames, timed
-from dataset_scripts.recorded.scan_sets import Found, ScanSet, main
+from dataset_scripts.recorded.scan_sets import Found, ScanSet
+from dataset_scripts.recorded.scan_sets import main as build_set
 from dataset_scripts.recorded.scans import Scan
 from dataset_scripts.recorded.source_tree import folders
 
@@ -52,5 +54,7 @@ COMA = ScanSet(
     find=find,
 )
 
+main = functools.partial(build_set, COMA)  # of a command line, to an exit status
+
 if __name__ == "__main__":
-    sys.exit(main(COMA))
+    sys.exit(main())

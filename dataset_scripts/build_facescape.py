@@ -5,11 +5,13 @@ their action, which gives captions; anger and sadness were asked for by name and
 """
 
 import argparse
+import functools
 import re
 import sys
 from pathlib import Path
 
-from dataset_scripts.recorded.scan_sets import Found, ScanSet, main
+from dataset_scripts.recorded.scan_sets import Found, ScanSet
+from dataset_scripts.recorded.scan_sets import main as build_set
 from dataset_scripts.recorded.scans import Scan
 from dataset_scripts.recorded.source_tree import files
 
@@ -72,5 +74,7 @@ FACESCAPE = ScanSet(
     find=find,
 )
 
+main = functools.partial(build_set, FACESCAPE)  # of a command line, to an exit status
+
 if __name__ == "__main__":
-    sys.exit(main(FACESCAPE))
+    sys.exit(main())

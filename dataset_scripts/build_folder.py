@@ -20,6 +20,7 @@ the table, or by `--cameras cam0=-30 cam1=0 cam2=30`.
 """
 
 import argparse
+import functools
 import math
 import re
 import sys
@@ -28,7 +29,8 @@ from pathlib import Path
 
 from dataset_scripts.recorded.facs import parse_units
 from dataset_scripts.recorded.hub_sets import SPLIT_NAMES, opened
-from dataset_scripts.recorded.scan_sets import Found, ScanSet, main
+from dataset_scripts.recorded.scan_sets import Found, ScanSet
+from dataset_scripts.recorded.scan_sets import main as build_set
 from dataset_scripts.recorded.scans import Scan
 from dataset_scripts.recorded.source_tree import files, folders, is_photo
 from dataset_scripts.recorded.tables import need_columns, read_table
@@ -294,5 +296,7 @@ FOLDER = ScanSet(
     opened=opened,
 )
 
+main = functools.partial(build_set, FOLDER)  # of a command line, to an exit status
+
 if __name__ == "__main__":
-    sys.exit(main(FOLDER))
+    sys.exit(main())

@@ -11,13 +11,15 @@ the table: correct it there before building.)
 """
 
 import argparse
+import functools
 import re
 import sys
 from pathlib import Path
 
 from dataset_scripts.recorded.facs import split_units
 from dataset_scripts.recorded.frames import numbered_frames, timed
-from dataset_scripts.recorded.scan_sets import Found, ScanSet, main
+from dataset_scripts.recorded.scan_sets import Found, ScanSet
+from dataset_scripts.recorded.scan_sets import main as build_set
 from dataset_scripts.recorded.scans import Scan
 from dataset_scripts.recorded.source_tree import is_litter
 from dataset_scripts.recorded.tables import need_columns, read_table
@@ -134,5 +136,7 @@ FOURDME = ScanSet(
     add_flags=add_flags,
 )
 
+main = functools.partial(build_set, FOURDME)  # of a command line, to an exit status
+
 if __name__ == "__main__":
-    sys.exit(main(FOURDME))
+    sys.exit(main())

@@ -1,7 +1,7 @@
 """Join the parts of a build that several machines made: `python -m dataset_scripts.merge PART PART ... --out DIR`.
 
-In: folders written with `--num_shards N --shard_index I` by machines without a common disk. Out: one folder, the same bytes as
-if one machine had built it. Parts of different builds, or a missing part, are refused.
+In: folders written with `--part I-of-N` by machines without a common disk, where the engines of `mvfer distribute` cannot go.
+Out: one folder, the same bytes as if one machine had built it. Parts of different builds, or a missing part, are refused.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def _info(part: Path) -> dict:
 
 def main(argv: Sequence[str] | None = None) -> int:
     flags = argparse.ArgumentParser(description="Join the parts of a build that several machines made.")
-    flags.add_argument("parts", nargs="+", help="folders written with --num_shards and --shard_index")
+    flags.add_argument("parts", nargs="+", help="folders written with --part")
     flags.add_argument("--out", required=True, help="folder to write")
     args = flags.parse_args(argv)
     try:

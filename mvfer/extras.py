@@ -10,6 +10,7 @@ EXTRAS = {  # name of an import: the smallest extra that brings it
     "accelerate": "train",
     "anny": "demo",
     "datasets": "eval",
+    "datatrove": "cluster",
     "evaluate": "eval",
     "flwr": "federated",
     "gradio": "app",
@@ -24,6 +25,7 @@ EXTRAS = {  # name of an import: the smallest extra that brings it
     "peft": "lora",
     "psutil": "eval",
     "pyarrow": "eval",
+    "ray": "ray",
     "scipy": "eval",
     "sklearn": "eval",
 }

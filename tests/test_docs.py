@@ -41,6 +41,7 @@ TOO_LONG = (
     "mvfer export",
     "python -m dataset_scripts.build_folder --source somebody/",
     "mvfer federate",
+    "mvfer distribute",
 )
 SHELL = (
     "git clone",

@@ -212,7 +212,9 @@ def foreign(node: ast.AST) -> list[str]:
     return [name for child in ast.iter_child_nodes(node) for name in foreign(child)]
 
 
-@pytest.mark.parametrize("command", ["audit", "check", "evaluate", "export", "federate", "forget", "poc", "study"])
+@pytest.mark.parametrize(
+    "command", ["audit", "check", "distribute", "evaluate", "export", "federate", "forget", "poc", "study"]
+)
 def test_what_a_command_prints_of_folders_and_names_is_made_tame_first(command):
     tree = ast.parse((ROOT / "mvfer" / "cli" / f"{command}.py").read_text(encoding="utf-8"))
     prints = [

@@ -1,8 +1,13 @@
-"""From work to a folder of shards: in parallel, resumable, shared between machines.
+"""From work to a folder of shards: in parallel, resumable, in parts that several machines make.
 
 In: what makes rows (a picklable function that gives a `Worker`), and the shards that are to be made. Out: Parquet shards
 (`schema`), a card, `dataset_info.json`. Shards are whole subjects, so their bytes never depend on the number of processes;
 finished shards are kept when a build is started again, if they were made of what lies in the source now.
+
+Where tasks run, which of them is done and what they said is an engine's business (`mvfer distribute`). What stays here is what
+no engine can know: a shard is a pure function of its index, so any task may make it, again if need be; and a set is complete,
+with a card, once every shard is there. A part never completes a set: of parts that end at once, each would take itself for the
+last.
 """
 
 import json
@@ -22,6 +27,7 @@ import torch
 from dataset_scripts.common import card
 from mvfer.data import schema
 from mvfer.data.folder_lock import folder_lock
+from mvfer.data.parts import Part
 from mvfer.progress import progress_bar
 from processing.names_mvfer import shown
 
@@ -90,8 +96,7 @@ def build(
     folder: str | os.PathLike,
     *,
     num_proc: int = 1,
-    num_shards: int = 1,
-    shard_index: int = 0,
+    part: Part | None = None,
     overwrite: bool = False,
     rejected: Sequence[dict] = (),
     sources_of: Sources = made_up,
@@ -104,36 +109,32 @@ def build(
         shards: all of them, whichever machine makes which.
         folder: where the shards go.
         num_proc: processes; the result does not depend on it.
-        num_shards, shard_index: which part of the shards this machine makes. In a folder that the machines share, the last
-            one to finish writes the card; otherwise `merge` joins their folders.
+        part: of the shards, to be made and no more. In a folder that all parts share, a build without `part` then completes
+            the set; `merge` joins parts that were made in folders of their own.
         overwrite: delete the build that the folder holds.
         rejected: `{"id", "reason"}` of what was refused before rendering.
         sources_of: what shards are made of; picklable.
     Returns:
-        the `dataset_info`; `complete` is false while shards of other machines are missing.
+        the `dataset_info`; `complete` is false after a part of a set that was not complete before.
     Raises:
         ValueError: if the folder holds a build with other settings or of other files, another process builds there, or a
             process is killed.
     """
-    if num_proc < 1 or not 0 <= shard_index < num_shards:
-        raise ValueError(
-            f"expected num_proc >= 1 and 0 <= shard_index < num_shards, got {num_proc}, {shard_index}, {num_shards}"
-        )
-    if overwrite and num_shards > 1:
-        raise ValueError(
-            "machines that share a build would delete each other's shards: delete the folder by hand instead"
-        )
+    if num_proc < 1:
+        raise ValueError(f"expected num_proc >= 1, got {num_proc}")
+    if overwrite and part:
+        raise ValueError("parts of a build would delete each other's shards: delete the folder by hand instead")
     folder = Path(folder)
-    part = f"{shard_index}-of-{num_shards}" if num_shards > 1 else ""
-    with folder_lock(folder, "a build", part=part):
+    with folder_lock(folder, "a build", part=str(part or "")):
         if overwrite:
             _delete(folder)
-        mine = shards[shard_index::num_shards]
-        return _build(make_worker, info, shards, mine, folder, num_proc, rejected, sources_of)
+        mine = part.of(shards) if part else shards
+        info = _build(make_worker, info, shards, mine, folder, num_proc, rejected, sources_of)
+        return info if part else finish(folder)
 
 
 def _build(make_worker, info, shards, mine, folder, num_proc, rejected, sources_of) -> dict:
-    """`build`, in a folder that is held."""
+    """`build` without its end, in a folder that is held."""
     info = info | {"shards": {split: sum(shard.split == split for shard in shards) for split in schema.SPLITS}}
     before = _claim(folder, info)
     if not before.get("complete"):
@@ -146,7 +147,7 @@ def _build(make_worker, info, shards, mine, folder, num_proc, rejected, sources_
         views = sum(_views_in(shard.path(folder)) for shard in todo)
         seconds = time.perf_counter() - started
         print(f"{done} rows, {views} views in {seconds:.1f} s ({views / seconds:.0f} views per second)")
-    return finish(folder)
+    return before
 
 
 def _views_in(path: Path) -> int:
@@ -160,7 +161,7 @@ def is_empty_split(info: dict, split: str) -> bool:
 
 
 def _claim(folder: Path, info: dict) -> dict:
-    """Write down whose folder this is, or refuse to mix two builds; what was written down there before."""
+    """Write down whose folder this is, or refuse to mix two builds; what stands there now."""
     path = folder / schema.INFO_FILE
     if path.exists():
         old = json.loads(path.read_text(encoding="utf-8"))
@@ -172,8 +173,9 @@ def _claim(folder: Path, info: dict) -> dict:
         return old
     if _shards_in(folder):
         raise ValueError(f"{folder} holds shards of which no {schema.INFO_FILE} tells what they are; {REMEDY}")
-    schema.write_json(path, info | {"complete": False})
-    return {}
+    info = info | {"complete": False}
+    schema.write_json(path, info)
+    return info
 
 
 def _check_sources(folder: Path, before: dict, shards: Sequence[Shard], sources_of: Sources) -> None:
@@ -238,12 +240,10 @@ def _run(make_worker, sources_of, folder, todo, num_proc):
 
 
 def finish(folder: Path) -> dict:
-    """If every shard is there: count, list what was rejected, write the card; last of all, say that the folder is complete."""
+    """Once every shard is there: count, list what was rejected, write the card; last of all, say that the folder is complete."""
     info = json.loads((folder / schema.INFO_FILE).read_text(encoding="utf-8"))
     planned = {split: count for split, count in info["shards"].items() if not is_empty_split(info, split)}
     paths = [(split, schema.shard_path(folder, split, i, n)) for split, n in planned.items() for i in range(n)]
-    if not all(path.exists() for _, path in paths):
-        return info
     counts = {split: sum(pq.read_metadata(path).num_rows for s, path in paths if s == split) for split in schema.SPLITS}
     people = {
         split: len({s for name, path in paths if name == split for s in _subjects(path)}) for split in schema.SPLITS

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mvfer.data.parts import add_part_flag
 from mvfer.progress import add_quiet_flag, be_quiet
 from processing.cameras_mvfer import DEFAULT_AIM_Y
 from processing.rendering_mvfer import BACKENDS, RenderSettings, resolve_backend
@@ -53,8 +54,7 @@ def add_build_flags(
     add("--captions_per_row", type=int, default=captions_per_row, help="per language")
     add("--seed", type=int, default=seed, help="of all that is drawn; the same seed gives the same bytes")
     add("--num_proc", type=int, default=os.cpu_count() or 1, help="processes")
-    add("--num_shards", type=int, default=1, help="number of machines that share the build")
-    add("--shard_index", type=int, default=0, help="which of them this is, from 0")
+    add_part_flag(flags, "shards")
     add("--overwrite", action="store_true", help="delete the build that --out holds, and build anew")
     add_quiet_flag(flags)
 
@@ -78,6 +78,6 @@ def settings_of(flags: argparse.Namespace, kind: type[Settings], **instead) -> S
 
 
 def parallel_options(flags: argparse.Namespace) -> dict[str, Any]:
-    """What `building.build` wants to know of processes, machines and what the folder holds; it is quiet if it shall be."""
+    """What `building.build` wants to know of processes, parts and what the folder holds; it is quiet if it shall be."""
     be_quiet(flags.quiet)
-    return {name: getattr(flags, name) for name in ("num_proc", "num_shards", "shard_index", "overwrite")}
+    return {name: getattr(flags, name) for name in ("num_proc", "part", "overwrite")}

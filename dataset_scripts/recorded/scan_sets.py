@@ -137,8 +137,8 @@ def main(scan_set: ScanSet, argv: Sequence[str] | None = None) -> int:
         return 1
     if not info.get("complete"):
         print(
-            f"{shown(str(flags.out))}: shards of other machines are missing; the last machine, or dataset_scripts.merge, "
-            "completes it"
+            f"{shown(str(flags.out))}: part {flags.part} is there; the same command without --part, or dataset_scripts.merge, "
+            "completes the set"
         )
         return 0
     if info["rejected"] and not flags.mapping:

@@ -284,7 +284,7 @@ def build_heads(
         folder: where the shards go.
         meshes: also write the first scans of so many test subjects as OBJ files below `meshes/`, to try predictions and
             robustness on.
-        parallel: `num_proc`, `num_shards`, `shard_index`, as in `building.build`.
+        parallel: `num_proc`, `part` and `overwrite`, as in `building.build`.
     Returns:
         the `dataset_info`.
     """
@@ -292,7 +292,7 @@ def build_heads(
     shards = cut(numbers, SUBJECTS_PER_SHARD)
     make_worker = functools.partial(_make_synthesizer, load, source, settings)
     info = build(make_worker, card.describe_heads(source, settings), shards, folder, **parallel)
-    if meshes:
+    if meshes and info["complete"]:
         _write_meshes(make_worker(), numbers["test"][:meshes], Path(folder))
     return info
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "predict": "classify scans, one by one or whole folders as a table",
     "plot": "draw a table of predict: timelines, bars",
     "embed": "embeddings of scans, as a table",
+    "distribute": "build a data set or write a table by many workers",
     "search": "find scans by a text",
     "watch": "follow the frames of a sequence",
     "app": "try a model in the browser",

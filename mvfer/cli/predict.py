@@ -14,6 +14,7 @@ from mvfer.cli.audit import add_audit_flags, recorder
 from mvfer.cli.own_baselines import add_baseline_flags, baselines_of
 from mvfer.cli.printed import print_row, remark, tell
 from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
+from mvfer.data.parts import add_part_flag
 from mvfer.progress import add_quiet_flag, be_quiet, progress_bar
 
 LANGUAGE_HELP = "of the prompts; a model that did not learn it refuses (default: en, or what the model learnt)"
@@ -112,9 +113,13 @@ def _check(args: argparse.Namespace) -> None:
     """Refuse what does not go together."""
     check_reading(args)
     if args.out is None:
-        if args.overwrite or args.subject_pattern:
-            raise ValueError("--overwrite and --subject_pattern are for tables; name one with --out, or leave them out")
+        if args.overwrite or args.subject_pattern or args.part:
+            raise ValueError(
+                "--overwrite, --subject_pattern and --part are for tables; name one with --out, or leave them out"
+            )
         return
+    if args.part and args.by_person:
+        raise ValueError("--part does not go with --by_person: a row depends on all scans of its person")
     if args.json or args.picture:
         raise ValueError("--json and --picture do not go with --out: a table may be .json, and mvfer plot draws it")
     from mvfer.reports.tables import check_suffix
@@ -200,6 +205,7 @@ def add_table_flags(flags: argparse.ArgumentParser, out: str, **options) -> None
         "--batch_size", type=int, default=16, help="scans that are read and go through the model together (default: 16)"
     )
     add("--num_workers", type=int, default=0, help="processes that read meanwhile, one core each (default: 0, none)")
+    add_part_flag(flags, "table's rows")
 
 
 class _MeshSuffixes:

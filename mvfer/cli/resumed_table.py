@@ -1,7 +1,9 @@
 """A table of many scans that is not lost. In: items, and what finds their rows. Out: the table, once every row is there.
 
 Rows go into `FILE.part` as they are found. A command that was killed goes on from there; the table itself is written at the end,
-whole. What was begun with another model or other options is refused.
+whole. What was begun with another model or other options is refused. With `--part 0-of-8` the rows of every eighth batch go into
+`FILE.part-0-of-8` and no table is written; the same command without it takes over what all parts found. As a part is whole
+batches, no scan is asked in other company than on one machine, and no number differs.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from mvfer.cli.own_baselines import people_of
 from mvfer.cli.printed import remark
 from mvfer.cli.scan_files import Item, stamp
 from mvfer.data.journal import Journal
+from mvfer.data.parts import Part
 from mvfer.data.without_folders import without_folders
 from mvfer.progress import progress_bar
 from mvfer.reports.tables import write_table
@@ -55,8 +58,11 @@ class ResumedTable:
         if clash:
             raise ValueError(f"--labels {clash[0]}: a column of every table has this name; word the label otherwise")
         self.columns = {**BEFORE, **columns, **AFTER}
-        part = self.out.with_name(self.out.name + ".part")
-        if self.out.exists() and not part.exists() and not args.overwrite:
+        self.part: Part | None = args.part
+        self.batch_size = args.batch_size
+        log = self.out.with_name(f"{self.out.name}.part" + (f"-{self.part}" if self.part else ""))
+        parts = [] if self.part else sorted(self.out.parent.glob(f"{glob.escape(log.name)}-*-of-*"))
+        if self.out.exists() and not (log.exists() or parts) and not args.overwrite:
             raise ValueError(f"{self.out}: there already; {REMEDY}")
         pattern = args.by_person or args.subject_pattern
         flag = "--by_person" if args.by_person else "--subject_pattern"
@@ -74,7 +80,9 @@ class ResumedTable:
             "by_person": args.by_person,
             "subject_pattern": args.subject_pattern,
         }
-        self.journal = Journal(part, asked | dict(question), remedy=REMEDY, anew=args.overwrite)
+        self.journal = Journal(log, asked | dict(question), remedy=REMEDY, anew=args.overwrite)
+        for path in parts:
+            self.journal.take(path, remedy=f"delete it, or {REMEDY}", anew=args.overwrite)
 
     def __enter__(self) -> "ResumedTable":
         return self
@@ -85,18 +93,19 @@ class ResumedTable:
     def fill(
         self, what: str, find: Callable[[Sequence[Item]], Iterable[Sequence[tuple[Item, Mapping]]]]
     ) -> tuple[int, int]:
-        """Find the rows that are missing, batch by batch, and write the table.
+        """Find the rows that are missing, batch by batch, and write the table; of a part, its rows alone.
 
         Args:
             what: is done, for the progress bar. find: from items to their values, in order; each batch is safe once it came.
         Returns:
-            how many rows there are, and how many of these are errors.
+            how many rows were written, and how many of these are errors; of a part none.
         """
-        todo = [item for item in self.items if not self.journal.has("row", item.name, self.stamps[item.name])]
-        done = len(self.items) - len(todo)
+        mine = self._items_of(self.part) if self.part else self.items
+        todo = [item for item in mine if not self.journal.has("row", item.name, self.stamps[item.name])]
+        done = len(mine) - len(todo)
         if done:
-            remark(f"{self.out}: {done} of {len(self.items)} rows are there already")
-        with progress_bar(what=what, unit="scan", total=len(self.items), initial=done) as bar:
+            remark(f"{self.out}: {done} of {len(mine)} rows are there already")
+        with progress_bar(what=what, unit="scan", total=len(mine), initial=done) as bar:
             for batch in find(todo):
                 for item, values in batch:
                     row = self._identity(item) | dict(values)
@@ -104,6 +113,9 @@ class ResumedTable:
                     self.journal.add("row", item.name, self.stamps[item.name], kept)
                 self.journal.commit()
                 bar.update(len(batch))
+        if self.part:
+            remark(f"{self.journal.path}: {len(mine)} rows")
+            return 0, 0
         errors = 0
 
         def rows() -> Iterator[dict]:
@@ -122,6 +134,11 @@ class ResumedTable:
         self.journal.remove()
         remark(f"wrote {self.out}: {count} rows" + (f", {errors} of them errors" if errors else ""))
         return count, errors
+
+    def _items_of(self, part: Part) -> list[Item]:
+        """Whole batches, as one machine would ask them."""
+        starts = range(0, len(self.items), self.batch_size)
+        return [item for start in part.of(starts) for item in self.items[start : start + self.batch_size]]
 
     def _identity(self, item: Item) -> dict:
         when = {"frame": item.frame, "time_s": item.time_s}

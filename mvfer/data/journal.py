@@ -33,7 +33,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, question: Mapping[str, Any], *, remedy: str, anew: bool = False):
-        self.path = path
+        self.path, self.question = path, question
         self._places: dict[tuple[str, str], tuple[str, int]] = {}  # kind and key: stamp, and where the line begins
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,6 +74,18 @@ class Journal:
         self._file.seek(0, os.SEEK_END)
         self._write(COMMITTED)
         self._sync()
+
+    def take(self, path: Path, *, remedy: str, anew: bool = False) -> None:
+        """Take over what another log of the same question holds, and take that log away.
+
+        Raises:
+            ValueError: if it answers another question, or another process writes it.
+        """
+        with Journal(path, self.question, remedy=remedy, anew=anew) as other:
+            for (kind, key), (stamp, _) in other._places.items():
+                self.add(kind, key, stamp, other.get(kind, key, stamp))
+            self.commit()
+            other.remove()
 
     def remove(self) -> None:
         """It is not needed any more."""

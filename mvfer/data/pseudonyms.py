@@ -4,11 +4,13 @@ In: a subject's name in its data set. Out: a keyed hash. The key is made once an
 never in a data set: who has the data set alone cannot tell whether "F0001" is in it.
 """
 
+import contextlib
 import csv
 import hashlib
 import hmac
 import os
 import secrets
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -39,10 +41,11 @@ class Pseudonyms:
         try:
             if make and not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(descriptor, "wb") as stream:
+                with tempfile.NamedTemporaryFile(dir=path.parent) as stream, contextlib.suppress(FileExistsError):
                     stream.write(secrets.token_hex(KEY_BYTES).encode())
-                print(f"made a key for pseudonyms, {path}: keep it, and keep it apart from the data set")
+                    stream.flush()
+                    os.link(stream.name, path)  # whole; of tasks that begin at once, the first one's key is everybody's
+                    print(f"made a key for pseudonyms, {path}: keep it, and keep it apart from the data set")
             return cls(path.read_bytes().strip())
         except OSError as error:
             raise ValueError(

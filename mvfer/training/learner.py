@@ -24,6 +24,7 @@ from mvfer.training.config import TrainConfig
 from mvfer.training.muon import SharedMuon
 from mvfer.training.privacy import PrivateSteps, check_batch_norm
 from mvfer.training.sampler import batches_of
+from mvfer.training.sharding import assign, is_sharded, ready_to_shard, whole_tensors
 from mvfer.training.task import Task
 from mvfer.training.teacher import Assigned, Teacher
 
@@ -36,6 +37,8 @@ class Learner:
     Attributes:
         model: the task's, wrapped by the accelerator.
         average (`MovingAverage`): whose weights are scored and kept.
+        whole: the model without what the accelerator put around it; if its weights are sharded, a copy that is not, for scoring
+            and export.
         stateful: what is to be checkpointed beside the model and the optimizers.
         private (`PrivateSteps`, *optional*): takes the steps, where the recipe promises differential privacy.
     Raises:
@@ -47,8 +50,10 @@ class Learner:
         if accelerator.device.type == "cpu" and task.model.vision_model.embeddings.num_positions <= FEW_TOKENS:
             task.model.set_attn_implementation("eager")  # for 17 tokens, sdpa costs a quarter of the step more
         self._work_in_parts()
+        whole = ready_to_shard(task.model).to(accelerator.device) if is_sharded(accelerator) else None
         optimizers, self.schedules = optimizers_and_schedules(task.model, config)
         self.model, *self.optimizers = accelerator.prepare(task.model, *optimizers)
+        self.whole = self.bare_model if whole is None else whole
         self.average = MovingAverage(self.bare_model, config.ema_decay)
         self.stateful = [self.average, *self.schedules]
         self.teacher: Teacher | None = None
@@ -107,7 +112,7 @@ class Learner:
             score = self.score()
             log(state.step, {self.task.score_name: score, **self.spent()})
             if state.record(score):
-                keep(self.average.shadow)
+                keep(self.average.whole(like=self.whole))
 
         if config.model != "small" and state.step == 0:
             validate()  # what it starts from is a candidate: training that only harms keeps it
@@ -213,13 +218,15 @@ class Learner:
 
     @torch.no_grad()
     def score(self) -> float:
-        """The validation score with the averaged weights; the model's own are put back."""
-        model = self.bare_model
-        current = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        model.load_state_dict(self.average.shadow)
+        """The validation score with the averaged weights; the model that is trained has its own again."""
+        model = self.whole
+        is_trained = model is self.bare_model
+        current = {name: value.detach().clone() for name, value in model.state_dict().items()} if is_trained else {}
+        model.load_state_dict(self.average.whole(like=model))
         model.eval()
         found = self.task.score(model)
-        model.load_state_dict(current)
+        if is_trained:
+            model.load_state_dict(current)
         return found
 
 
@@ -296,13 +303,17 @@ class MovingAverage:
             else:
                 self.shadow[name].copy_(value)
 
+    def whole(self, *, like: torch.nn.Module) -> dict[str, Tensor]:
+        """The average in the shapes of a model that is not sharded. All ranks ask."""
+        return whole_tensors(self.shadow, like.state_dict())
+
     def state_dict(self) -> dict:
-        return {"updates": self.updates, "shadow": self.shadow}
+        return {"updates": self.updates, "shadow": whole_tensors(self.shadow, self.shadow)}
 
     def load_state_dict(self, state: dict) -> None:
         self.updates = state["updates"]
         for name, value in state["shadow"].items():
-            self.shadow[name].copy_(value)
+            assign(self.shadow[name], value)
 
 
 def train_mode(model: torch.nn.Module) -> None:

@@ -60,7 +60,7 @@ def test_processes_parts_and_a_killed_build_give_the_same_bytes(build, tmp_path,
     source = bu3dfe(tmp_path / "BU_3DFE")
     whole = build("bu3dfe", source, out="whole")
     for index in range(3):
-        build("bu3dfe", source, "--num_shards", 3, "--shard_index", index, out=f"part{index}")
+        build("bu3dfe", source, "--part", f"{index}-of-3", out=f"part{index}")
     assert merge_main([str(tmp_path / "part0"), str(tmp_path / "part1"), "--out", str(tmp_path / "less")]) == 1
     parts = [str(tmp_path / f"part{index}") for index in range(3)]
     assert merge_main([*parts, "--out", str(tmp_path / "merged")]) == 0

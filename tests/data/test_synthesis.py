@@ -1,5 +1,6 @@
 """The builders, on a made-up morphable face in ICT-FaceKit's layout; Anny's own tests need `pip install anny`."""
 
+import functools
 import gzip
 import json
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from dataset_scripts import build_anny, build_ict_facekit
+from dataset_scripts.common import building
 from dataset_scripts.common.captions import captions_for
 from dataset_scripts.merge import merge
 from dataset_scripts.synthetic import recipes, synthesis
@@ -18,6 +20,7 @@ from dataset_scripts.synthetic.recipes import shape_weights
 from dataset_scripts.synthetic.variation import GeometryVariation
 from mvfer.data import schema
 from mvfer.data.geometry import merge_neighbors
+from mvfer.data.parts import Part
 from processing.framing_mvfer import frame_face, frame_upright
 from processing.prompts_mvfer import EXPRESSIONS, swap_sides
 from processing.rendering_mvfer import RenderSettings, render_scan
@@ -91,20 +94,19 @@ def test_a_folder_of_another_build_is_not_mixed_up(build_faces, tmp_path):
         build_faces(tmp_path, seed=5)
 
 
-def test_machines_share_a_build_and_the_last_one_completes_it(face_folder, build_faces, tmp_path, monkeypatch):
+def test_parts_share_a_folder_and_the_whole_command_completes_it(face_folder, build_faces, tmp_path, monkeypatch):
     monkeypatch.setattr(synthesis, "SUBJECTS_PER_SHARD", 1)
     build_faces(tmp_path / "alone")
     settings = synthesis.BuildSettings(subjects=(2, 1, 1), random_per_subject=1, render=RenderSettings(size_px=24))
-    for index in (0, 1):
-        info = synthesis.build_heads(
-            lambda: build_ict_facekit.load_head(str(face_folder)),
-            build_ict_facekit.source(face_folder),
-            settings,
-            tmp_path / "shared",
-            num_shards=2,
-            shard_index=index,
-        )
-        assert bool(info.get("complete")) == (index == 1)
+    source, load = (
+        build_ict_facekit.source(face_folder),
+        functools.partial(build_ict_facekit.load_head, str(face_folder)),
+    )
+    for part in (Part(1, 2), Part(0, 2)):
+        assert not synthesis.build_heads(load, source, settings, tmp_path / "shared", part=part)["complete"]
+        assert not (tmp_path / "shared" / "README.md").exists()
+    monkeypatch.setattr(building, "_build_shard", None)  # nothing is left to build
+    assert synthesis.build_heads(load, source, settings, tmp_path / "shared")["complete"]
     assert shards(tmp_path / "alone") == shards(tmp_path / "shared")
 
 
