@@ -166,7 +166,7 @@ def test_help_is_there_for_every_command(argv, capsys):
 def test_without_a_command_all_are_listed(capsys):
     assert main([]) == 2
     said = capsys.readouterr().err
-    assert all(f"    {command} " in said for command in COMMANDS)
+    assert {line.split()[0] for line in said.splitlines() if line.startswith("    ")} >= {*COMMANDS}
 
 
 @pytest.mark.parametrize("command", ["render", "predict", "watch", "explain"])
