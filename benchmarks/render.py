@@ -19,7 +19,7 @@ from processing.cameras_mvfer import DEFAULT_VIEW_ANGLES_DEG, FOCAL_LENGTH, worl
 from processing.framing_mvfer import frame_face
 from processing.meshes_mvfer import load_mesh
 from processing.rendering_mvfer import render_views, vertex_normals
-from processing.rendering_numba_mvfer import numba_is_installed
+from processing.numba_mvfer import numba_is_installed
 
 try:
     import trimesh

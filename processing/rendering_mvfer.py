@@ -223,13 +223,25 @@ def render_views(
     vertices = vertices.to(torch.float32)
     paint = Paint.choose(uvs, uv_faces, texture, vertex_colors, vertices, faces)
     cameras = world_to_camera(view_angles_deg, aim_y).to(vertices.device)  # (V, 4, 4)
-    draw = rasterize
+    F, V = len(vertices), len(cameras)
+    normals = vertex_normals(vertices, faces)
     if resolve_backend(backend, vertices.device.type) == "numba":
-        from .rendering_numba_mvfer import rasterize_numba as draw
+        from .rendering_numba_mvfer import draw_views
+
+        images = draw_views(vertices, normals, faces, cameras, size_px, supersampling, paint)
+    else:
+        images = _draw_views(vertices, normals, faces, cameras, size_px, supersampling, paint, chunk)
+    images = images.unflatten(1, (F, V)).permute(1, 2, 0, 3, 4)  # (F, V, C, H, W)
+    buffers = {"normal": images[:, :, :3], "depth": images[:, :, 3:4], "mask": images[:, :, 4:5]}
+    return buffers | ({"color": images[:, :, 5:]} if paint else {})
+
+
+def _draw_views(vertices, normals, faces, cameras, size_px: int, supersampling: int, paint, chunk: int | None) -> Tensor:
+    """F frames `(F, N, 3)` with faces `(M, 3)` from V cameras `(V, 4, 4)`: means of samples `(C, F V, size_px, size_px)`."""
     F, V, size = len(vertices), len(cameras), size_px * supersampling
     chunk = chunk or (1 if vertices.device.type == "cpu" else CUDA_CHUNK)
     points = vertices.transpose(1, 2).contiguous()  # (F, 3, N)
-    normals = vertex_normals(vertices, faces).transpose(1, 2).contiguous()
+    normals = normals.transpose(1, 2).contiguous()
     corners = faces.t().contiguous()  # (3, M)
     images = vertices.new_zeros(5 + 3 * bool(paint), F * V, size_px, size_px)
     for start in range(0, F * V, chunk):
@@ -237,11 +249,9 @@ def render_views(
         frame, camera = index // V, cameras[index % V]
         points_seen = _transform(camera, points[frame])
         normals_seen = _transform(camera, normals[frame], rotate_only=True)
-        samples = draw(points_seen, normals_seen, corners, size, paint)
+        samples = rasterize(points_seen, normals_seen, corners, size, paint)
         images[:, start : start + len(index)] = mean_over_pixels(samples, supersampling)
-    images = images.unflatten(1, (F, V)).permute(1, 2, 0, 3, 4)  # (F, V, C, H, W)
-    buffers = {"normal": images[:, :, :3], "depth": images[:, :, 3:4], "mask": images[:, :, 4:5]}
-    return buffers | ({"color": images[:, :, 5:]} if paint else {})
+    return images
 
 
 def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
@@ -272,7 +282,7 @@ def resolve_backend(backend: str, device_type: str = "cpu") -> str:
         raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}")
     if backend == "torch" or device_type != "cpu":
         return "torch"
-    from .rendering_numba_mvfer import numba_is_installed
+    from .numba_mvfer import numba_is_installed
 
     if numba_is_installed():
         return "numba"
