@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .cameras_mvfer import DEFAULT_VIEW_ANGLES_DEG, check_view_angles, world_to_camera
 from .channels_mvfer import COLOR_CHANNELS, DEFAULT_LIGHT_DEG, check_channels, compose_channels
+from .compiled_mvfer import LOOPS
 from .framing_mvfer import FaceFrame, frame_face
 from .rasterizer_mvfer import Paint, mean_over_pixels, rasterize
 from .vertices_mvfer import Origin, origin_of
@@ -260,6 +261,8 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     The sum runs in 64-bit fixed point, scaled by the largest face of the frame: integers add up to the same in any
     order, so the result depends neither on threads nor on the other frames. Vertices without faces get a zero normal.
     """
+    if vertices.device.type == "cpu" and (loop := LOOPS.get("vertex_normals")):
+        return _vertex_normals_in(loop, vertices.contiguous(), faces.contiguous())
     F, N, _ = vertices.shape
     offset = torch.arange(F, device=vertices.device)[:, None] * N
     corners = (faces.t().reshape(1, -1) + offset).view(-1)  # (F 3 M,)
@@ -276,6 +279,14 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     return total.mul_(inverse_length[:, None]).view(F, N, 3)
 
 
+def _vertex_normals_in(loop, vertices: Tensor, faces: Tensor) -> Tensor:
+    normals, corners = torch.empty_like(vertices), faces.numpy().view(np.uint64)
+    crosses, total = np.empty(corners.shape, np.float32), np.empty(vertices.shape[1:], np.int64)
+    for points, found in zip(vertices.numpy(), normals.numpy(), strict=True):
+        loop(points, corners, crosses, total, found)
+    return normals
+
+
 def resolve_backend(backend: str, device_type: str = "cpu") -> str:
     """The backend that "auto" stands for here: "numba" on a CPU where it is installed, otherwise "torch"."""
     if backend not in BACKENDS:
@@ -285,6 +296,8 @@ def resolve_backend(backend: str, device_type: str = "cpu") -> str:
     from .numba_mvfer import numba_is_installed
 
     if numba_is_installed():
+        from .loops_numba_mvfer import LOOPS as _  # from now on, they are used
+
         return "numba"
     if backend == "numba":
         raise ValueError('backend "numba" is not installed; install it with: pip install "mvfer[fast]"')

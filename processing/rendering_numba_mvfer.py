@@ -12,8 +12,8 @@ import torch.nn.functional as nnf
 from torch import Tensor
 
 from .cameras_mvfer import FOCAL_LENGTH
-from .numba_mvfer import bits, compiled
-from .rasterizer_mvfer import EDGE_TOLERANCE
+from .loops_numba_mvfer import nearest_triangles
+from .numba_mvfer import compiled
 
 
 def draw_views(
@@ -29,7 +29,7 @@ def draw_views(
     for i in range(images.shape[1]):
         frame, camera = divmod(i, len(cameras))
         _project(vertices[frame].numpy(), normals[frame].numpy(), cameras[camera].numpy(), size, screen, turned)
-        nearest_seen(corners, screen, keys)
+        nearest_triangles(screen, corners, keys, False)
         _shade(corners, screen, turned, keys, supersampling, drawn[:5, i], weights)
         if paint:
             seen = torch.from_numpy(keys).view(-1)
@@ -60,55 +60,6 @@ def _project(points, normals, camera, size, screen, turned):
         x, y, z = normals[i, 0], normals[i, 1], normals[i, 2]
         for axis in range(3):
             turned[i, axis] = camera[axis, 0] * x + camera[axis, 1] * y + camera[axis, 2] * z
-
-
-@compiled
-def nearest_seen(corners, screen, keys):
-    """Fill `keys (S, S)` with `bits(nearness) << 32 | ~triangle` of the nearest triangle at each sample, or 0.
-
-    Args:
-        corners (`(M, 3)`), screen (`(N, 3)`): column, row and nearness of every vertex.
-
-    The innermost loop has no branches, and its indices no sign, so that it becomes vector instructions.
-    """
-    size, samples = keys.shape[0], keys.reshape(-1)
-    one, centre, tolerance = np.float32(1), np.float32(0.5), np.float32(-EDGE_TOLERANCE)
-    samples[:] = 0
-    for t in range(len(corners)):
-        i, j, k = corners[t, 0], corners[t, 1], corners[t, 2]
-        x0, y0, w0 = screen[i, 0], screen[i, 1], screen[i, 2]
-        x1, y1, w1 = screen[j, 0], screen[j, 1], screen[j, 2]
-        x2, y2, w2 = screen[k, 0], screen[k, 1], screen[k, 2]
-        if not (w0 > 0 and w1 > 0 and w2 > 0):  # crosses the camera plane
-            continue
-        left = max(math.ceil(min(x0, x1, x2) - centre), 0)
-        right = min(math.floor(max(x0, x1, x2) - centre), size - 1)
-        top = max(math.ceil(min(y0, y1, y2) - centre), 0)
-        bottom = min(math.floor(max(y0, y1, y2) - centre), size - 1)
-        if right < left or bottom < top:
-            continue
-        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-        if area == 0:
-            continue
-        inverse_area = one / area
-        if not math.isfinite(inverse_area):
-            continue
-        b_x, b_y = (y2 - y0) * inverse_area, -(x2 - x0) * inverse_area
-        c_x, c_y = -(y1 - y0) * inverse_area, (x1 - x0) * inverse_area
-        dx, dy = np.float32(left) + centre - x0, np.float32(top) + centre - y0
-        b_first, c_first = dx * b_x + dy * b_y, dx * c_x + dy * c_y
-        w1, w2, name = w1 - w0, w2 - w0, np.int64(0xFFFFFFFF) - t
-        for row in range(top, bottom + 1):
-            steps = np.float32(row - top)
-            b_row, c_row = b_first + steps * b_y, c_first + steps * c_y
-            first = np.uint64(row * size + left)
-            for step in range(np.uint32(right - left + 1)):
-                steps = np.float32(np.int32(step))
-                b, c = b_row + steps * b_x, c_row + steps * c_x
-                inside = (b >= tolerance) & (c >= tolerance) & (one - b - c >= tolerance)
-                key = (bits(w0 + b * w1 + c * w2) << 32) | name
-                place = first + np.uint64(step)
-                samples[place] = max(samples[place], key if inside else np.int64(0))
 
 
 @compiled
