@@ -121,4 +121,26 @@ def add(values, weight, sums):
         sums[place] = fused(values[place], weight, sums[place])
 
 
-LOOPS |= {"vertex_normals": vertex_normals, "nearest_triangles": nearest_triangles, "blur": blur}
+@compiled
+def paeth(rows):
+    """Pixels `(H, 3 W)` uint8 as PNG's filter 4 stores them: `(H, 1 + 3 W)`, each less what its neighbours foretell."""
+    height, width = rows.shape
+    filtered = np.empty((height, 1 + width), np.uint8)
+    for row in range(height):
+        filtered[row, 0] = 4
+        for place in range(width):
+            left = np.int32(rows[row, place - 3]) if place >= 3 else np.int32(0)
+            above = np.int32(rows[row - 1, place]) if row else np.int32(0)
+            corner = np.int32(rows[row - 1, place - 3]) if row and place >= 3 else np.int32(0)
+            from_left, from_above = abs(above - corner), abs(left - corner)
+            from_corner = abs(above + left - 2 * corner)
+            guess = corner
+            if from_above <= from_corner:
+                guess = above
+            if from_left <= from_above and from_left <= from_corner:
+                guess = left
+            filtered[row, 1 + place] = rows[row, place] - guess
+    return filtered
+
+
+LOOPS |= {"vertex_normals": vertex_normals, "nearest_triangles": nearest_triangles, "blur": blur, "paeth": paeth}
