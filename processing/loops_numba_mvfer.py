@@ -9,6 +9,7 @@ import numpy as np
 
 from .compiled_mvfer import LOOPS
 from .numba_mvfer import bits, compiled, fused
+from .obj_numba_mvfer import plain_obj
 from .rasterizer_mvfer import EDGE_TOLERANCE
 
 
@@ -143,4 +144,4 @@ def paeth(rows):
     return filtered
 
 
-LOOPS |= {"vertex_normals": vertex_normals, "nearest_triangles": nearest_triangles, "blur": blur, "paeth": paeth}
+LOOPS |= {"vertex_normals": vertex_normals, "nearest_triangles": nearest_triangles, "blur": blur, "paeth": paeth, "plain_obj": plain_obj}
