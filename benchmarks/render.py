@@ -18,8 +18,8 @@ import torch
 from processing.cameras_mvfer import DEFAULT_VIEW_ANGLES_DEG, FOCAL_LENGTH, world_to_camera
 from processing.framing_mvfer import frame_face
 from processing.meshes_mvfer import load_mesh
-from processing.rendering_mvfer import render_views, vertex_normals
 from processing.numba_mvfer import numba_is_installed
+from processing.rendering_mvfer import render_views, vertex_normals
 
 try:
     import trimesh

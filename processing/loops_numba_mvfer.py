@@ -144,4 +144,7 @@ def paeth(rows):
     return filtered
 
 
-LOOPS |= {"vertex_normals": vertex_normals, "nearest_triangles": nearest_triangles, "blur": blur, "paeth": paeth, "plain_obj": plain_obj}
+def load_loops() -> None:
+    """From now on, these are used."""
+    LOOPS["vertex_normals"], LOOPS["blur"], LOOPS["nearest_triangles"] = vertex_normals, blur, nearest_triangles
+    LOOPS["paeth"], LOOPS["plain_obj"] = paeth, plain_obj

@@ -84,7 +84,10 @@ def rims(depth: np.ndarray, tip: tuple[float, float, float]) -> tuple[np.ndarray
     column, row, height = tip
     size = len(depth)
     radii = np.arange(2.0, 1.5 * size, 0.25)
-    angles, sides = np.repeat(np.radians(RIM_DIRECTIONS_DEG), 2)[:, None], np.tile([-1, 1], len(RIM_DIRECTIONS_DEG))[:, None]
+    angles, sides = (
+        np.repeat(np.radians(RIM_DIRECTIONS_DEG), 2)[:, None],
+        np.tile([-1, 1], len(RIM_DIRECTIONS_DEG))[:, None],
+    )
     profiles = sample(depth, column + sides * radii * np.cos(angles), row - radii * np.sin(angles))  # (10, R)
     found, is_cut = [], []
     for profile, outside_cone in zip(profiles, height - profiles <= CONE_SLOPE * radii, strict=True):  # False: not seen

@@ -1,7 +1,7 @@
-"""OBJ files as most are, read in one walk over their bytes, compiled by numba: `v` lines of plain decimals, `f` lines of triangles.
+"""OBJ files as most are, in one walk over their bytes, compiled by numba: lines of `v` with plain decimals, of `f` with triangles.
 
-In: the bytes of a file. Out: what `obj_mvfer.parse_obj(..., geometry_only=True)` gives, to the last bit, or how many lines were
-understood before one that needs it: whatever is unusual, or wrong, is left to it and its messages.
+In: the bytes of a file. Out: what `obj_mvfer.parse_obj(..., geometry_only=True)` gives, to the last bit; or nothing: whatever is
+unusual, or wrong, is left to it and its messages.
 """
 
 import numpy as np

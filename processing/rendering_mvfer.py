@@ -237,7 +237,9 @@ def render_views(
     return buffers | ({"color": images[:, :, 5:]} if paint else {})
 
 
-def _draw_views(vertices, normals, faces, cameras, size_px: int, supersampling: int, paint, chunk: int | None) -> Tensor:
+def _draw_views(
+    vertices, normals, faces, cameras, size_px: int, supersampling: int, paint, chunk: int | None
+) -> Tensor:
     """F frames `(F, N, 3)` with faces `(M, 3)` from V cameras `(V, 4, 4)`: means of samples `(C, F V, size_px, size_px)`."""
     F, V, size = len(vertices), len(cameras), size_px * supersampling
     chunk = chunk or (1 if vertices.device.type == "cpu" else CUDA_CHUNK)
@@ -296,8 +298,9 @@ def resolve_backend(backend: str, device_type: str = "cpu") -> str:
     from .numba_mvfer import numba_is_installed
 
     if numba_is_installed():
-        from .loops_numba_mvfer import LOOPS as _  # from now on, they are used
+        from .loops_numba_mvfer import load_loops
 
+        load_loops()
         return "numba"
     if backend == "numba":
         raise ValueError('backend "numba" is not installed; install it with: pip install "mvfer[fast]"')

@@ -22,7 +22,7 @@ def used_vertices(faces: np.ndarray, count: int) -> np.ndarray:
 
 
 def bounds(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The smallest and the largest coordinates `(3,)` of points `(n, 3)`; of many rows at once, for numpy is slow on short ones."""
+    """The smallest and the largest coordinates `(3,)` of points `(n, 3)`; many rows at once, as numpy is slow on short ones."""
     whole = len(points) // _ROWS * _ROWS
     low, high = points[whole:].min(axis=0, initial=np.inf), points[whole:].max(axis=0, initial=-np.inf)
     if whole:

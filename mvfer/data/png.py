@@ -33,7 +33,7 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _paeth(rows: np.ndarray) -> np.ndarray:
-    """Rows `(H, 3 W)` less what the pixels to the left, above and left above foretell: `(H, 1 + 3 W)` with the filter's number."""
+    """Rows `(H, 3 W)` less what the pixels to the left and above foretell: `(H, 1 + 3 W)`, the filter's number first."""
     left, above, corner = np.zeros((3, *rows.shape), np.int16)
     left[:, 3:], above[1:], corner[1:, 3:] = rows[:, :-3], rows[:-1], rows[:-1, :-3]
     along, down = above - corner, left - corner  # how far the guess left + above - corner is from left, and from above
