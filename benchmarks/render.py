@@ -61,17 +61,18 @@ def ours(backend: str):
     return render
 
 
-def embree(sequence, faces):
-    """The same with embreex: rays from every camera, normals interpolated, depth along the camera's axis."""
-    x, y = np.meshgrid((2 * np.arange(SIZE_PX) + 1) / SIZE_PX - 1, 1 - (2 * np.arange(SIZE_PX) + 1) / SIZE_PX)
+def embree(sequence, faces, size_px: int = SIZE_PX) -> list[np.ndarray]:
+    """The same with embreex: rays from every camera; per frame normals, interpolated, and depth along the axis `(V, 4, H, W)`."""
+    x, y = np.meshgrid((2 * np.arange(size_px) + 1) / size_px - 1, 1 - (2 * np.arange(size_px) + 1) / size_px)
     rays = np.stack([x, y, np.full_like(x, -FOCAL_LENGTH)], -1).reshape(-1, 3).astype(np.float32)
     cameras = world_to_camera(DEFAULT_VIEW_ANGLES_DEG).numpy()
-    faces = faces.astype(np.int32)
+    faces, frames = faces.astype(np.int32), []
     for vertices in sequence:
         normals = vertex_normals(torch.as_tensor(vertices)[None], torch.as_tensor(faces, dtype=torch.int64))[0].numpy()
         scene = EmbreeScene()
         TriangleMesh(scene, vertices, faces)
-        for camera in cameras:
+        views = np.zeros((len(cameras), 4, len(rays)), np.float32)
+        for camera, image in zip(cameras, views, strict=True):
             rotation, translation = camera[:3, :3], camera[:3, 3]
             origins = np.broadcast_to(-translation @ rotation, rays.shape).astype(np.float32)
             hits = scene.run(origins, np.ascontiguousarray(rays @ rotation), output=True)
@@ -79,9 +80,15 @@ def embree(sequence, faces):
             u, v = hits["u"][hit, None], hits["v"][hit, None]
             a, b, c = normals[faces[hits["primID"][hit]]].transpose(1, 0, 2)
             normal = ((1 - u - v) * a + u * b + v * c) @ rotation.T
-            image = np.zeros((4, len(rays)), np.float32)
             image[:3, hit] = (normal / np.linalg.norm(normal, axis=1, keepdims=True)).T
             image[3, hit] = hits["tfar"][hit] * FOCAL_LENGTH
+        frames.append(views.reshape(-1, 4, size_px, size_px))
+    return frames
+
+
+def as_obj(vertices, faces) -> str:
+    lines = ["v {:.6f} {:.6f} {:.6f}".format(*vertex) for vertex in vertices]
+    return "\n".join(lines + ["f {} {} {}".format(*face) for face in faces + 1]) + "\n"
 
 
 def trimesh_and_embree(path):
@@ -98,7 +105,7 @@ def our_file_to_views(backend: str):
     return run
 
 
-def interleaved(candidates: dict, repeats: int, *arguments, clock=time.perf_counter) -> dict[str, float]:
+def interleaved(candidates: dict, repeats: int, *arguments, clock=time.process_time) -> dict[str, float]:
     """Median milliseconds of every candidate; they take turns, and the first turn does not count."""
     times = {name: [] for name in candidates}
     for _ in range(repeats + 1):
@@ -128,9 +135,7 @@ def main(argv=None) -> dict:
         results[f"{name}, 3 views"] = interleaved(renderers, options.repeats, vertices[None], faces)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "head.obj"
-            lines = ["v {:.6f} {:.6f} {:.6f}".format(*vertex) for vertex in vertices]
-            lines += ["f {} {} {}".format(*face) for face in faces + 1]
-            path.write_text("\n".join(lines) + "\n")
+            path.write_text(as_obj(vertices, faces))
             results[f"{name}, OBJ file to 3 views"] = interleaved(files, options.repeats, path)
     sequence = np.stack([vertices * (1 + 0.001 * i) for i in range(options.frames)])
     results[f"50k triangles, {options.frames} frames x 3 views"] = interleaved(renderers, 3, sequence, faces)

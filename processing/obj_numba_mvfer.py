@@ -1,4 +1,4 @@
-"""OBJ files as most are, in one walk over their bytes, compiled by numba: lines of `v` with plain decimals, of `f` with triangles.
+"""OBJ files as most are, in one walk over their bytes, by numba: lines of `v` with plain decimals, of `f` with triangles.
 
 In: the bytes of a file. Out: what `obj_mvfer.parse_obj(..., geometry_only=True)` gives, to the last bit; or nothing: whatever is
 unusual, or wrong, is left to it and its messages.
