@@ -24,6 +24,7 @@ from processing.loops_numba_mvfer import load_loops
 
 TRIANGLES = (7_000, 50_000)
 SIZES = ((224, 1), (112, 1), (64, 2))  # pixels, samples per pixel along each axis
+PEER_PX = 224
 MOST_OFF = 3  # of 256 levels, in 99 of 100 pixels: so far may the peer's pictures be from ours
 
 
@@ -102,8 +103,8 @@ def blurred(images: np.ndarray, sigma_px: float) -> np.ndarray:
 
 def check(path: Path) -> float:
     """The share of pixels in which the peer's pictures are those of ours, or an error if it is another task."""
-    processor = processor_of("torch", 224)
-    a, b = (processor.denormalize_views(torch.from_numpy(run(path))) for run in (ours("torch", 224), peer(224)))
+    processor = processor_of("torch", PEER_PX)
+    a, b = (processor.denormalize_views(torch.from_numpy(run(path))) for run in (ours("torch", PEER_PX), peer(PEER_PX)))
     off = np.abs(a.astype(int) - b.astype(int))
     if np.quantile(off, 0.99) > MOST_OFF:
         raise ValueError(f"the peer draws something else: {np.quantile(off, 0.99)} levels off")
@@ -125,7 +126,7 @@ def main(argv: list[str] | None = None) -> dict:
             report["same_pixels"] = check(path)
             for size_px, supersampling in SIZES:
                 runs = {backend: ours(backend, size_px, supersampling) for backend in ("torch", "numba")}
-                runs |= {"peer": peer(size_px)} if supersampling == 1 else {}
+                runs |= {"peer": peer(size_px)} if size_px == PEER_PX else {}
                 times = interleaved(runs, options.repeats, path)
                 row = {"ms": {name: round(value, 2) for name, value in times.items()}}
                 if "peer" in times:

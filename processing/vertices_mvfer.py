@@ -24,12 +24,12 @@ def used_vertices(faces: np.ndarray, count: int) -> np.ndarray:
 def bounds(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The smallest and the largest coordinates `(3,)` of points `(n, 3)`; many rows at once, as numpy is slow on short ones."""
     whole = len(points) // _ROWS * _ROWS
-    low, high = points[whole:].min(axis=0, initial=np.inf), points[whole:].max(axis=0, initial=-np.inf)
+    parts = [points[whole:]] if whole < len(points) else []
     if whole:
         rows = points[:whole].reshape(-1, 3 * _ROWS)
-        low = np.minimum(low, rows.min(axis=0).reshape(-1, 3).min(axis=0))
-        high = np.maximum(high, rows.max(axis=0).reshape(-1, 3).max(axis=0))
-    return low, high
+        parts += [rows.min(axis=0).reshape(-1, 3), rows.max(axis=0).reshape(-1, 3)]
+    few = np.concatenate(parts)
+    return few.min(axis=0), few.max(axis=0)
 
 
 def origin_of(points: np.ndarray) -> Origin:
