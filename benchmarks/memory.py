@@ -84,17 +84,17 @@ def main(argv: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description="Peak memory of rendering, embedding and training, in MiB.")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     options = parser.parse_args(argv)
-    report = {
-        f"rendering {n // 1000}k triangles, {b}": alone(rendering, n, b)
-        for n in (7_000, 50_000)
-        for b in ("torch", "numba")
-    }
-    report |= {f"embedding {scans} scans": alone(embedding, scans) for scans in (256, 2560)}
-    report |= {f"training step, {kind}": alone(training, kind) for kind in ("mvfer", "clip")}
+    tasks: list[tuple[str, Callable[..., float], tuple]] = [
+        *((f"rendering 50k triangles, {backend}", rendering, (50_000, backend)) for backend in ("torch", "numba")),
+        *((f"training step, {kind}", training, (kind,)) for kind in ("mvfer", "clip")),
+        *((f"embedding {scans} scans", embedding, (scans,)) for scans in (256, 1280)),
+    ]
+    report = {}
+    for name, function, arguments in tasks:
+        report[name] = alone(function, *arguments)
+        print(f"{name:36}{report[name]:8.1f} MiB", flush=True)
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
-    for name, value in report.items():
-        print(f"{name:36}{value:8.1f} MiB")
     return report
 
 

@@ -14,13 +14,11 @@ import numpy as np
 import torch
 import trimesh
 
-from benchmarks.render import as_obj, embree, interleaved
+from benchmarks.render import as_obj, embree, interleaved, with_loops
 from processing.cameras_mvfer import CAMERA_DISTANCE, DEFAULT_VIEW_ANGLES_DEG
 from processing.channels_mvfer import CURVATURE_GAIN, DEFAULT_LIGHT_DEG, INSIDE_BELOW, SMOOTHING
-from processing.compiled_mvfer import LOOPS
 from processing.framing_mvfer import frame_face
 from processing.image_processing_mvfer import MVFERImageProcessor
-from processing.loops_numba_mvfer import load_loops
 from processing.meshes_mvfer import load_mesh
 
 TRIANGLES = (9_000, 50_000)
@@ -57,13 +55,6 @@ def ours(backend: str, size_px: int, supersampling: int = 1):
         return processor(meshes=[path], return_tensors="np")["pixel_values"][0]
 
     return run
-
-
-def with_loops(used: bool) -> None:
-    """Whether compiled loops are used, as where numba is installed, or is not."""
-    LOOPS.clear()
-    if used:
-        load_loops()
 
 
 def peer(size_px: int):

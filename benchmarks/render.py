@@ -8,21 +8,23 @@ ratios, not the milliseconds. `pip install embreex numba` for the peers; what is
 import argparse
 import json
 import statistics
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from processing.cameras_mvfer import DEFAULT_VIEW_ANGLES_DEG, FOCAL_LENGTH, world_to_camera
+from processing.compiled_mvfer import LOOPS
 from processing.framing_mvfer import frame_face
-from processing.meshes_mvfer import load_mesh
 from processing.numba_mvfer import numba_is_installed
 from processing.rendering_mvfer import render_views, vertex_normals
 
 try:
-    import trimesh
+    from processing.loops_numba_mvfer import load_loops
+except ImportError:
+    pass  # and then nobody asks for them
+
+try:
     from embreex.mesh_construction import TriangleMesh
     from embreex.rtcore_scene import EmbreeScene
 except ImportError:
@@ -50,6 +52,7 @@ def synthetic_head(triangles: int) -> tuple[np.ndarray, np.ndarray]:
 
 def ours(backend: str):
     def render(sequence, faces):
+        with_loops(backend == "numba")
         return render_views(
             torch.as_tensor(sequence),
             torch.as_tensor(faces),
@@ -59,6 +62,13 @@ def ours(backend: str):
         )
 
     return render
+
+
+def with_loops(used: bool) -> None:
+    """Whether compiled loops are used, as where numba is installed, or is not."""
+    LOOPS.clear()
+    if used:
+        load_loops()
 
 
 def embree(sequence, faces, size_px: int = SIZE_PX) -> list[np.ndarray]:
@@ -91,20 +101,6 @@ def as_obj(vertices, faces) -> str:
     return "\n".join(lines + ["f {} {} {}".format(*face) for face in faces + 1]) + "\n"
 
 
-def trimesh_and_embree(path):
-    mesh = trimesh.load(path, process=False)
-    embree([frame_face(mesh.vertices, mesh.faces).apply(np.asarray(mesh.vertices))], np.asarray(mesh.faces))
-
-
-def our_file_to_views(backend: str):
-    def run(path):
-        mesh = load_mesh(path)
-        vertices = torch.as_tensor(mesh.vertices)
-        return ours(backend)(frame_face(mesh.vertices, mesh.faces).apply(vertices)[None], mesh.faces)
-
-    return run
-
-
 def interleaved(candidates: dict, repeats: int, *arguments, clock=time.process_time) -> dict[str, float]:
     """Median milliseconds of every candidate; they take turns, and the first turn does not count."""
     times = {name: [] for name in candidates}
@@ -125,18 +121,13 @@ def main(argv=None) -> dict:
     torch.set_num_threads(1)
     backends = ["torch"] + ["numba"] * numba_is_installed()
     renderers = {backend: ours(backend) for backend in backends}
-    files = {backend: our_file_to_views(backend) for backend in backends}
     if EmbreeScene is not None:
-        renderers["embreex"], files["embreex"] = embree, trimesh_and_embree
+        renderers["embreex"] = embree
     results = {}
     for triangles in (10_000, 50_000):
         vertices, faces = synthetic_head(triangles)
         name = f"{triangles // 1000}k triangles"
         results[f"{name}, 3 views"] = interleaved(renderers, options.repeats, vertices[None], faces)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "head.obj"
-            path.write_text(as_obj(vertices, faces))
-            results[f"{name}, OBJ file to 3 views"] = interleaved(files, options.repeats, path)
     sequence = np.stack([vertices * (1 + 0.001 * i) for i in range(options.frames)])
     results[f"50k triangles, {options.frames} frames x 3 views"] = interleaved(renderers, 3, sequence, faces)
     report = {

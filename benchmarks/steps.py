@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.pixels import processor_of, with_loops, write_head
-from benchmarks.render import interleaved
+from benchmarks.pixels import processor_of, write_head
+from benchmarks.render import interleaved, with_loops
 from processing.channels_mvfer import compose_channels
 from processing.depth_maps_mvfer import DepthMap
 from processing.face_fit_mvfer import settle
