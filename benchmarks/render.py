@@ -73,6 +73,7 @@ def with_loops(used: bool) -> None:
 
 def embree(sequence, faces, size_px: int = SIZE_PX) -> list[np.ndarray]:
     """The same with embreex: rays from every camera; per frame normals, interpolated, and depth along the axis `(V, 4, H, W)`."""
+    with_loops(False)
     x, y = np.meshgrid((2 * np.arange(size_px) + 1) / size_px - 1, 1 - (2 * np.arange(size_px) + 1) / size_px)
     rays = np.stack([x, y, np.full_like(x, -FOCAL_LENGTH)], -1).reshape(-1, 3).astype(np.float32)
     cameras = world_to_camera(DEFAULT_VIEW_ANGLES_DEG).numpy()
