@@ -29,8 +29,8 @@ BATCH, VIEWS = 64, 3
 
 def rendering(triangles: int, backend: str) -> float:
     """A scan, three views of 224 pixels with 2 x 2 samples; framed as well."""
-    vertices, faces = synthetic_head(triangles)
     before = _peak_mib()
+    vertices, faces = synthetic_head(triangles)
     render_mesh(Mesh(vertices, faces), RenderSettings(supersampling=2, backend=backend))
     return _peak_mib() - before
 
