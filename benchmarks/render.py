@@ -8,21 +8,23 @@ ratios, not the milliseconds. `pip install embreex numba` for the peers; what is
 import argparse
 import json
 import statistics
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from processing.cameras_mvfer import DEFAULT_VIEW_ANGLES_DEG, FOCAL_LENGTH, world_to_camera
+from processing.compiled_mvfer import LOOPS
 from processing.framing_mvfer import frame_face
-from processing.meshes_mvfer import load_mesh
+from processing.numba_mvfer import numba_is_installed
 from processing.rendering_mvfer import render_views, vertex_normals
-from processing.rendering_numba_mvfer import numba_is_installed
 
 try:
-    import trimesh
+    from processing.loops_numba_mvfer import load_loops
+except ImportError:
+    pass  # and then nobody asks for them
+
+try:
     from embreex.mesh_construction import TriangleMesh
     from embreex.rtcore_scene import EmbreeScene
 except ImportError:
@@ -50,6 +52,7 @@ def synthetic_head(triangles: int) -> tuple[np.ndarray, np.ndarray]:
 
 def ours(backend: str):
     def render(sequence, faces):
+        with_loops(backend == "numba")
         return render_views(
             torch.as_tensor(sequence),
             torch.as_tensor(faces),
@@ -61,17 +64,26 @@ def ours(backend: str):
     return render
 
 
-def embree(sequence, faces):
-    """The same with embreex: rays from every camera, normals interpolated, depth along the camera's axis."""
-    x, y = np.meshgrid((2 * np.arange(SIZE_PX) + 1) / SIZE_PX - 1, 1 - (2 * np.arange(SIZE_PX) + 1) / SIZE_PX)
+def with_loops(used: bool) -> None:
+    """Whether compiled loops are used, as where numba is installed, or is not."""
+    LOOPS.clear()
+    if used:
+        load_loops()
+
+
+def embree(sequence, faces, size_px: int = SIZE_PX) -> list[np.ndarray]:
+    """The same with embreex: rays from every camera; per frame normals, interpolated, and depth along the axis `(V, 4, H, W)`."""
+    with_loops(False)
+    x, y = np.meshgrid((2 * np.arange(size_px) + 1) / size_px - 1, 1 - (2 * np.arange(size_px) + 1) / size_px)
     rays = np.stack([x, y, np.full_like(x, -FOCAL_LENGTH)], -1).reshape(-1, 3).astype(np.float32)
     cameras = world_to_camera(DEFAULT_VIEW_ANGLES_DEG).numpy()
-    faces = faces.astype(np.int32)
+    faces, frames = faces.astype(np.int32), []
     for vertices in sequence:
         normals = vertex_normals(torch.as_tensor(vertices)[None], torch.as_tensor(faces, dtype=torch.int64))[0].numpy()
         scene = EmbreeScene()
         TriangleMesh(scene, vertices, faces)
-        for camera in cameras:
+        views = np.zeros((len(cameras), 4, len(rays)), np.float32)
+        for camera, image in zip(cameras, views, strict=True):
             rotation, translation = camera[:3, :3], camera[:3, 3]
             origins = np.broadcast_to(-translation @ rotation, rays.shape).astype(np.float32)
             hits = scene.run(origins, np.ascontiguousarray(rays @ rotation), output=True)
@@ -79,26 +91,18 @@ def embree(sequence, faces):
             u, v = hits["u"][hit, None], hits["v"][hit, None]
             a, b, c = normals[faces[hits["primID"][hit]]].transpose(1, 0, 2)
             normal = ((1 - u - v) * a + u * b + v * c) @ rotation.T
-            image = np.zeros((4, len(rays)), np.float32)
             image[:3, hit] = (normal / np.linalg.norm(normal, axis=1, keepdims=True)).T
             image[3, hit] = hits["tfar"][hit] * FOCAL_LENGTH
+        frames.append(views.reshape(-1, 4, size_px, size_px))
+    return frames
 
 
-def trimesh_and_embree(path):
-    mesh = trimesh.load(path, process=False)
-    embree([frame_face(mesh.vertices, mesh.faces).apply(np.asarray(mesh.vertices))], np.asarray(mesh.faces))
+def as_obj(vertices, faces) -> str:
+    lines = ["v {:.6f} {:.6f} {:.6f}".format(*vertex) for vertex in vertices]
+    return "\n".join(lines + ["f {} {} {}".format(*face) for face in faces + 1]) + "\n"
 
 
-def our_file_to_views(backend: str):
-    def run(path):
-        mesh = load_mesh(path)
-        vertices = torch.as_tensor(mesh.vertices)
-        return ours(backend)(frame_face(mesh.vertices, mesh.faces).apply(vertices)[None], mesh.faces)
-
-    return run
-
-
-def interleaved(candidates: dict, repeats: int, *arguments, clock=time.perf_counter) -> dict[str, float]:
+def interleaved(candidates: dict, repeats: int, *arguments, clock=time.process_time) -> dict[str, float]:
     """Median milliseconds of every candidate; they take turns, and the first turn does not count."""
     times = {name: [] for name in candidates}
     for _ in range(repeats + 1):
@@ -118,20 +122,13 @@ def main(argv=None) -> dict:
     torch.set_num_threads(1)
     backends = ["torch"] + ["numba"] * numba_is_installed()
     renderers = {backend: ours(backend) for backend in backends}
-    files = {backend: our_file_to_views(backend) for backend in backends}
     if EmbreeScene is not None:
-        renderers["embreex"], files["embreex"] = embree, trimesh_and_embree
+        renderers["embreex"] = embree
     results = {}
     for triangles in (10_000, 50_000):
         vertices, faces = synthetic_head(triangles)
         name = f"{triangles // 1000}k triangles"
         results[f"{name}, 3 views"] = interleaved(renderers, options.repeats, vertices[None], faces)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "head.obj"
-            lines = ["v {:.6f} {:.6f} {:.6f}".format(*vertex) for vertex in vertices]
-            lines += ["f {} {} {}".format(*face) for face in faces + 1]
-            path.write_text("\n".join(lines) + "\n")
-            results[f"{name}, OBJ file to 3 views"] = interleaved(files, options.repeats, path)
     sequence = np.stack([vertices * (1 + 0.001 * i) for i in range(options.frames)])
     results[f"50k triangles, {options.frames} frames x 3 views"] = interleaved(renderers, 3, sequence, faces)
     report = {

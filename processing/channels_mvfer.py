@@ -7,11 +7,13 @@ agree.
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
 from .cameras_mvfer import CAMERA_DISTANCE
+from .compiled_mvfer import LOOPS
 
 CHANNELS = (
     "clay",
@@ -119,6 +121,11 @@ def _blur(images: Tensor, sigma_px: float) -> Tensor:
     """Gaussian blur of `(n, c, H, W)` images, zero outside. Adding shifted images beats a convolution on a CPU."""
     radius = max(1, math.ceil(BLUR_REACH * sigma_px))
     weights = [math.exp(-0.5 * (offset / sigma_px) ** 2) for offset in range(-radius, radius + 1)]
+    if images.device.type == "cpu" and (loop := LOOPS.get("blur")):
+        source, shares = images.contiguous().flatten(0, 1).numpy(), np.array(weights) / sum(weights)
+        across, blurred = np.empty((2, *source.shape), np.float32)
+        loop(source, shares.astype(np.float32), across, blurred)
+        return torch.from_numpy(blurred).view_as(images)
     for dim, padding in ((3, (radius, radius, 0, 0)), (2, (0, 0, radius, radius))):
         padded, size = nnf.pad(images, padding), images.shape[dim]
         images = torch.zeros_like(images)

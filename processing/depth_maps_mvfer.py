@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as nnf
 
+from .compiled_mvfer import LOOPS
 from .rasterizer_mvfer import nearest_triangles
 
 MAP_SIZE_PX = 128
@@ -28,7 +29,7 @@ class DepthMap:
         nearness = 1 + (points[:, 2] - back) / (front - back)  # 1 to 2: the z-buffer asks for positive numbers
         column = (points[:, 0] - middle[0]) / pixel + size / 2
         row = (middle[1] - points[:, 1]) / pixel + size / 2
-        key = nearest_triangles(torch.stack([column, row, nearness]), faces.t().contiguous(), 1, size)
+        key = _nearest(torch.stack([column, row, nearness]), faces, size)
         depth = ((key >> 32).to(torch.int32).view(torch.float32).double() - 1) * ((front - back) / pixel)
         depth[key == 0] = torch.nan
         depth = depth.view(size, size)
@@ -58,6 +59,15 @@ class DepthMap:
         x, y, z = ((p - m) / self.pixel for p, m in zip(point, self.middle, strict=True))
         half = len(self.depth) / 2
         return (x + half, half + y if upwards else half - y, z)
+
+
+def _nearest(screen: torch.Tensor, faces: torch.Tensor, size: int) -> torch.Tensor:
+    """`rasterizer_mvfer.nearest_triangles` of one image, by whichever loop is there."""
+    if (loop := LOOPS.get("nearest_triangles")) is None:
+        return nearest_triangles(screen, faces.t().contiguous(), 1, size)
+    keys = np.empty((size, size), np.int64)
+    loop(screen.t().contiguous().numpy(), faces.contiguous().numpy().view(np.uint64), keys, True)
+    return torch.from_numpy(keys.reshape(-1))
 
 
 def _mended(depth: torch.Tensor) -> torch.Tensor:

@@ -30,7 +30,7 @@ from .orientation_mvfer import rotation_of
 from .ply_mvfer import parse_ply
 from .textures_mvfer import existing_name, name_from_materials, name_of_same_base, read_texture
 from .trimesh_mvfer import fields_of_trimesh, parse_stl
-from .vertices_mvfer import Origin, origin_of, to_float32, used_vertices
+from .vertices_mvfer import Origin, bounds, origin_of, to_float32, used_vertices
 from .wrl_mvfer import parse_wrl
 
 MESH_SUFFIXES = (".obj", ".ply", ".off", ".stl", ".glb", ".gltf", ".wrl", ".bnt", ".abs", ".abs.gz")
@@ -44,7 +44,7 @@ _CONVERSIONS = {
 _PARSERS = {".obj": parse_obj, ".ply": parse_ply, ".off": parse_off, ".stl": parse_stl, ".wrl": parse_wrl}
 _PARSERS |= {".bnt": parse_bnt, ".abs": parse_abs, ".abs.gz": parse_abs}
 _MAX_COORDINATE = 1e9
-_FACES_AT_A_TIME = 2**20
+_FACES_AT_A_TIME = 2**12
 _EXPORT = "export the mesh again"
 _GZIP = b"\x1f\x8b"
 _MAX_UNPACKED_BYTES = 128 * 2**20  # gzip makes a thousand bytes of one; the largest .abs files have 20 MB
@@ -162,10 +162,10 @@ def _checked(mesh: Mesh) -> Mesh:
     used = used_vertices(faces, len(exact))
     vertices, origin = _settled(exact, used, remedy)
     points = vertices if used.all() else vertices[used]
-    low, high = points.min(axis=0), points.max(axis=0)
+    low, high = bounds(points)
     extent = float((high - low).max())
     check_triangles(len(faces))
-    if not extent or not _squared_area((vertices - low) / extent, faces) > 1e-16:
+    if not extent or not _has_area((vertices - low) / extent, faces):
         raise MeshFileError("the faces have no area", "the mesh is collapsed to a line or a point: " + remedy)
     if any(origin):
         x, y, z = (old + new for old, new in zip(mesh.origin, origin, strict=True))
@@ -198,13 +198,15 @@ def _checked(mesh: Mesh) -> Mesh:
     return Mesh(vertices, faces, uvs, uv_faces, texture, colors, mesh.source, mesh.origin)
 
 
-def _squared_area(vertices: np.ndarray, faces: np.ndarray) -> float:
-    """The sum of all triangles' squared (doubled) areas, some at a time for memory."""
-    total = 0.0
-    for start in range(0, len(faces), _FACES_AT_A_TIME):
-        first, second, third = vertices[faces[start : start + _FACES_AT_A_TIME].T]
+def _has_area(vertices: np.ndarray, faces: np.ndarray) -> bool:
+    """Whether the sum of the triangles' squared (doubled) areas is above 1e-16; mostly a few of them tell."""
+    total, count = 0.0, _FACES_AT_A_TIME
+    for start in range(0, len(faces), count):
+        first, second, third = vertices[faces[start : start + count].T]
         total += float(np.square(np.cross(second - first, third - first)).sum())
-    return total
+        if total > 1e-16:
+            return True
+    return False
 
 
 def _settled(exact: np.ndarray, used: np.ndarray, remedy: str) -> tuple[np.ndarray, Origin]:

@@ -40,9 +40,12 @@ def nose_tip(depth: np.ndarray) -> tuple[float, float, float]:
     profile = np.where(central, depth, -np.inf)
     column, profile = profile.argmax(1), profile.max(1)  # the nearest central point of every row
 
-    def is_nearest(row: int, above: float, below: float) -> bool:
-        window = slice(max(0, int(row - above * half_width[row])), int(row + below * half_width[row]) + 1)
-        return profile[row] >= profile[window].max()
+    def nearest(above: float, below: float) -> np.ndarray:
+        """Rows whose point is as near as all from `above` half-widths over it to `below` under it, `(S,)` bool."""
+        first = np.maximum(0, (rows - above * half_width).astype(int))
+        last = np.minimum((rows + below * half_width).astype(int), size - 1)
+        windows = np.stack([first, last + 1], 1).ravel()
+        return profile >= np.maximum.reduceat(np.append(profile, -np.inf), windows)[::2]
 
     def fall(row: int) -> float:
         flank = round(NOSE_FLANK * half_width[row])
@@ -50,11 +53,12 @@ def nose_tip(depth: np.ndarray) -> tuple[float, float, float]:
         drop = (depth[row, column[row]] - sides.max()) / half_width[row]
         return float(drop) if np.isfinite(drop) else -1.0  # next to a hole
 
-    rows = rows[np.isfinite(profile)]
-    best = max((row for row in rows if is_nearest(row, LOOK_ABOVE, LOOK_BELOW)), key=fall)
+    known = np.isfinite(profile)
+    best = max(rows[known & nearest(LOOK_ABOVE, LOOK_BELOW)], key=fall)
     # Puckered lips may be nearer than a flat nose; the nose is then the highest such peak.
-    for row in rows[(rows < best) & (rows > best - half_width[best])]:
-        if is_nearest(row, 0.12, 0.12) and fall(row) > 0.5 * fall(best):
+    above = known & (rows < best) & (rows > best - half_width[best])
+    for row in rows[above & nearest(0.12, 0.12)]:
+        if fall(row) > 0.5 * fall(best):
             best = row
             break
     # The middle of the cap around that point: finer than a pixel, and the same for fine and coarse meshes.
@@ -80,14 +84,16 @@ def rims(depth: np.ndarray, tip: tuple[float, float, float]) -> tuple[np.ndarray
     column, row, height = tip
     size = len(depth)
     radii = np.arange(2.0, 1.5 * size, 0.25)
+    angles, sides = (
+        np.repeat(np.radians(RIM_DIRECTIONS_DEG), 2)[:, None],
+        np.tile([-1, 1], len(RIM_DIRECTIONS_DEG))[:, None],
+    )
+    profiles = sample(depth, column + sides * radii * np.cos(angles), row - radii * np.sin(angles))  # (10, R)
     found, is_cut = [], []
-    for angle in np.radians(RIM_DIRECTIONS_DEG):
-        for side in (-1, 1):
-            profile = sample(depth, column + side * radii * np.cos(angle), row - radii * np.sin(angle))
-            outside_cone = height - profile <= CONE_SLOPE * radii  # False where nothing was seen
-            last = outside_cone.nonzero()[0][-1] if outside_cone.any() else None
-            found.append(np.nan if last is None else radii[last])
-            is_cut.append(last is not None and _ends(profile, last))
+    for profile, outside_cone in zip(profiles, height - profiles <= CONE_SLOPE * radii, strict=True):  # False: not seen
+        last = outside_cone.nonzero()[0][-1] if outside_cone.any() else None
+        found.append(np.nan if last is None else radii[last])
+        is_cut.append(last is not None and _ends(profile, last))
     return np.array(found), np.array(is_cut)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .compiled_mvfer import LOOPS
 from .names_mvfer import decode, without_options
 
 _VERTEX, _UV, _FACE, _MATERIAL = range(4)
@@ -24,6 +25,7 @@ _MAX_LINES, _MAX_MATERIAL_LINES, _MAX_CONTINUED = 2**25, 2**20, 2**20
 _BLOCK_BYTES = (
     2**22
 )  # of text that is converted at a time, so that memory does not grow with what numbers are written like
+_MAX_PLAIN_LINES = 2**22
 _POWERS_OF_TEN = 10.0 ** np.arange(20)
 # Lines of data go on after a backslash. In comments and names it is a folder of Windows, or half a letter of Japanese.
 _CONTINUED = re.compile(rb"(?m)^[ \t]*(?:v[tnp]?|[flp])[ \t](?:[^\n#]*\\[ \t]*\n)+")
@@ -56,6 +58,8 @@ def parse_obj(data: bytes, *, geometry_only: bool = False) -> dict:
     Raises:
         MeshFileError: on a malformed or truncated line, with its number.
     """
+    if geometry_only and (mesh := _plain(data)) is not None:
+        return mesh
     data = _tidy(data)
     lines = _Lines(data)
     table = _table(lines, _VERTEX, b"v", 3)
@@ -86,6 +90,18 @@ def parse_obj(data: bytes, *, geometry_only: bool = False) -> dict:
         mesh.update(uvs=uvs, uv_faces=uv_index[fan])
     mesh["material_files"], mesh["materials"] = _materials(lines)
     return mesh
+
+
+def _plain(data: bytes) -> dict | None:
+    """The mesh of a file in which nothing is unusual, if numba is at hand to read it."""
+    loop, count = LOOPS.get("plain_obj"), data.count(b"\n") + 1
+    if loop is None or count > _MAX_PLAIN_LINES or b"\0" in data or data.startswith(b"\xef\xbb\xbf"):
+        return None
+    vertices, faces = np.empty((count, 3)), np.empty((count, 3), np.int64)
+    num_vertices, num_faces = loop(np.frombuffer(data, np.uint8), vertices, faces)
+    if num_vertices < 1 or num_faces < 1:
+        return None
+    return {"vertices": vertices[:num_vertices], "faces": faces[:num_faces], "vertex_colors": None}
 
 
 def parse_mtl(data: bytes) -> dict[str, str | None]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .cameras_mvfer import DEFAULT_VIEW_ANGLES_DEG, check_view_angles, world_to_camera
 from .channels_mvfer import COLOR_CHANNELS, DEFAULT_LIGHT_DEG, check_channels, compose_channels
+from .compiled_mvfer import LOOPS
 from .framing_mvfer import FaceFrame, frame_face
 from .rasterizer_mvfer import Paint, mean_over_pixels, rasterize
 from .vertices_mvfer import Origin, origin_of
@@ -223,13 +224,27 @@ def render_views(
     vertices = vertices.to(torch.float32)
     paint = Paint.choose(uvs, uv_faces, texture, vertex_colors, vertices, faces)
     cameras = world_to_camera(view_angles_deg, aim_y).to(vertices.device)  # (V, 4, 4)
-    draw = rasterize
+    F, V = len(vertices), len(cameras)
+    normals = vertex_normals(vertices, faces)
     if resolve_backend(backend, vertices.device.type) == "numba":
-        from .rendering_numba_mvfer import rasterize_numba as draw
+        from .rendering_numba_mvfer import draw_views
+
+        images = draw_views(vertices, normals, faces, cameras, size_px, supersampling, paint)
+    else:
+        images = _draw_views(vertices, normals, faces, cameras, size_px, supersampling, paint, chunk)
+    images = images.unflatten(1, (F, V)).permute(1, 2, 0, 3, 4)  # (F, V, C, H, W)
+    buffers = {"normal": images[:, :, :3], "depth": images[:, :, 3:4], "mask": images[:, :, 4:5]}
+    return buffers | ({"color": images[:, :, 5:]} if paint else {})
+
+
+def _draw_views(
+    vertices, normals, faces, cameras, size_px: int, supersampling: int, paint, chunk: int | None
+) -> Tensor:
+    """F frames `(F, N, 3)` with faces `(M, 3)` from V cameras `(V, 4, 4)`: means of samples `(C, F V, size_px, size_px)`."""
     F, V, size = len(vertices), len(cameras), size_px * supersampling
     chunk = chunk or (1 if vertices.device.type == "cpu" else CUDA_CHUNK)
     points = vertices.transpose(1, 2).contiguous()  # (F, 3, N)
-    normals = vertex_normals(vertices, faces).transpose(1, 2).contiguous()
+    normals = normals.transpose(1, 2).contiguous()
     corners = faces.t().contiguous()  # (3, M)
     images = vertices.new_zeros(5 + 3 * bool(paint), F * V, size_px, size_px)
     for start in range(0, F * V, chunk):
@@ -237,11 +252,9 @@ def render_views(
         frame, camera = index // V, cameras[index % V]
         points_seen = _transform(camera, points[frame])
         normals_seen = _transform(camera, normals[frame], rotate_only=True)
-        samples = draw(points_seen, normals_seen, corners, size, paint)
+        samples = rasterize(points_seen, normals_seen, corners, size, paint)
         images[:, start : start + len(index)] = mean_over_pixels(samples, supersampling)
-    images = images.unflatten(1, (F, V)).permute(1, 2, 0, 3, 4)  # (F, V, C, H, W)
-    buffers = {"normal": images[:, :, :3], "depth": images[:, :, 3:4], "mask": images[:, :, 4:5]}
-    return buffers | ({"color": images[:, :, 5:]} if paint else {})
+    return images
 
 
 def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
@@ -250,6 +263,8 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     The sum runs in 64-bit fixed point, scaled by the largest face of the frame: integers add up to the same in any
     order, so the result depends neither on threads nor on the other frames. Vertices without faces get a zero normal.
     """
+    if vertices.device.type == "cpu" and (loop := LOOPS.get("vertex_normals")):
+        return _vertex_normals_in(loop, vertices.contiguous(), faces.contiguous())
     F, N, _ = vertices.shape
     offset = torch.arange(F, device=vertices.device)[:, None] * N
     corners = (faces.t().reshape(1, -1) + offset).view(-1)  # (F 3 M,)
@@ -266,15 +281,26 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     return total.mul_(inverse_length[:, None]).view(F, N, 3)
 
 
+def _vertex_normals_in(loop, vertices: Tensor, faces: Tensor) -> Tensor:
+    normals, corners = torch.empty_like(vertices), faces.numpy().view(np.uint64)
+    crosses, total = np.empty(corners.shape, np.float32), np.empty(vertices.shape[1:], np.int64)
+    for points, found in zip(vertices.numpy(), normals.numpy(), strict=True):
+        loop(points, corners, crosses, total, found)
+    return normals
+
+
 def resolve_backend(backend: str, device_type: str = "cpu") -> str:
     """The backend that "auto" stands for here: "numba" on a CPU where it is installed, otherwise "torch"."""
     if backend not in BACKENDS:
         raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}")
     if backend == "torch" or device_type != "cpu":
         return "torch"
-    from .rendering_numba_mvfer import numba_is_installed
+    from .numba_mvfer import numba_is_installed
 
     if numba_is_installed():
+        from .loops_numba_mvfer import load_loops
+
+        load_loops()
         return "numba"
     if backend == "numba":
         raise ValueError('backend "numba" is not installed; install it with: pip install "mvfer[fast]"')

@@ -10,6 +10,7 @@ import io
 import itertools
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -107,7 +108,9 @@ def frame_out_of_time(times_s: Sequence[float] | np.ndarray) -> int | None:
 def encode_view(view: np.ndarray, name: str) -> dict:
     """A `(H, W, 3)` uint8 view as a lossless PNG with a base name (never a path of this computer)."""
     buffer = io.BytesIO()
-    PilImage.fromarray(view).save(buffer, format="PNG", compress_level=3)
+    PilImage.fromarray(view).save(
+        buffer, format="PNG", compress_type=zlib.Z_RLE
+    )  # smooth and foretold: runs are all there is
     return {"bytes": buffer.getvalue(), "path": name}
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from processing import rasterizer_mvfer, rendering_numba_mvfer
+from processing import numba_mvfer, rasterizer_mvfer
 from processing.cameras_mvfer import CAMERA_DISTANCE, DEFAULT_VIEW_ANGLES_DEG, FOCAL_LENGTH, world_to_camera
 from processing.channels_mvfer import CHANNELS, compose_channels
 from processing.framing_mvfer import FRAMED, FaceFrame, frame_face
@@ -250,7 +250,7 @@ def test_numba_and_torch_draw_the_same_pixels():
 
 
 def test_absence_of_numba_is_reported_with_the_remedy(monkeypatch):
-    monkeypatch.setattr(rendering_numba_mvfer, "njit", None)
+    monkeypatch.setattr(numba_mvfer, "njit", None)
     vertices, faces = framed_head(rows=30, columns=40)
     with pytest.raises(ValueError, match=r'pip install "mvfer\[fast\]"'):
         views(vertices, faces, backend="numba")
@@ -264,7 +264,7 @@ def test_where_no_folder_can_be_written_numba_compiles_without_a_cache(monkeypat
     def double(number):
         return 2 * number
 
-    assert rendering_numba_mvfer._compiled(double)(3) == 6
+    assert numba_mvfer.compiled(double)(3) == 6
 
 
 @pytest.mark.gpu
@@ -406,7 +406,7 @@ def test_bad_geometry_is_refused():
 @pytest.mark.parametrize("backend", ["torch", "numba"])
 @pytest.mark.parametrize("chunk", [1, 4])
 def test_frames_of_a_sequence_equal_frames_rendered_alone(backend, chunk):
-    if backend == "numba" and not rendering_numba_mvfer.numba_is_installed():
+    if backend == "numba" and not numba_mvfer.numba_is_installed():
         pytest.skip("numba is not installed")
     vertices, faces = framed_head(rows=40, columns=50)
     sequence = torch.cat([vertices, 1.05 * vertices])

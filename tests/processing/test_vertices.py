@@ -12,6 +12,7 @@ from processing import MVFERImageProcessor, RenderSettings, render_mesh, render_
 from processing.meshes_mvfer import Mesh, as_mesh, check_mesh, load_mesh
 from processing.rendering_mvfer import frame_mesh, framed_vertices
 from processing.sequences_mvfer import render_sequence
+from processing.vertices_mvfer import bounds
 from tests.tiny import bumpy_face
 
 from .gltf_files import Gltf
@@ -183,3 +184,12 @@ def test_a_far_scan_is_framed_as_the_same_scan_near_by():
     assert any(far.origin) and not any(near.origin)
     expected = framed_vertices(near, frame_mesh(near))
     np.testing.assert_allclose(framed_vertices(far, frame_mesh(far)), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 200])
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64])
+def test_bounds_are_the_smallest_and_largest_coordinates(count, kind):
+    points = (100 * np.random.default_rng(count).normal(size=(count, 3))).astype(kind)
+    low, high = bounds(points)
+    assert np.array_equal(low, points.min(axis=0)) and np.array_equal(high, points.max(axis=0))
+    assert low.dtype == kind
