@@ -17,8 +17,9 @@ from dataset_scripts.common.captions import captions_for
 from dataset_scripts.recorded.facs import describable
 from dataset_scripts.recorded.reasons import without_paths
 from mvfer.data import schema
+from processing.face_frame_mvfer import FaceFrame
 from processing.images_mvfer import PictureError, read_picture
-from processing.meshes_mvfer import load_mesh
+from processing.meshes_mvfer import Mesh, load_mesh
 from processing.prompts_mvfer import EXPRESSIONS, prompts_for
 from processing.rendering_mvfer import RenderSettings, frame_mesh, render_mesh
 from processing.view_batches_mvfer import sample_frames
@@ -124,7 +125,7 @@ class ScanRenderer:
         self.settings = settings
 
     def shard_rows(self, shard, rejected: list[dict]) -> Iterator[dict]:
-        """Rows; appends `{"id", "reason"}` of what could not be read, without the file's name, which names the person."""
+        """Rows; appends `{"id", "reason"}` of what could not be read or shows no face, without the file's name, which names the person."""
         for item in shard.work:
             meshes: list[tuple] = []
             try:
@@ -154,7 +155,7 @@ class ScanRenderer:
             try:
                 if settings.keep_geometry:
                     meshes.append((mesh.vertices, mesh.faces))
-                frame = frame or frame_mesh(mesh)
+                frame = frame or face_in(mesh)
                 yield render_mesh(mesh, settings.render, frame=frame)[0]
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from error
@@ -192,6 +193,21 @@ class ScanRenderer:
             options: dict[str, Any] = {"count": settings.captions_per_row, "languages": settings.languages}
             return captions_for(said, seed, **options), "captions"
         return [], "none"
+
+
+def face_in(mesh: Mesh) -> FaceFrame:
+    """Where the face is. A scan without one is left out: predictions abstain from it, and what its views show is chance.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    frame = frame_mesh(mesh)
+    if not frame.is_face:
+        raise ValueError(
+            f"no face found in it (face-likeness {frame.face_likeness:.2f}); look at it with mvfer render, say how it lies with "
+            "--up_axis, or cut away what is not the head"
+        )
+    return frame
 
 
 def read_photo(path: Path, size_px: int) -> np.ndarray:

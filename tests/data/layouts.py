@@ -1,4 +1,4 @@
-"""Made-up scans in the layouts of licensed sets: a bulge with a nose, written as each set writes its files."""
+"""Made-up scans in the layouts of licensed sets: the mean face of framing's template, written as each set writes its files."""
 
 import gzip
 import struct
@@ -7,20 +7,27 @@ from pathlib import Path
 import numpy as np
 import trimesh
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 
 from mvfer.data import schema
+from processing.face_template_mvfer import MEAN, VALID
 
-from .conftest import half_egg
-
-GRID = 21
+GRID, REACH = 33, 1.28  # the template's cells, and four more around it
 
 
 def face(shift: float = 0.0):
-    """Vertices `(N, 3)`, quads `(Q, 4)` and uvs `(N, 2)`; `shift` makes scans differ."""
-    vertices, quads = half_egg(GRID)
-    vertices = vertices.copy()
-    x, y, _ = vertices.T / 8
-    vertices[:, 2] += 3 * shift * np.exp(-(x**2 + (y + 0.5) ** 2) / 0.05) + 0.7 * np.sin(40 * shift * y + 9 * x)
+    """Vertices `(N, 3)`, quads `(Q, 4)` and uvs `(N, 2)`; `shift`, 0 to 2 or so, makes scans differ."""
+    steps = np.linspace(-REACH, REACH, GRID)
+    x, y = np.meshgrid(steps, steps)
+    margin = (GRID - len(MEAN)) // 2
+    is_known = np.pad(VALID, margin)[::-1]  # rows from the bottom to the top
+    rows, columns = distance_transform_edt(~is_known, return_distances=False, return_indices=True)
+    beyond = np.hypot(x - steps[columns], y - steps[rows])  # the face turns away there
+    z = np.pad(MEAN, margin)[::-1][rows, columns] - 1.5 * beyond
+    z += 0.05 * shift * np.exp(-(x**2 + (y + 0.5) ** 2) / 0.05) + 0.02 * np.sin(40 * shift * y + 9 * x)
+    index = np.arange(GRID * GRID).reshape(GRID, GRID)
+    quads = np.stack([index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]], -1).reshape(-1, 4)
+    vertices = 80 * np.stack([x, y, z], -1).reshape(-1, 3)
     uvs = (vertices[:, :2] - vertices[:, :2].min(0)) / np.ptp(vertices[:, :2], axis=0)
     return vertices, quads, uvs
 
