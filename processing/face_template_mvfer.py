@@ -1,6 +1,6 @@
-"""The mean face of Anny's heads (CC0), and the directions in which faces differ. Made by a script; not to be edited.
+"""The mean face of Anny (CC0), ICT-FaceKit (MIT), VALID (MIT), and the directions in which faces differ.
 
-    python -m dataset_scripts.synthetic.face_template
+Made by a script; not to be edited: python -m dataset_scripts.synthetic.face_template --ict FaceXModel --valid valid_heads.npz
 
 A `(25, 25)` grid over x and y in [-0.96, 0.96] of framed coordinates, rows from top to bottom. `MEAN` are
 depths z, `MODES` standard deviations of them along each principal direction, both in framed units, 0 where `VALID` is false.
@@ -13,7 +13,7 @@ import numpy as np
 
 REACH = 0.96
 CELLS, COUNT = 25, 64
-_MEAN_STEP, _MODE_STEP = 0.0001220703125, 0.001797277986533242
+_MEAN_STEP, _MODE_STEP = 0.0001220703125, 0.0017972779865814041
 _DATA = (
     "c-rlJd#rR>Rp)-3XVtCy`tJAc@71(Tz&Jw0$3P6B2Qh|+jbMn~nt+%Li7$kS5+T?GL(~{!{D)+W#(yL+Knx+{m|y^7CYlflqF@?nZ8}ZU-+kA8"
     "RMmOxy=T4lIj8QuE#qYVa3)jVcdO1>b?Tgb_TFo)-}<e!k9y(@2S2`e#NRTXPkt}^=ln~>yUQ<@v(m%g7t42-Un>4N|Gn(<$u0AU|MA5a4%8Fs"

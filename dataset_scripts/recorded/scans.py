@@ -74,6 +74,12 @@ class Scan:
     def files(self) -> list[Path]:
         return [file for frame in self.frames for file in ((frame,) if isinstance(frame, Path) else frame)]
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether the source says that the face is turned away or partly hidden."""
+        said = self.columns.get("pose") or "frontal", self.columns.get("occlusion") or "none"
+        return said != ("frontal", "none")
+
     def sampled(self, num_frames: int) -> "Scan":
         """At most that many frames, uniformly in time, first and last included, or the middle one; 0 keeps all."""
         if not num_frames or len(self.frames) <= num_frames:
@@ -125,7 +131,7 @@ class ScanRenderer:
         self.settings = settings
 
     def shard_rows(self, shard, rejected: list[dict]) -> Iterator[dict]:
-        """Rows; appends `{"id", "reason"}` of what could not be read or shows no face, without the file's name, which names the person."""
+        """Rows; appends `{"id", "reason"}` of what could not be read or shows no face, without its file's name, which names people."""
         for item in shard.work:
             meshes: list[tuple] = []
             try:
@@ -155,7 +161,7 @@ class ScanRenderer:
             try:
                 if settings.keep_geometry:
                     meshes.append((mesh.vertices, mesh.faces))
-                frame = frame or face_in(mesh)
+                frame = frame or face_in(mesh, is_partial=scan.is_partial)
                 yield render_mesh(mesh, settings.render, frame=frame)[0]
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from error
@@ -195,14 +201,16 @@ class ScanRenderer:
         return [], "none"
 
 
-def face_in(mesh: Mesh) -> FaceFrame:
+def face_in(mesh: Mesh, *, is_partial: bool) -> FaceFrame:
     """Where the face is. A scan without one is left out: predictions abstain from it, and what its views show is chance.
 
+    Args:
+        is_partial: the set itself says that the face is turned or hidden; that there is one, it is believed.
     Raises:
         ValueError: if there is none.
     """
     frame = frame_mesh(mesh)
-    if not frame.is_face:
+    if not (frame.is_face or is_partial):
         raise ValueError(
             f"no face found in it (face-likeness {frame.face_likeness:.2f}); look at it with mvfer render, say how it lies with "
             "--up_axis, or cut away what is not the head"

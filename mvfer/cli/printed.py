@@ -44,8 +44,8 @@ def no_face(name: str, frame) -> str:
 def perhaps_mirrored(name: str, frame) -> str:
     """The remark on a scan whose sides may be exchanged."""
     return (
-        f"{name}: its triangles look inwards, as those of a mirrored scan do (left-handed coordinates); if its left and right are "
-        f"exchanged, say --orientation {frame.orientation}/mirrored"
+        f"{name}: its triangles look inwards, as those of a mirrored scan do (left-handed coordinates); if its left and right "
+        f"are exchanged, say --orientation {frame.orientation}/mirrored"
     )
 
 
