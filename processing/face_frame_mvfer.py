@@ -36,7 +36,7 @@ class FaceFrame:
 
     @property
     def orientation(self) -> str:
-        """The scan's axes that point up and where the face looks, to the nearest axis, and "/mirrored" if it was; "y/z" is ours."""
+        """The scan's axes that point up and where the face looks, to the nearest axis, and "/mirrored"; "y/z" is ours."""
         rows = np.eye(3) if self.turn is None else np.array(self.turn)
         axis = [int(np.abs(row).argmax()) for row in rows]
         sign = ["-" if row[i] < 0 else "" for row, i in zip(rows, axis, strict=True)]

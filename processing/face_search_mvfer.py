@@ -25,25 +25,17 @@ from .nose_and_rim_mvfer import (
 INSIDE = 0.02  # share of the surface beyond either end of a box around the scan's main part
 CLOSE_UP = 2.6  # framed units across
 NEAREST, FARTHEST, ASIDE = 0.95, -3.0, 1.9  # framed units: what is looked at closely
-TIP_ERROR, TIP_ERROR_HOLE = (
-    0.16,
-    0.08,
-)  # framed units by which the scan's tip of the nose may differ from the fitted one
+# Framed units by which the scan's tip of the nose may differ from the fitted one; the latter next to a hole.
+TIP_ERROR, TIP_ERROR_HOLE = 0.16, 0.08
 RIM_ERROR = 0.16  # logarithm of the size by the rim over the fitted one; more is no rim of a face
-OUTER = (
-    0.5  # framed units from the tip, from where to the rim the scan must be that of a face for the rim to be trusted
-)
+OUTER = 0.5  # framed units from the tip; from there to the rim the scan must be a face's for the rim to be trusted
 FEWEST_RIMS, RIMS_ENOUGH = 2, 0.3  # how many of ten say something of the size, and the share that says it alone
 HOPELESS, HOPELESS_ROUGH = (
     0.5,
     0.2,
 )  # face-likeness of a place, and of a first look, below which it is not looked at again
 SURE = 0.9  # face-likeness at which no other place is looked at closely
-LEANS_DEG = (
-    12.0,
-    4.0,
-    4.0,
-)  # pitch, yaw and roll that may be the face's own: chins and brows differ more than sides do
+LEANS_DEG = (12.0, 4.0, 4.0)  # pitch, yaw, roll that may be the face's own: chins and brows differ more than sides
 ORIENTATIONS = 2  # of the 24, searched thoroughly
 
 Closely = tuple[FaceFrame, Fits, DepthMap]  # where a face is, what is fitted there, and on which close-up

@@ -1,8 +1,9 @@
 """Frame a face: where is its centre, how large is it, and is it one? In: vertices and faces in any unit. Out: a `FaceFrame`.
 
-A whole, upright face is framed by the tip of its nose and its rim (`nose_and_rim_mvfer`). The mean face, fitted there, has to
-agree; if it does not, because of a hole, hair, a fragment, or a turned head, it is searched (`face_search_mvfer`), and the same
-tip and rim are measured where it is found. If no face is found, the first frame is kept and its face-likeness says so.
+A whole, upright face is framed by the tip of its nose and its rim (`nose_and_rim_mvfer`). The mean face, fitted there, has
+to agree; if it does not, because of a hole, hair, a cut, a fragment, or a turned head, it is searched (`face_search_mvfer`),
+and the same tip and rim are measured where it is found. If no face is found, the first frame is kept and its face-likeness
+says so.
 """
 
 from dataclasses import replace
@@ -25,16 +26,11 @@ ZOOM_BELOW_PX = 27.0  # look closer if the face is smaller than this on the firs
 CONFIRMED = (
     0.7  # face-likeness from which the first frame may be kept, unless the fitted face lies farther from it than:
 )
-LARGEST_SHIFT, LARGEST_SHIFT_DISTURBED = (
-    0.11,
-    0.05,
-)  # framed units; the latter at a hole in the nose, or a cut at the rim
+# Framed units; the latter at a hole in the nose, or at a rim that is cut or follows hair.
+LARGEST_SHIFT, LARGEST_SHIFT_DISTURBED = 0.11, 0.05
 LARGEST_ANGLE_DEG = 15.0  # a head so little turned is left as it is
-FEW_FACES, NEAR_SKIN = (
-    4000,
-    0.15,
-)  # triangles that are looked at; framed units from the mean face, not eyes' backs or palates
-INWARDS = 0.35  # the share of area, of one side over the other, that says so
+FEW_FACES, NEAR_SKIN = 4000, 0.15  # triangles that are looked at; framed units from the mean face: no palates
+INWARDS = 0.35  # share of area, those inwards less those outwards, from which a face looks inwards; clean ones: -0.4
 CLEAN = 0.88  # face-likeness of nearly all whole, clean heads
 SURE = 0.85  # face-likeness at which no other orientation is tried
 

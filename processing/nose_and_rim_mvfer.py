@@ -17,12 +17,8 @@ LOOK_ABOVE, LOOK_BELOW = 2.0, 0.5  # half-widths within which nothing is nearer 
 CAP_RADIUS, CAP_HEIGHT = 0.2, 0.06  # half-widths: the part of the nose whose middle is its tip
 CONE_SLOPE = 1.15  # depth behind the tip over distance from it, on the cone
 RIM_DIRECTIONS_DEG = (0.0, 10.0, 20.0, 30.0, 40.0)  # above the horizontal, to both sides
-RIM_SHAPE = np.repeat(
-    [0.89, 0.93, 1.0, 1.11, 1.31], 2
-)  # distances along these directions over their median; they vary by 3 %
-ROUNDER = (
-    0.12  # logarithm: beside the face the rim is that much farther away, against above it, than that of any clean head
-)
+RIM_SHAPE = np.repeat([0.89, 0.93, 1.0, 1.11, 1.31], 2)  # distances to the rim over their median; they vary by 3 %
+ROUNDER = 0.12  # logarithm of distances beside the face over those above, and over a face's; clean heads: at most 0.111
 BEFORE_CONE = 0.15  # share of the cone's depth by which a scan that ends there has not reached it
 RIM_RADIUS = 0.95  # framed units from the tip to the rim
 TIP_HEIGHT = 0.18  # framed units from the middle of the window up to the tip

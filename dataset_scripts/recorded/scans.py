@@ -131,7 +131,7 @@ class ScanRenderer:
         self.settings = settings
 
     def shard_rows(self, shard, rejected: list[dict]) -> Iterator[dict]:
-        """Rows; appends `{"id", "reason"}` of what could not be read or shows no face, without its file's name, which names people."""
+        """Rows; appends `{"id", "reason"}` of what cannot be read or shows no face, without the file's name, a person's."""
         for item in shard.work:
             meshes: list[tuple] = []
             try:
