@@ -10,21 +10,21 @@ from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
 from mvfer.data import schema
-from processing.face_template_mvfer import MEAN, VALID
+from processing.face_template_mvfer import MEAN, MODES, VALID
 
 GRID, REACH = 33, 1.28  # the template's cells, and four more around it
+RATES = 20 * np.sqrt([2, 3, 5, 7, 11, 13, 17, 19])  # at which scans differ
 
 
 def face(shift: float = 0.0):
-    """Vertices `(N, 3)`, quads `(Q, 4)` and uvs `(N, 2)`; `shift`, 0 to 2 or so, makes scans differ."""
+    """Vertices `(N, 3)`, quads `(Q, 4)` and uvs `(N, 2)`; `shift` makes scans differ, as people do."""
     steps = np.linspace(-REACH, REACH, GRID)
     x, y = np.meshgrid(steps, steps)
     margin = (GRID - len(MEAN)) // 2
-    is_known = np.pad(VALID, margin)[::-1]  # rows from the bottom to the top
+    depths = MEAN + np.einsum("k,kij->ij", np.sin(RATES * shift + 1), MODES[: len(RATES)])
+    is_known, depths = (np.pad(grid, margin)[::-1] for grid in (VALID, depths))  # rows from the bottom to the top
     rows, columns = distance_transform_edt(~is_known, return_distances=False, return_indices=True)
-    beyond = np.hypot(x - steps[columns], y - steps[rows])  # the face turns away there
-    z = np.pad(MEAN, margin)[::-1][rows, columns] - 1.5 * beyond
-    z += 0.05 * shift * np.exp(-(x**2 + (y + 0.5) ** 2) / 0.05) + 0.02 * np.sin(40 * shift * y + 9 * x)
+    z = depths[rows, columns] - 3 * np.hypot(x - steps[columns], y - steps[rows])  # the face turns away there
     index = np.arange(GRID * GRID).reshape(GRID, GRID)
     quads = np.stack([index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]], -1).reshape(-1, 4)
     vertices = 80 * np.stack([x, y, z], -1).reshape(-1, 3)
