@@ -15,7 +15,7 @@ from .depth_maps_mvfer import DepthMap
 from .face_fit_mvfer import near_mean_face, settle
 from .face_frame_mvfer import FACE_LIKE, FRAMED, MIDDLE, FaceFrame, as_rows
 from .face_search_mvfer import fit_at, frame_at, search_scan
-from .nose_and_rim_mvfer import RIM_RADIUS, TIP_DEPTH, TIP_HEIGHT, follows_hair, measure, rims
+from .nose_and_rim_mvfer import RIM_RADIUS, TIP_DEPTH, TIP_HEIGHT, NoNose, follows_hair, measure, rims
 from .orientation_mvfer import rotations
 
 __all__ = [
@@ -47,7 +47,8 @@ def frame_face(vertices, faces, *, orientation: str = "y") -> FaceFrame:
         `FaceFrame`: in framed coordinates a frontal camera sees brows to chin. Its `face_likeness` tells whether that is so,
             and `is_inside_out` whether its sides may be exchanged, unless the orientation says that they are.
     Raises:
-        ValueError: if the mesh has no extent seen from the front, or the orientation is unknown.
+        ValueError: if the mesh has no extent seen from the front, or is far-off pieces without a face; or the orientation is
+            unknown.
     """
     points = torch.as_tensor(np.asarray(vertices, dtype=np.float32))
     faces = torch.as_tensor(np.asarray(faces, dtype=np.int64))
@@ -59,7 +60,13 @@ def frame_face(vertices, faces, *, orientation: str = "y") -> FaceFrame:
 def _frame_of(points: torch.Tensor, faces: torch.Tensor, given: np.ndarray, *others: np.ndarray) -> FaceFrame:
     """In the given orientation or, if the face is not found there, in one of the others."""
     seen = FaceFrame((0.0, 0.0, 0.0), 1.0, None if np.array_equal(given, np.eye(3)) else as_rows(given))
-    first, view = frame_whole_face(points if seen.turn is None else seen.apply(points), faces)
+    try:
+        first, view = frame_whole_face(points if seen.turn is None else seen.apply(points), faces)
+    except NoNose:
+        found = search_scan(points, faces, given, list(others), sure=SURE)
+        if found is None or not found.is_face:
+            raise
+        return found
     fit = settle(view, fit_at(view, first))
     likeness = float(fit.score[0])
     limit = _largest_shift(view, first) if likeness > CLEAN else LARGEST_SHIFT_DISTURBED

@@ -25,6 +25,10 @@ TIP_HEIGHT = 0.18  # framed units from the middle of the window up to the tip
 TIP_DEPTH = 0.57  # framed units from the plane z = 0 forward to the tip
 
 
+class NoNose(ValueError):
+    """Nothing lies in the middle of what is seen, as where a scan's pieces are far apart."""
+
+
 def measure(view: DepthMap) -> tuple[tuple[float, float, float], float]:
     """Tip of the nose (column, row, depth) and distance to the rim of the face, in pixels."""
     tip = nose_tip(view.depth)
@@ -32,7 +36,11 @@ def measure(view: DepthMap) -> tuple[tuple[float, float, float], float]:
 
 
 def nose_tip(depth: np.ndarray) -> tuple[float, float, float]:
-    """The nearest point of its surroundings from which the surface falls away most steeply to both sides."""
+    """The nearest point of its surroundings from which the surface falls away most steeply to both sides.
+
+    Raises:
+        NoNose: if there is none.
+    """
     size = len(depth)
     rows = np.arange(size)
     seen = np.isfinite(depth)
@@ -54,6 +62,8 @@ def nose_tip(depth: np.ndarray) -> tuple[float, float, float]:
         return float(drop) if np.isfinite(drop) else -1.0  # next to a hole
 
     rows = rows[np.isfinite(profile)]
+    if not len(rows):
+        raise NoNose("no face found: its pieces lie far apart; cut away what is not the head")
     best = max((row for row in rows if is_nearest(row, LOOK_ABOVE, LOOK_BELOW)), key=fall)
     # Puckered lips may be nearer than a flat nose; the nose is then the highest such peak.
     for row in rows[(rows < best) & (rows > best - half_width[best])]:

@@ -150,6 +150,15 @@ def test_a_floater_before_the_face_does_not_matter(scan):
     assert_framed_alike(scan, np.concatenate([vertices, piece]), np.concatenate([faces, corners]))
 
 
+def test_a_far_triangle_leaves_the_face_or_a_sentence(scan):
+    vertices, faces, plain = scan
+    far = np.array([[1e4, -1e4, 0], [1e4, -1e4 + 1, 0], [1e4 + 1, -1e4, 1]]) / plain.scale
+    corners = len(vertices) + np.array([[0, 1, 2]])
+    assert_framed_alike(scan, np.concatenate([vertices, far]), np.concatenate([faces, corners]), orientation="auto")
+    with pytest.raises(ValueError, match="pieces lie far apart"):
+        frame_face(np.concatenate([far, far * [-1, 1, 1]]), [[0, 1, 2], [3, 4, 5]])
+
+
 @pytest.mark.parametrize("side", [-1, 1])
 @pytest.mark.parametrize("radius", [0.06, 0.12, 0.18])
 def test_a_hole_beside_the_nose_does_not_matter(scan, side, radius):
