@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-FACE_LIKE = 0.72  # face-likeness from which a frame counts as one of a face, see `docs/results.md`
+FACE_LIKE = 0.8  # face-likeness from which a frame counts as one of a face, see `docs/results.md`
 MIDDLE = np.array([0.0, 0.28, 0.17])  # between eyes and mouth, framed
 Rows = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 

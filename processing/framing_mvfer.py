@@ -29,8 +29,9 @@ CONFIRMED = (
 # Framed units; the latter at a hole in the nose, or at a rim that is cut or follows hair.
 LARGEST_SHIFT, LARGEST_SHIFT_DISTURBED = 0.11, 0.05
 LARGEST_ANGLE_DEG = 15.0  # a head so little turned is left as it is
-FEW_FACES, NEAR_SKIN = 4000, 0.15  # triangles that are looked at; framed units from the mean face: no palates
-INWARDS = 0.35  # share of area, those inwards less those outwards, from which a face looks inwards; clean ones: -0.4
+FEW_FACES, NEAR_SKIN = 1000, 0.15  # triangles that are looked at; framed units from the mean face: no palates
+INWARDS = 0.3  # share of area, those inwards less those outwards, from which a face looks inwards; clean ones: -0.4
+BETTER = 0.72  # face-likeness from which what the search found replaces the first frame, face or not
 CLEAN = 0.88  # face-likeness of nearly all whole, clean heads
 SURE = 0.85  # face-likeness at which no other orientation is tried
 
@@ -74,7 +75,7 @@ def _frame_of(points: torch.Tensor, faces: torch.Tensor, given: np.ndarray, *oth
         found = search_scan(points, faces, given, list(others), sure=SURE)
         likeness = min(likeness, CONFIRMED) * 0.8  # no face stayed there
         if found is not None and found.face_likeness is not None:
-            if found.is_face and _shift(seen.then(first), found) > limit:
+            if found.face_likeness >= BETTER and _shift(seen.then(first), found) > limit:
                 return found
             likeness = max(likeness, found.face_likeness)
     kept = replace(first, face_likeness=likeness)

@@ -32,6 +32,12 @@ def face(shift: float = 0.0):
     return vertices, quads, uvs
 
 
+def triangles(shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """The same in metres, in triangles: vertices `(N, 3)` float32 and faces `(M, 3)`."""
+    vertices, quads, _ = face(shift)
+    return (vertices / 1000).astype(np.float32), quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)
+
+
 def write_picture(path: Path, size: int = 16) -> None:
     """Red on the left, blue on the right."""
     pixels = np.zeros((size, size, 3), np.uint8)

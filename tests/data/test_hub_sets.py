@@ -14,15 +14,16 @@ from PIL import Image
 from dataset_scripts.recorded.hub_sets import opened
 from mvfer.data import schema
 from processing.meshes_mvfer import load_mesh
-from tests.tiny import bumpy_face, write_obj
+from tests.tiny import write_obj
 from tests.witnesses import watched, web_server
+
+from .layouts import triangles
 
 PEOPLE = ("anna", "ben", "cleo")
 
 
 def faces(person: int, label: str):
-    vertices, triangles = bumpy_face(15)
-    return vertices * [1 + 0.04 * person, 1, 1 + 0.1 * (label == "neutral")], triangles
+    return triangles(person / 3 + 0.1 * (label == "neutral"))
 
 
 @pytest.fixture

@@ -152,7 +152,7 @@ def test_a_floater_before_the_face_does_not_matter(scan):
 
 def test_a_far_triangle_leaves_the_face_or_a_sentence(scan):
     vertices, faces, plain = scan
-    far = np.array([[1e4, -1e4, 0], [1e4, -1e4 + 1, 0], [1e4 + 1, -1e4, 1]]) / plain.scale
+    far = np.array([[1e4, -1e4, 0], [1e4, -1e4 + 0.2, 0], [1e4 + 0.2, -1e4, 0.2]]) / plain.scale
     corners = len(vertices) + np.array([[0, 1, 2]])
     assert_framed_alike(scan, np.concatenate([vertices, far]), np.concatenate([faces, corners]), orientation="auto")
     with pytest.raises(ValueError, match="pieces lie far apart"):
