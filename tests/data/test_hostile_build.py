@@ -81,7 +81,7 @@ def test_a_folder_of_glb_and_gltf_files_is_built_as_their_scenes_show(build, tmp
         vertices, faces = triangles()
         scene = Gltf.with_square()
         scene.primitive.update(attributes={"POSITION": scene.array(vertices)}, indices=scene.array(faces.ravel(), "u4"))
-        scene.primitive["targets"] = [{"POSITION": scene.array(vertices * [0.1 * subject, 0, 0])}]
+        scene.primitive["targets"] = [{"POSITION": scene.array(vertices * [0.04 * subject, 0, 0])}]
         scene.document["meshes"][0]["weights"] = [1.0]
         folder.parent.mkdir(parents=True, exist_ok=True)
         if subject:
