@@ -69,7 +69,7 @@ def valid_heads(path: Path) -> Iterator[tuple[Head, str]]:
     start, index, offset = (data[f"delta_{name}"] for name in ("start", "index", "offset"))
     names = [str(name).lower() for name in data["names"]]
     marks = []
-    for one in ("blink", "smile"):
+    for one in ("eyeclose", "smileclose"):
         for shape in [s for s, name in enumerate(names) if one in name][:2]:
             part = slice(start[shape], start[shape + 1])
             marks.append(int(index[part][np.square(offset[0, part].astype(float)).sum(1).argmax()]))

@@ -93,6 +93,8 @@ def validate(folder: str | Path, *, against: Sequence[str | Path] = ()) -> Repor
     report.fail("ids used twice", [name for name, count in ids.items() if count > 1])
     if info.get("rejected"):
         report.warnings.append(f"{info['rejected']} items were rejected when the set was built, see {REJECTED_FILE}")
+    if info.get("doubtful"):
+        report.warnings.append(f"no face is found in {info['doubtful']} of the scans, see {REJECTED_FILE}")
     return report
 
 

@@ -19,7 +19,7 @@ CLOSE = 0.07  # framed units between scan and template, along the surface's norm
 ODD = 1.6  # mean square of the shape's coordinates, 1 among faces, at which a placement is half as likely a face
 PRIOR = 0.0007  # of the shape against the residuals: their variance, times how many neighbouring cells say the same
 ALIKE_FROM, ALIKE = 0.4, 0.75  # cosines between normals: from where a cell has weight, and all of it
-DAMPING = 0.005  # of steps in size and pose
+DAMPING, FIXED = 0.005, 1e6  # of steps in size and pose; of what is to stay
 SINGLE_THREADED = 2**18  # multiplications of a matrix product up to which OpenBLAS keeps to one thread
 FEW_MODES = 16  # while a face is searched
 START_SIZES_PX = (60.0, 42.0, 30.0, 21.0, 15.0, 10.5)  # per framed unit
@@ -97,14 +97,23 @@ def search(view: DepthMap, rough: tuple | None = None) -> Fits:
     return _best(scored(view, refine(view, fits, widths=(0.2, 0.2, 0.15, 0.15), **stiff)))
 
 
-def settle(view: DepthMap, fits: Fits) -> Fits:
+def settle(view: DepthMap, fits: Fits, *, keep_turn: bool = False) -> Fits:
     """From about there to exactly there: the shape is let go little by little, and what stands out is left out."""
-    fits = refine(view, fits, widths=(0.2, 0.15, 0.15), modes=FEW_MODES, prior=10 * PRIOR, like_normals=True)
-    return scored(view, refine(view, fits, widths=(0.12, 0.12, 0.1, 0.1, 0.1), like_normals=True))
+    same: dict[str, Any] = {"like_normals": True, "keep_turn": keep_turn}
+    fits = refine(view, fits, widths=(0.2, 0.15, 0.15), modes=FEW_MODES, prior=10 * PRIOR, **same)
+    return scored(view, refine(view, fits, widths=(0.12, 0.12, 0.1, 0.1, 0.1), **same))
 
 
 def refine(
-    view: DepthMap, fits: Fits, *, widths, step: int = 1, modes: int = len(_MODES), prior=PRIOR, like_normals=False
+    view: DepthMap,
+    fits: Fits,
+    *,
+    widths,
+    step: int = 1,
+    modes: int = len(_MODES),
+    prior=PRIOR,
+    like_normals=False,
+    keep_turn=False,
 ) -> Fits:
     """One Gauss-Newton step per width, in framed units, beyond which a cell has no weight; with so many modes of the shape.
 
@@ -113,6 +122,7 @@ def refine(
     count = 7 + modes
     damping = np.full(count, 1e-9)
     damping[3:7] = DAMPING / step
+    damping[4:7] += FIXED if keep_turn else 0
     damping[7:] = prior / step
     for width in widths:
         turned = fits.points(step)
@@ -262,3 +272,12 @@ def completed(view: DepthMap, fit: Fits) -> tuple[DepthMap, np.ndarray, DepthMap
     strange = np.isfinite(template) & ~(np.abs(view.depth - template) < 0.12 / view.pixel)
     alone = DepthMap(template, view.middle, view.pixel)
     return DepthMap(np.where(strange, template, view.depth), view.middle, view.pixel), strange, alone
+
+
+def near_mean_face(points: np.ndarray, within: float) -> np.ndarray:
+    """Which of these `(N, 3)` framed points are at most so far before or behind the mean face, `(N,)` bool."""
+    cell, last = _STEPS[1] - _STEPS[0], len(_STEPS) - 1
+    column, row = (np.round((REACH + v) / cell) for v in (points[:, 0], -points[:, 1]))
+    inside = (column >= 0) & (column <= last) & (row >= 0) & (row <= last)
+    column, row = (np.where(inside, v, 0).astype(int) for v in (column, row))
+    return inside & VALID[row, column] & (np.abs(points[:, 2] - MEAN[row, column]) < within)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-FACE_LIKE = 0.72  # face-likeness from which a frame counts as one of a face, see `docs/results.md`
+FACE_LIKE = 0.8  # face-likeness from which a frame counts as one of a face, see `docs/results.md`
+MIDDLE = np.array([0.0, 0.28, 0.17])  # between eyes and mouth, framed
 Rows = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 
 
@@ -18,12 +19,15 @@ class FaceFrame:
         turn: rows of a rotation, if the scan's axes are not those of the face.
         face_likeness: 0 to 1, how much like a face what is framed looks; below `FACE_LIKE` it should not be taken for one. `None`
             if nobody has looked.
+        is_inside_out: whether the triangles of the face look into the head, as those of mirrored (left-handed) coordinates do:
+            left and right may be exchanged.
     """
 
     center: tuple[float, float, float]
     scale: float
     turn: Rows | None = None
     face_likeness: float | None = None
+    is_inside_out: bool = False
 
     @property
     def is_face(self) -> bool:
@@ -32,11 +36,12 @@ class FaceFrame:
 
     @property
     def orientation(self) -> str:
-        """The scan's axes that point up and where the face looks, to the nearest axis: "y/z" is ours."""
+        """The scan's axes that point up and where the face looks, to the nearest axis, and "/mirrored"; "y/z" is ours."""
         rows = np.eye(3) if self.turn is None else np.array(self.turn)
         axis = [int(np.abs(row).argmax()) for row in rows]
         sign = ["-" if row[i] < 0 else "" for row, i in zip(rows, axis, strict=True)]
-        return f"{sign[1]}{'xyz'[axis[1]]}/{sign[2]}{'xyz'[axis[2]]}"
+        is_mirrored = np.linalg.det(rows) < 0
+        return f"{sign[1]}{'xyz'[axis[1]]}/{sign[2]}{'xyz'[axis[2]]}" + ("/mirrored" if is_mirrored else "")
 
     def apply(self, vertices):
         """Take `(..., 3)` vertices (numpy or torch) to framed coordinates, float32."""

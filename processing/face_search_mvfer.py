@@ -10,23 +10,32 @@ import torch
 
 from .depth_maps_mvfer import DepthMap
 from .face_fit_mvfer import FEW_TURNS_DEG, ROLLS_DEG, Fits, completed, scored, search, settle
-from .face_frame_mvfer import FRAMED, FaceFrame, as_rows
-from .nose_and_rim_mvfer import RIM_DIRECTIONS_DEG, RIM_RADIUS, TIP_DEPTH, TIP_HEIGHT, nose_tip, rims
+from .face_frame_mvfer import FRAMED, MIDDLE, FaceFrame, as_rows
+from .nose_and_rim_mvfer import (
+    RIM_DIRECTIONS_DEG,
+    RIM_RADIUS,
+    TIP_DEPTH,
+    TIP_HEIGHT,
+    follows_hair,
+    nose_tip,
+    rim_radius_of,
+    rims,
+)
 
 INSIDE = 0.02  # share of the surface beyond either end of a box around the scan's main part
 CLOSE_UP = 2.6  # framed units across
 NEAREST, FARTHEST, ASIDE = 0.95, -3.0, 1.9  # framed units: what is looked at closely
-TIP_ERROR = 0.08  # framed units by which the scan's tip of the nose may differ from the fitted one
-RIM_ERROR = 0.08  # logarithm of the size by the rim over the fitted one; more is no rim of a face
-OUTER = np.arange(
-    0.5, 0.95, 0.03
-)  # distances from the tip at which the scan must be that of a face for its rim to be trusted
-FEWEST_RIMS, RIMS_ENOUGH = 3, 0.5  # how many of ten say something of the size, and the share that says it alone
+# Framed units by which the scan's tip of the nose may differ from the fitted one; the latter next to a hole.
+TIP_ERROR, TIP_ERROR_HOLE = 0.16, 0.08
+RIM_ERROR = 0.16  # logarithm of the size by the rim over the fitted one; more is no rim of a face
+OUTER = 0.5  # framed units from the tip; from there to the rim the scan must be a face's for the rim to be trusted
+FEWEST_RIMS, RIMS_ENOUGH = 2, 0.3  # how many of ten say something of the size, and the share that says it alone
 HOPELESS, HOPELESS_ROUGH = (
     0.5,
     0.2,
 )  # face-likeness of a place, and of a first look, below which it is not looked at again
 SURE = 0.9  # face-likeness at which no other place is looked at closely
+LEANS_DEG = (12.0, 4.0, 4.0)  # pitch, yaw, roll that may be the face's own: chins and brows differ more than sides
 ORIENTATIONS = 2  # of the 24, searched thoroughly
 
 Closely = tuple[FaceFrame, Fits, DepthMap]  # where a face is, what is fitted there, and on which close-up
@@ -70,8 +79,24 @@ def _search_from(points, faces, turn, low, high) -> FaceFrame | None:
             if best is not None and best[1].score[0] < SURE:  # perhaps not yet there
                 best = _better(best, _look_closely(points, faces, best[0]))
             if best is not None and best[1].score[0] >= SURE:
-                return _measured(*best)
-    return None if best is None else _measured(*best)
+                return _measured(*_stood_upright(points, faces, turn, best))
+    return None if best is None else _measured(*_stood_upright(points, faces, turn, best))
+
+
+def _stood_upright(points, faces, turn: np.ndarray, found: Closely) -> Closely:
+    """A head that leans no more than faces differ stands as its scan does: fitted there again, without another turn."""
+    frame = found[0]
+    change = np.array(frame.turn) @ turn.T
+    leans = np.degrees([change[2, 1] - change[1, 2], change[0, 2] - change[2, 0], change[1, 0] - change[0, 1]]) / 2
+    if (np.abs(leans) > LEANS_DEG).any() or np.trace(change) < 2:
+        return found
+    middle = frame.inverse().apply(MIDDLE)
+    x, y, z = (middle - turn.T @ MIDDLE / frame.scale).tolist()
+    upright = _look_closely(points, faces, FaceFrame((x, y, z), frame.scale, as_rows(turn)), keep_turn=True)
+    if upright is None:
+        return found
+    upright[1].score = found[1].score  # whether it is a face is told without this wish
+    return upright
 
 
 def _better(one: Closely | None, other: Closely | None) -> Closely | None:
@@ -108,7 +133,7 @@ def _overview(points, faces, turn: np.ndarray, low, high) -> tuple[DepthMap, Fac
     return DepthMap.look(turned, kept, middle, extent, depths, mend=True), seen
 
 
-def _look_closely(points, faces, frame: FaceFrame) -> Closely | None:
+def _look_closely(points, faces, frame: FaceFrame, *, keep_turn: bool = False) -> Closely | None:
     """The frame made better by a close-up, the fit in it, and another close-up there."""
     shape = np.zeros(0)
     for is_last in (False, True):
@@ -121,7 +146,7 @@ def _look_closely(points, faces, frame: FaceFrame) -> Closely | None:
         view = DepthMap.look(framed, kept, (0.0, 0.0, 0.0), CLOSE_UP, (FARTHEST - 0.001, NEAREST + 0.05), mend=True)
         fit = fit_at(view, FRAMED)
         if not is_last:
-            fit = settle(view, fit)
+            fit = settle(view, fit, keep_turn=keep_turn)
             frame, shape = frame.then(frame_at(view, fit)), fit.shape
     fit.shape = shape
     return frame, scored(view, fit), view
@@ -135,16 +160,26 @@ def _measured(frame: FaceFrame, fit: Fits, view: DepthMap) -> FaceFrame:
         tip = nose_tip(_middle(whole))
     except ValueError:
         tip = expected
-    if np.linalg.norm(np.subtract(view.to_world(tip), view.to_world(expected))) > TIP_ERROR:
+    limit = TIP_ERROR if _is_whole(view, tip) else TIP_ERROR_HOLE
+    if np.linalg.norm(np.subtract(view.to_world(tip), view.to_world(expected))) > limit:
         tip = expected
-    radii, is_trusted = _trusted_rims(whole.depth, strange, tip, view.pixel)
+    radii, is_trusted = _trusted_rims(view.depth, strange, tip, view.pixel)
     unit = 1.0
     if is_trusted.sum() >= FEWEST_RIMS:
-        unit = float(np.median(radii[is_trusted])) * view.pixel / RIM_RADIUS
+        unit = rim_radius_of(radii, is_trusted) * view.pixel / RIM_RADIUS
         unit = unit ** min(1.0, is_trusted.mean() / RIMS_ENOUGH) if abs(np.log(unit)) < RIM_ERROR else 1.0
     x, y, z = view.to_world(tip)
     likeness = float(fit.score[0])
     return frame.then(FaceFrame((x, y - TIP_HEIGHT * unit, z - TIP_DEPTH * unit), 1 / unit, None, likeness))
+
+
+def _is_whole(view: DepthMap, tip) -> bool:
+    """Whether the scan has no hole near the tip of the nose."""
+    reach, (column, row, _) = TIP_ERROR / view.pixel, map(int, tip)
+    part = view.depth[
+        max(int(row - reach), 0) : int(row + reach) + 1, max(int(column - reach), 0) : int(column + reach) + 1
+    ]
+    return bool(np.isfinite(part).all())
 
 
 def _middle(view: DepthMap) -> np.ndarray:
@@ -160,12 +195,14 @@ def _trusted_rims(depth: np.ndarray, strange: np.ndarray, tip, pixel: float) -> 
     """Distances to the rim, in pixels, and whether what leads there is the face, and does not end with the scan."""
     radii, is_cut = rims(depth, tip)
     is_face = []
-    for angle in np.radians(RIM_DIRECTIONS_DEG):
-        for side in (-1, 1):
-            row = (tip[1] - OUTER / pixel * np.sin(angle)).astype(int).clip(0, len(depth) - 1)
-            column = (tip[0] + side * OUTER / pixel * np.cos(angle)).astype(int).clip(0, len(depth) - 1)
+    for angle, pair in zip(np.radians(RIM_DIRECTIONS_DEG), radii.reshape(-1, 2), strict=True):
+        for side, radius in zip((-1, 1), pair.tolist(), strict=True):
+            along = np.linspace(OUTER / pixel, max(OUTER / pixel, radius if np.isfinite(radius) else 0.0), 16)
+            row = (tip[1] - along * np.sin(angle)).astype(int).clip(0, len(depth) - 1)
+            column = (tip[0] + side * along * np.cos(angle)).astype(int).clip(0, len(depth) - 1)
             is_face.append(strange[row, column].mean() < 0.15)
-    return radii, np.array(is_face) & ~is_cut & np.isfinite(radii)
+    is_trusted = np.array(is_face) & ~is_cut & np.isfinite(radii)
+    return radii, is_trusted & (not follows_hair(np.where(is_trusted, radii, np.nan)))
 
 
 def fit_at(view: DepthMap, frame: FaceFrame) -> Fits:

@@ -1,8 +1,9 @@
 """Frame a face: where is its centre, how large is it, and is it one? In: vertices and faces in any unit. Out: a `FaceFrame`.
 
-A whole, upright face is framed by the tip of its nose and its rim (`nose_and_rim_mvfer`). The mean face, fitted there, has to
-agree; if it does not, because of a hole, hair, a fragment, or a turned head, it is searched (`face_search_mvfer`), and the same
-tip and rim are measured where it is found. If no face is found, the first frame is kept and its face-likeness says so.
+A whole, upright face is framed by the tip of its nose and its rim (`nose_and_rim_mvfer`). The mean face, fitted there, has
+to agree; if it does not, because of a hole, hair, a cut, a fragment, or a turned head, it is searched (`face_search_mvfer`),
+and the same tip and rim are measured where it is found. If no face is found, the first frame is kept and its face-likeness
+says so.
 """
 
 from dataclasses import replace
@@ -11,10 +12,10 @@ import numpy as np
 import torch
 
 from .depth_maps_mvfer import DepthMap
-from .face_fit_mvfer import settle
-from .face_frame_mvfer import FACE_LIKE, FRAMED, FaceFrame, as_rows
+from .face_fit_mvfer import near_mean_face, settle
+from .face_frame_mvfer import FACE_LIKE, FRAMED, MIDDLE, FaceFrame, as_rows
 from .face_search_mvfer import fit_at, frame_at, search_scan
-from .nose_and_rim_mvfer import RIM_RADIUS, TIP_DEPTH, TIP_HEIGHT, measure, rims
+from .nose_and_rim_mvfer import RIM_RADIUS, TIP_DEPTH, TIP_HEIGHT, NoNose, follows_hair, measure, rims
 from .orientation_mvfer import rotations
 
 __all__ = [
@@ -25,12 +26,12 @@ ZOOM_BELOW_PX = 27.0  # look closer if the face is smaller than this on the firs
 CONFIRMED = (
     0.7  # face-likeness from which the first frame may be kept, unless the fitted face lies farther from it than:
 )
-LARGEST_SHIFT, LARGEST_SHIFT_DISTURBED = (
-    0.11,
-    0.05,
-)  # framed units; the latter at a hole in the nose, or a cut at the rim
+# Framed units; the latter at a hole in the nose, or at a rim that is cut or follows hair.
+LARGEST_SHIFT, LARGEST_SHIFT_DISTURBED = 0.11, 0.05
 LARGEST_ANGLE_DEG = 15.0  # a head so little turned is left as it is
-MIDDLE = np.array([0.0, 0.28, 0.17])  # between eyes and mouth, framed
+FEW_FACES, NEAR_SKIN = 1000, 0.15  # triangles that are looked at; framed units from the mean face: no palates
+INWARDS = 0.3  # share of area, those inwards less those outwards, from which a face looks inwards; clean ones: -0.4
+BETTER = 0.72  # face-likeness from which what the search found replaces the first frame, face or not
 CLEAN = 0.88  # face-likeness of nearly all whole, clean heads
 SURE = 0.85  # face-likeness at which no other orientation is tried
 
@@ -44,23 +45,37 @@ def frame_face(vertices, faces, *, orientation: str = "y") -> FaceFrame:
         orientation (`str`, defaults to "y"): how the scan lies, see `orientation_mvfer`: "y" is y up, the face towards +z, and
             "auto" any of 24 orientations, of which this is tried first.
     Returns:
-        `FaceFrame`: in framed coordinates a frontal camera sees brows to chin. Its `face_likeness` tells whether that is so.
+        `FaceFrame`: in framed coordinates a frontal camera sees brows to chin. Its `face_likeness` tells whether that is so,
+            and `is_inside_out` whether its sides may be exchanged, unless the orientation says that they are.
     Raises:
-        ValueError: if the mesh has no extent seen from the front, or the orientation is unknown.
+        ValueError: if the mesh has no extent seen from the front, or is far-off pieces without a face; or the orientation is
+            unknown.
     """
-    given, *others = rotations(orientation)
     points = torch.as_tensor(np.asarray(vertices, dtype=np.float32))
     faces = torch.as_tensor(np.asarray(faces, dtype=np.int64))
+    frame = _frame_of(points, faces, *rotations(orientation))
+    is_told = frame.turn is not None and np.linalg.det(np.array(frame.turn)) < 0
+    return replace(frame, is_inside_out=frame.is_face and not is_told and _looks_inwards(frame, points, faces))
+
+
+def _frame_of(points: torch.Tensor, faces: torch.Tensor, given: np.ndarray, *others: np.ndarray) -> FaceFrame:
+    """In the given orientation or, if the face is not found there, in one of the others."""
     seen = FaceFrame((0.0, 0.0, 0.0), 1.0, None if np.array_equal(given, np.eye(3)) else as_rows(given))
-    first, view = frame_whole_face(points if seen.turn is None else seen.apply(points), faces)
+    try:
+        first, view = frame_whole_face(points if seen.turn is None else seen.apply(points), faces)
+    except NoNose:
+        found = search_scan(points, faces, given, list(others), sure=SURE)
+        if found is None or not found.is_face:
+            raise
+        return found
     fit = settle(view, fit_at(view, first))
     likeness = float(fit.score[0])
     limit = _largest_shift(view, first) if likeness > CLEAN else LARGEST_SHIFT_DISTURBED
     if likeness < CONFIRMED or _shift(first, frame_at(view, fit)) > limit:
-        found = search_scan(points, faces, given, others, sure=SURE)
+        found = search_scan(points, faces, given, list(others), sure=SURE)
         likeness = min(likeness, CONFIRMED) * 0.8  # no face stayed there
         if found is not None and found.face_likeness is not None:
-            if found.is_face and _shift(seen.then(first), found) > limit:
+            if found.face_likeness >= BETTER and _shift(seen.then(first), found) > limit:
                 return found
             likeness = max(likeness, found.face_likeness)
     kept = replace(first, face_likeness=likeness)
@@ -101,6 +116,14 @@ def frame_whole_face(points: torch.Tensor, faces: torch.Tensor) -> tuple[FaceFra
     return FaceFrame((x, y - TIP_HEIGHT * unit, z - TIP_DEPTH * unit), 1 / unit), view
 
 
+def _looks_inwards(frame: FaceFrame, points: torch.Tensor, faces: torch.Tensor) -> bool:
+    """Whether nearly all of the face's skin, by area, is wound so that it looks away from who looks at it."""
+    few = faces[:: max(len(faces) // FEW_FACES, 1)]
+    a, b, c = frame.apply(points[few.reshape(-1)]).view(-1, 3, 3).unbind(1)
+    towards = torch.linalg.cross(b - a, c - a)[:, 2].numpy()[near_mean_face(((a + b + c) / 3).numpy(), NEAR_SKIN)]
+    return bool(towards.sum() < -INWARDS * np.abs(towards).sum())
+
+
 def _shift(frame: FaceFrame, other: FaceFrame) -> float:
     """How far apart two frames are, framed units; infinite if one is turned."""
     change = FaceFrame(frame.center, frame.scale, frame.turn).inverse().then(other)
@@ -116,5 +139,6 @@ def _largest_shift(view: DepthMap, frame: FaceFrame) -> float:
     x, y, _ = tip
     reach = max(2, int(0.3 / frame.scale / view.pixel))
     nose = view.depth[max(int(y) - reach, 0) : int(y) + reach + 1, max(int(x) - reach, 0) : int(x) + reach + 1]
-    _, is_cut = rims(view.depth, tip)
-    return LARGEST_SHIFT_DISTURBED if np.isnan(nose).any() or is_cut.sum() >= 2 else LARGEST_SHIFT
+    radii, is_cut = rims(view.depth, tip)
+    is_disturbed = np.isnan(nose).any() or is_cut.sum() >= 2 or follows_hair(radii)
+    return LARGEST_SHIFT_DISTURBED if is_disturbed else LARGEST_SHIFT

@@ -17,9 +17,16 @@ LOOK_ABOVE, LOOK_BELOW = 2.0, 0.5  # half-widths within which nothing is nearer 
 CAP_RADIUS, CAP_HEIGHT = 0.2, 0.06  # half-widths: the part of the nose whose middle is its tip
 CONE_SLOPE = 1.15  # depth behind the tip over distance from it, on the cone
 RIM_DIRECTIONS_DEG = (0.0, 10.0, 20.0, 30.0, 40.0)  # above the horizontal, to both sides
+RIM_SHAPE = np.repeat([0.89, 0.93, 1.0, 1.11, 1.31], 2)  # distances to the rim over their median; they vary by 3 %
+ROUNDER = 0.12  # logarithm of distances beside the face over those above, and over a face's; clean heads: at most 0.111
+BEFORE_CONE = 0.15  # share of the cone's depth by which a scan that ends there has not reached it
 RIM_RADIUS = 0.95  # framed units from the tip to the rim
 TIP_HEIGHT = 0.18  # framed units from the middle of the window up to the tip
 TIP_DEPTH = 0.57  # framed units from the plane z = 0 forward to the tip
+
+
+class NoNose(ValueError):
+    """Nothing lies in the middle of what is seen, as where a scan's pieces are far apart."""
 
 
 def measure(view: DepthMap) -> tuple[tuple[float, float, float], float]:
@@ -29,7 +36,11 @@ def measure(view: DepthMap) -> tuple[tuple[float, float, float], float]:
 
 
 def nose_tip(depth: np.ndarray) -> tuple[float, float, float]:
-    """The nearest point of its surroundings from which the surface falls away most steeply to both sides."""
+    """The nearest point of its surroundings from which the surface falls away most steeply to both sides.
+
+    Raises:
+        NoNose: if there is none.
+    """
     size = len(depth)
     rows = np.arange(size)
     seen = np.isfinite(depth)
@@ -54,6 +65,8 @@ def nose_tip(depth: np.ndarray) -> tuple[float, float, float]:
         return float(drop) if np.isfinite(drop) else -1.0  # next to a hole
 
     known = np.isfinite(profile)
+    if not known.any():
+        raise NoNose("no face found: its pieces lie far apart; cut away what is not the head")
     best = max(rows[known & nearest(LOOK_ABOVE, LOOK_BELOW)], key=fall)
     # Puckered lips may be nearer than a flat nose; the nose is then the highest such peak.
     above = known & (rows < best) & (rows > best - half_width[best])
@@ -79,6 +92,12 @@ def rim_radius(depth: np.ndarray, tip: tuple[float, float, float]) -> float:
     return float(np.median(found)) if len(found) else len(depth) / 4
 
 
+def rim_radius_of(radii: np.ndarray, is_trusted: np.ndarray) -> float:
+    """What `rim_radius` would be, if some of the distances to the rim cannot be trusted: faces' rims are alike."""
+    likely = float(np.median(radii[is_trusted] / RIM_SHAPE[is_trusted]))
+    return float(np.median(np.where(is_trusted, radii, likely * RIM_SHAPE)))
+
+
 def rims(depth: np.ndarray, tip: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
     """Distance from the tip to the rim along every direction, NaN where there is none, and whether the scan ends there."""
     column, row, height = tip
@@ -90,14 +109,27 @@ def rims(depth: np.ndarray, tip: tuple[float, float, float]) -> tuple[np.ndarray
     )
     profiles = sample(depth, column + sides * radii * np.cos(angles), row - radii * np.sin(angles))  # (10, R)
     found, is_cut = [], []
-    for profile, outside_cone in zip(profiles, height - profiles <= CONE_SLOPE * radii, strict=True):  # False: not seen
+    fallen = (height - profiles) / (CONE_SLOPE * radii)
+    for profile, fall, outside_cone in zip(
+        profiles, fallen, height - profiles <= CONE_SLOPE * radii, strict=True
+    ):  # False: not seen
         last = outside_cone.nonzero()[0][-1] if outside_cone.any() else None
         found.append(np.nan if last is None else radii[last])
-        is_cut.append(last is not None and _ends(profile, last))
+        is_cut.append(last is not None and _ends(profile, last, fall))
     return np.array(found), np.array(is_cut)
 
 
-def _ends(profile: np.ndarray, last: int) -> bool:
-    """Whether a scan ends at a sample, four of which are a pixel, though its surface does not yet turn away there."""
+def _ends(profile: np.ndarray, last: int, depth: np.ndarray) -> bool:
+    """Whether a scan ends at a sample, four of which are a pixel, though its surface has not yet turned away to the cone."""
     is_end = not np.isfinite(profile[last + 1 : last + 5]).any()
-    return bool(is_end and profile[max(last - 12, 0)] - profile[last] < 3 * CONE_SLOPE)
+    is_flat = profile[max(last - 12, 0)] - profile[last] < 3 * CONE_SLOPE
+    return bool(is_end and (is_flat or depth[last] < 1 - BEFORE_CONE))
+
+
+def follows_hair(radii: np.ndarray) -> bool:
+    """Whether these distances, NaN where they are not to be trusted, are those of something round about the head."""
+    around = np.log(radii / RIM_SHAPE).reshape(len(RIM_DIRECTIONS_DEG), 2)
+    beside, above = around[:2], around[3:]
+    if not (np.isfinite(beside).any() and np.isfinite(above).any()):
+        return True  # who knows
+    return bool(np.nanmedian(above) - np.nanmedian(beside) < -ROUNDER)

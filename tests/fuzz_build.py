@@ -112,7 +112,7 @@ def build(source: Path, out: Path, *flags: str, num_proc: int = 2, size_px: int 
 def accounts(out: Path) -> tuple[int, list[dict]]:
     """How many rows there are, and the rejected items; AssertionError if one is in both or twice."""
     rows = [row for split in schema.load_splits(out).values() for row in split["id"]]
-    rejected = schema.read_rejected_file(out)
+    rejected = [item for item in schema.read_rejected_file(out) if not item.get("kept")]
     names = rows + [item["id"] for item in rejected]
     assert len(set(names)) == len(names), "an item is accounted for twice"
     assert all(item["reason"].strip() for item in rejected), "a rejection without a reason"

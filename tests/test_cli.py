@@ -57,6 +57,21 @@ def test_a_scan_without_a_face_is_said_and_left_to_people(small_run, tmp_path, c
     assert "ball.ply: no face found" in printed.err and "--orientation" in printed.err
 
 
+@pytest.mark.parametrize("command", ["render", "predict"])
+def test_a_scan_that_may_be_mirrored_is_said(command, small_run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mesh = trimesh.load(EXAMPLES / "neutral.ply", process=False)
+    faces = mesh.faces
+    trimesh.Trimesh(mesh.vertices * [-1, 1, 1], faces, process=False).export("mirrored.ply")
+    trimesh.Trimesh(mesh.vertices * [-1, 1, 1], faces[:, ::-1], process=False).export("outwards.ply")
+    flags = ["--model", str(small_run)] if command == "predict" else []
+    for name, is_said in (("mirrored.ply", True), ("outwards.ply", False)):
+        assert main([command, name, *flags]) == 0
+        assert ("--orientation y/z/mirrored" in capsys.readouterr().err) == is_said
+    assert main([command, "mirrored.ply", "--orientation", "y/z/mirrored", *flags]) == 0
+    assert "inwards" not in capsys.readouterr().err
+
+
 def test_predict_prints_one_row_per_input_in_order_also_for_bad_ones(small_run, face_obj, tmp_path, capsys):
     broken = tmp_path / "broken.obj"
     broken.write_text("v 0 0 0\n")

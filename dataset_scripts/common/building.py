@@ -53,7 +53,7 @@ class Worker(Protocol):
     """Makes the rows of a shard. One lives in every process of a build."""
 
     def shard_rows(self, shard: Shard, rejected: list[dict]) -> Iterable[dict]:
-        """Yield rows; append `{"id", "reason"}` to `rejected` for what could not be made."""
+        """Yield rows; append `{"id", "reason"}` to `rejected` for what could not be made, with "kept" for what is in doubt."""
 
 
 def cut(subjects: Mapping[str, Sequence], per_shard: int) -> list[Shard]:
@@ -252,7 +252,10 @@ def finish(folder: Path) -> dict:
     rejected = list({item["id"]: item for item in rejected}.values())  # a damaged source file is met by every shard
     schema.write_rejected(folder, rejected)
     size = sum(path.stat().st_size for split, path in paths if counts[split])
-    info |= {"rows": counts, "subjects": people, "rejected": len(rejected), "bytes": size, "complete": True}
+    doubtful = sum(item.get("kept", False) for item in rejected)
+    refused = len(rejected) - doubtful
+    info |= {"rows": counts, "subjects": people, "rejected": refused, "bytes": size, "complete": True}
+    info |= {"doubtful": doubtful} if doubtful else {}
     empty = {path.name: schema.read_sources(path) for split, path in paths if not counts[split]}
     info |= {"empty": info.get("empty", {}) | empty} if empty else {}
     (folder / "README.md").write_text(card.write(info), encoding="utf-8")
@@ -262,10 +265,11 @@ def finish(folder: Path) -> dict:
     for split, path in paths:  # `datasets` reads no set that has a split without rows
         if not counts[split]:
             path.unlink()
-    if rejected:
-        print(
-            f"{len(rejected)} items could not be made; their reasons are in {shown(str(folder / schema.REJECTED_FILE))}"
-        )
+    reasons = f"see {shown(str(folder / schema.REJECTED_FILE))} for the reasons"
+    if refused:
+        print(f"{refused} items could not be made; {reasons}")
+    if doubtful:
+        print(f"{doubtful} scans were kept, though no face is found in them; {reasons}")
     return info
 
 

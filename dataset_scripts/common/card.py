@@ -13,6 +13,7 @@ _TEXTS = ("name", "license", "source", "source_url", "source_version", "sharing"
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
+_DOUBTFUL = " Scans that look like no face: {doubtful}, which are kept and listed there."
 _GEOMETRY = " `meshes` holds the scans without their colours, a PLY per frame (`datasets.Mesh`)."
 
 
@@ -67,6 +68,7 @@ def write(info: dict) -> str:
     table = "\n".join(f"| {split} | {people[split]} | {rows[split]} |" for split in splits)
     angles = ", ".join(f"{yaw:g}/{pitch:g}" for yaw, pitch in info["view_angles_deg"])
     origin = "synthetic" if info["synthetic"] else "scans"
+    doubts = _DOUBTFUL.format(**info) if info.get("doubtful") else ""
     intro, truth = (_synthetic if info["synthetic"] else _recorded)(info)
     return f"""---
 pretty_name: {_scalar(info["name"])}
@@ -99,7 +101,7 @@ configs:
 
 No person is in two splits. Views (yaw/pitch in degrees): {angles}; {info["render_settings"]["size_px"]} px; channels
 {", ".join(info["channels"])}; renderer: {info["renderer"]}. Seed {info["seed"]}. `dataset_info.json` holds every setting.
-Rejected items: {info["rejected"]} (`rejected.jsonl`).{_GEOMETRY if info.get("keeps_geometry") else ""}
+Rejected items: {info["rejected"]} (`rejected.jsonl`).{doubts}{_GEOMETRY if info.get("keeps_geometry") else ""}
 
 {truth}
 

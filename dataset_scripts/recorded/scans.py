@@ -17,6 +17,7 @@ from dataset_scripts.common.captions import captions_for
 from dataset_scripts.recorded.facs import describable
 from dataset_scripts.recorded.reasons import without_paths
 from mvfer.data import schema
+from processing.face_frame_mvfer import FaceFrame
 from processing.images_mvfer import PictureError, read_picture
 from processing.meshes_mvfer import load_mesh
 from processing.prompts_mvfer import EXPRESSIONS, prompts_for
@@ -73,6 +74,12 @@ class Scan:
     def files(self) -> list[Path]:
         return [file for frame in self.frames for file in ((frame,) if isinstance(frame, Path) else frame)]
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether the source says that the face is turned away or partly hidden."""
+        said = self.columns.get("pose") or "frontal", self.columns.get("occlusion") or "none"
+        return said != ("frontal", "none")
+
     def sampled(self, num_frames: int) -> "Scan":
         """At most that many frames, uniformly in time, first and last included, or the middle one; 0 keeps all."""
         if not num_frames or len(self.frames) <= num_frames:
@@ -124,20 +131,30 @@ class ScanRenderer:
         self.settings = settings
 
     def shard_rows(self, shard, rejected: list[dict]) -> Iterator[dict]:
-        """Rows; appends `{"id", "reason"}` of what could not be read, without the file's name, which names the person."""
+        """Rows; appends `{"id", "reason"}` of what cannot be read, without the file's name, which names the person.
+
+        Of scans that are kept, though no face is found in them, also `"kept": True`.
+        """
         for item in shard.work:
             meshes: list[tuple] = []
+            doubts: list[str] = []
             try:
-                views, angles = self._views(item, meshes)
+                views, angles = self._views(item, meshes, doubts)
             except ValueError as error:
                 reason = without_paths(str(error), item.scan.files, item.scan.subject, item.scan.moment)
                 rejected.append({"id": item.id, "reason": reason})
                 continue
+            rejected += [{"id": item.id, "reason": doubt, "kept": True} for doubt in doubts]
             kept = {schema.MESHES: schema.encode_meshes(meshes, item.id)} if self.settings.keep_geometry else {}
             yield self._row(item, shard.split, views, angles) | kept
 
-    def _views(self, item: PseudonymousScan, meshes: list[tuple]) -> tuple[list[list[dict]], Sequence]:
-        """PNGs, frames x views, and the angles of the views; appends vertices and faces to `meshes` if they are to be kept."""
+    def _views(
+        self, item: PseudonymousScan, meshes: list[tuple], doubts: list[str]
+    ) -> tuple[list[list[dict]], Sequence]:
+        """PNGs, frames x views, and the angles of the views.
+
+        Appends vertices and faces to `meshes` if they are to be kept, and to `doubts` why the scan may show no face.
+        """
         scan, render = item.scan, self.settings.render
         if not isinstance(scan.frames[0], Path):
             if render.channels != RGB:
@@ -145,16 +162,18 @@ class ScanRenderer:
             frames = cast(tuple[tuple[Path, ...], ...], scan.frames)
             photos = (np.stack([read_photo(path, render.size_px) for path in frame]) for frame in frames)
             return schema.encode_views(photos, item.id), scan.view_angles_deg
-        return schema.encode_views(self._rendered(scan, meshes), item.id), render.view_angles_deg
+        return schema.encode_views(self._rendered(scan, meshes, doubts), item.id), render.view_angles_deg
 
-    def _rendered(self, scan: Scan, meshes: list[tuple]) -> Iterator[np.ndarray]:
+    def _rendered(self, scan: Scan, meshes: list[tuple], doubts: list[str]) -> Iterator[np.ndarray]:
         settings, frame = self.settings, None
         for path in scan.files:
             mesh = load_mesh(path, up_axis=settings.up_axis, geometry_only=settings.geometry_only)
             try:
                 if settings.keep_geometry:
                     meshes.append((mesh.vertices, mesh.faces))
-                frame = frame or frame_mesh(mesh)
+                if frame is None:
+                    frame = frame_mesh(mesh)
+                    doubts += [] if frame.is_face or scan.is_partial else [no_face(frame)]
                 yield render_mesh(mesh, settings.render, frame=frame)[0]
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from error
@@ -192,6 +211,14 @@ class ScanRenderer:
             options: dict[str, Any] = {"count": settings.captions_per_row, "languages": settings.languages}
             return captions_for(said, seed, **options), "captions"
         return [], "none"
+
+
+def no_face(frame: FaceFrame) -> str:
+    """Why predictions would abstain from such a scan, and what to do."""
+    return (
+        f"kept, though no face is found in it (face-likeness {frame.face_likeness:.2f}): look at it with mvfer render, say how "
+        "it lies with --up_axis, or cut away what is not the head"
+    )
 
 
 def read_photo(path: Path, size_px: int) -> np.ndarray:

@@ -131,7 +131,7 @@ def _see_meshes(
         angles_deg=inputs["view_angles_deg"],
         times_s=torch.tensor([times]) - times[0],
         doubts=[] if face.is_face else [_no_face(face)],
-        notes=notes + _orientation(face),
+        notes=notes + _orientation(face) + _sides(face),
     )
 
 
@@ -151,5 +151,11 @@ def _no_face(face: FaceFrame) -> str:
 def _orientation(face: FaceFrame) -> list[str]:
     if not face.is_face or face.orientation == "y/z":
         return []
-    up, front = face.orientation.split("/")
+    up, front, *_ = face.orientation.split("/")
     return [f"The scan was turned: in the file, {up} points up and the face looks towards {front}."]
+
+
+def _sides(face: FaceFrame) -> list[str]:
+    if not face.is_inside_out:
+        return []
+    return ["The scan's triangles look inwards, as those of a mirrored scan do: its left and right may be exchanged."]

@@ -22,6 +22,8 @@ def face_row(name: str, face_frames: list, *, warn: bool = True) -> dict:
         return {}
     frame = face_frames[0]
     row = {"face_likeness": round(frame.face_likeness or 0.0, 3), "orientation": frame.orientation}
+    if frame.is_inside_out and warn:
+        tell(perhaps_mirrored(name, frame))
     if frame.is_face:
         return row
     from modeling_mvfer.classifier_mvfer import NOT_A_FACE
@@ -36,6 +38,14 @@ def no_face(name: str, frame) -> str:
     return (
         f"{name}: no face found (face-likeness {frame.face_likeness:.2f}); do not trust what follows. Look at it with: mvfer "
         "render; say how the scan lies with --orientation, or cut away what is not the head"
+    )
+
+
+def perhaps_mirrored(name: str, frame) -> str:
+    """The remark on a scan whose sides may be exchanged."""
+    return (
+        f"{name}: its triangles look inwards, as those of a mirrored scan do (left-handed coordinates); if its left and right "
+        f"are exchanged, say --orientation {frame.orientation}/mirrored"
     )
 
 

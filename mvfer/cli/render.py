@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from mvfer.cli.predict import add_mesh_argument
-from mvfer.cli.printed import no_face, tell
+from mvfer.cli.printed import no_face, perhaps_mirrored, tell
 from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
 
 
@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     from processing.channels_mvfer import COLOR_CHANNELS
     from processing.meshes_mvfer import load_mesh
     from processing.names_mvfer import shown
-    from processing.orientation_mvfer import AUTO
+    from processing.orientation_mvfer import AUTO, MIRRORED
     from processing.rendering_mvfer import RenderSettings, frame_mesh, render_mesh
 
     angles = tuple((yaw_deg, args.pitch_deg) for yaw_deg in args.views)
@@ -31,6 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     frame = frame_mesh(mesh, orientation="y" if is_known else AUTO)
     if not frame.is_face:
         tell(no_face(args.mesh, frame))
+    if frame.is_inside_out and not args.orientation.endswith(MIRRORED):
+        tell(perhaps_mirrored(args.mesh, frame))
     views = render_mesh(mesh, settings, frame=frame)[0]
     names = [view_name(angle) for angle in settings.view_angles_deg]
     views_picture(views, names, args.out, title=Path(args.mesh).name)

@@ -1,4 +1,4 @@
-"""Made-up scans in the layouts of licensed sets: a bulge with a nose, written as each set writes its files."""
+"""Made-up scans in the layouts of licensed sets: the mean face of framing's template, written as each set writes its files."""
 
 import gzip
 import struct
@@ -7,22 +7,35 @@ from pathlib import Path
 import numpy as np
 import trimesh
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 
 from mvfer.data import schema
+from processing.face_template_mvfer import MEAN, MODES, VALID
 
-from .conftest import half_egg
-
-GRID = 21
+GRID, REACH = 33, 1.28  # the template's cells, and four more around it
+RATES = 20 * np.sqrt([2, 3, 5, 7, 11, 13, 17, 19])  # at which scans differ
 
 
 def face(shift: float = 0.0):
-    """Vertices `(N, 3)`, quads `(Q, 4)` and uvs `(N, 2)`; `shift` makes scans differ."""
-    vertices, quads = half_egg(GRID)
-    vertices = vertices.copy()
-    x, y, _ = vertices.T / 8
-    vertices[:, 2] += 3 * shift * np.exp(-(x**2 + (y + 0.5) ** 2) / 0.05) + 0.7 * np.sin(40 * shift * y + 9 * x)
+    """Vertices `(N, 3)`, quads `(Q, 4)` and uvs `(N, 2)`; `shift` makes scans differ, as people do."""
+    steps = np.linspace(-REACH, REACH, GRID)
+    x, y = np.meshgrid(steps, steps)
+    margin = (GRID - len(MEAN)) // 2
+    depths = MEAN + np.einsum("k,kij->ij", np.sin(RATES * shift + 1), MODES[: len(RATES)])
+    is_known, depths = (np.pad(grid, margin)[::-1] for grid in (VALID, depths))  # rows from the bottom to the top
+    rows, columns = distance_transform_edt(~is_known, return_distances=False, return_indices=True)
+    z = depths[rows, columns] - 3 * np.hypot(x - steps[columns], y - steps[rows])  # the face turns away there
+    index = np.arange(GRID * GRID).reshape(GRID, GRID)
+    quads = np.stack([index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]], -1).reshape(-1, 4)
+    vertices = 80 * np.stack([x, y, z], -1).reshape(-1, 3)
     uvs = (vertices[:, :2] - vertices[:, :2].min(0)) / np.ptp(vertices[:, :2], axis=0)
     return vertices, quads, uvs
+
+
+def triangles(shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """The same in metres, in triangles: vertices `(N, 3)` float32 and faces `(M, 3)`."""
+    vertices, quads, _ = face(shift)
+    return (vertices / 1000).astype(np.float32), quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)
 
 
 def write_picture(path: Path, size: int = 16) -> None:

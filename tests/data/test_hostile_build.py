@@ -15,14 +15,15 @@ from dataset_scripts.recorded import scan_sets, scans
 from mvfer.data import schema
 from tests.fuzz_build import RUNS, accounts, write_tree
 from tests.processing.gltf_files import Gltf
-from tests.tiny import bumpy_face
 
-from .layouts import bu3dfe, rows_of, write_picture, write_plain_obj, write_textured_obj, write_wrl
+from .layouts import bu3dfe, rows_of, triangles, write_picture, write_plain_obj, write_textured_obj, write_wrl
 
 
 @pytest.mark.parametrize("run", RUNS)
 def test_every_file_of_a_hostile_folder_is_a_row_or_has_one_reason(build, tmp_path, run):
-    files = write_tree(tmp_path / "source", 60, seed=1)
+    files = write_tree(tmp_path / "source", 60, seed=1) + 2  # its meshes are no faces
+    for number in range(2):
+        write_plain_obj(tmp_path / "source" / "happy" / f"face{number}.obj", number / 9)
     out = build("folder", tmp_path / "source", *RUNS[run])
     rows, rejected = accounts(out)
     assert rows + len(rejected) == files and rows > 0 and schema.dataset_info(out)["rejected"] == len(rejected)
@@ -77,10 +78,10 @@ def test_photos_of_16_bits_of_floats_and_lying_on_their_side_become_the_same_vie
 def test_a_folder_of_glb_and_gltf_files_is_built_as_their_scenes_show(build, tmp_path):
     for subject in range(3):
         folder = tmp_path / "source" / "happiness" / f"anna{subject}"
-        vertices, faces = bumpy_face(25)
+        vertices, faces = triangles()
         scene = Gltf.with_square()
         scene.primitive.update(attributes={"POSITION": scene.array(vertices)}, indices=scene.array(faces.ravel(), "u4"))
-        scene.primitive["targets"] = [{"POSITION": scene.array(vertices * [0.1 * subject, 0, 0])}]
+        scene.primitive["targets"] = [{"POSITION": scene.array(vertices * [0.04 * subject, 0, 0])}]
         scene.document["meshes"][0]["weights"] = [1.0]
         folder.parent.mkdir(parents=True, exist_ok=True)
         if subject:

@@ -14,15 +14,16 @@ from PIL import Image
 from dataset_scripts.recorded.hub_sets import opened
 from mvfer.data import schema
 from processing.meshes_mvfer import load_mesh
-from tests.tiny import bumpy_face, write_obj
+from tests.tiny import write_obj
 from tests.witnesses import watched, web_server
+
+from .layouts import triangles
 
 PEOPLE = ("anna", "ben", "cleo")
 
 
 def faces(person: int, label: str):
-    vertices, triangles = bumpy_face(15)
-    return vertices * [1 + 0.04 * person, 1, 1 + 0.1 * (label == "neutral")], triangles
+    return triangles(person / 3 + 0.1 * (label == "neutral"))
 
 
 @pytest.fixture
@@ -58,8 +59,8 @@ def test_geometry_that_is_kept_is_read_as_meshes_and_can_be_built_from_again(bui
     for key, row in rows_of(again).items():
         assert row["views"] == rows[key]["views"], "the same geometry, drawn in the same way"
         (mesh,) = rows[key]["meshes"]
-        assert (len(mesh.vertices), len(mesh.faces)) == (225, 392)
-        assert mesh.bounds[1, 1] == pytest.approx(0.09 * 0.95, rel=1e-4)
+        assert (len(mesh.vertices), len(mesh.faces)) == (1089, 2048)
+        assert mesh.bounds[1, 1] == pytest.approx(0.08 * 1.28, rel=1e-4)
     assert len(rows) == 6 and {split for split, _ in rows} == set(schema.SPLITS)
     assert "`meshes` holds" in (kept / "README.md").read_text() and "`meshes`" not in (plain / "README.md").read_text()
 
@@ -71,7 +72,8 @@ def test_training_does_not_read_the_meshes_that_a_set_keeps(build, scans, framed
     assert schema.view_arrays(splits["train"][0]).shape == (1, 3, 24, 24, 3)
 
 
-def test_the_frames_of_a_sequence_are_kept_and_built_from_again(build_faces, build, tmp_path, framed_once):
+def test_the_frames_of_a_sequence_are_kept_and_built_from_again(build_faces, build, tmp_path, framed_once, monkeypatch):
+    monkeypatch.setattr("processing.face_frame_mvfer.FaceFrame.is_face", True)  # the made-up bulge is none
     sequences = {"kind": "4d", "num_frames": 3, "random_per_subject": 0, "expressions": ("happiness",)}
     build_faces(tmp_path / "kept", subjects=(1, 1, 1), keep_geometry=True, **sequences)
     row = read(tmp_path / "kept")["test"][0]
@@ -206,5 +208,5 @@ def test_what_is_no_set_and_no_folder_is_refused_with_what_there_is(build, tmp_p
 def test_nothing_of_a_set_is_left_behind(tmp_path):
     a_set_of_meshes(tmp_path).save_to_disk(tmp_path / "theirs")
     with opened(str(tmp_path / "theirs")) as place:
-        assert len(load_mesh(place / "train-000000.ply").faces) == 392 and len(list(place.iterdir())) == 8
+        assert len(load_mesh(place / "train-000000.ply").faces) == 2048 and len(list(place.iterdir())) == 8
     assert not place.parent.exists()

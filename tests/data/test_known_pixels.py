@@ -11,7 +11,7 @@ from processing.framing_mvfer import frame_face
 from .layouts import GRID, face, rows_of, write_bnt, write_textured_obj, write_wrl
 
 SIZE_PX, YAWS_DEG = 160, (0, 30)
-MARKED = 14 * GRID + 15  # on the subject's left, above the middle
+MARKED = 22 * GRID + 20  # on the subject's left, above the middle
 FILES = {  # builder -> its file, the file's picture, what writes it
     "bu3dfe": ("F0001/F0001_HA04WH_F3D.wrl", "F0001/F0001_HA04WH_F3D.bmp", write_wrl),
     "bosphorus": ("bs000/bs000_E_HAPPY_0.bnt", "bs000/bs000_E_HAPPY_0.png", write_bnt),
@@ -21,7 +21,7 @@ FILES = {  # builder -> its file, the file's picture, what writes it
 
 def write_marker(path, uv):
     """A blue picture with a small red square around a place; v runs upwards."""
-    size, half = 200, 3
+    size, half = 256, 3
     pixels = np.zeros((size, size, 3), np.uint8)
     pixels[..., 2] = 255
     column, row = round(uv[0] * size), round((1 - uv[1]) * size)

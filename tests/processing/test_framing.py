@@ -11,6 +11,7 @@ from processing.face_fit_mvfer import _normal_equations
 from processing.face_frame_mvfer import FACE_LIKE, FaceFrame, as_rows
 from processing.framing_mvfer import RIM_RADIUS, TIP_DEPTH, TIP_HEIGHT, frame_face, frame_upright
 from processing.meshes_mvfer import load_mesh
+from processing.nose_and_rim_mvfer import RIM_SHAPE, follows_hair, rim_radius_of
 from processing.orientation_mvfer import UP_AXES, rotation_of, rotations
 from tests.fuzz_framing import fuzz
 from tests.processing.heads import ellipsoid, face_only, head
@@ -149,6 +150,15 @@ def test_a_floater_before_the_face_does_not_matter(scan):
     assert_framed_alike(scan, np.concatenate([vertices, piece]), np.concatenate([faces, corners]))
 
 
+def test_a_far_triangle_leaves_the_face_or_a_sentence(scan):
+    vertices, faces, plain = scan
+    far = np.array([[1e4, -1e4, 0], [1e4, -1e4 + 0.2, 0], [1e4 + 0.2, -1e4, 0.2]]) / plain.scale
+    corners = len(vertices) + np.array([[0, 1, 2]])
+    assert_framed_alike(scan, np.concatenate([vertices, far]), np.concatenate([faces, corners]), orientation="auto")
+    with pytest.raises(ValueError, match="pieces lie far apart"):
+        frame_face(np.concatenate([far, far * [-1, 1, 1]]), [[0, 1, 2], [3, 4, 5]])
+
+
 @pytest.mark.parametrize("side", [-1, 1])
 @pytest.mark.parametrize("radius", [0.06, 0.12, 0.18])
 def test_a_hole_beside_the_nose_does_not_matter(scan, side, radius):
@@ -182,6 +192,41 @@ def test_orientations_are_rotations_and_mirrored_ones_are_not():
     for name in ("up", "y/y", "y/z/x", "mirrored", "auto/y"):
         with pytest.raises(ValueError, match="orientation must be one of"):
             rotation_of(name)
+
+
+@pytest.mark.parametrize("signs", [(-1, 1, 1), (1, 1, -1)])
+def test_a_scan_that_was_mirrored_looks_inwards_unless_it_is_told(scan, signs):
+    vertices, faces, _ = scan
+    assert not frame_face(vertices, faces, orientation="auto").is_inside_out
+    mirrored = frame_face(vertices * signs, faces, orientation="auto")
+    assert mirrored.is_face and mirrored.is_inside_out
+    told = frame_face(vertices * signs, faces, orientation=f"{mirrored.orientation}/mirrored")
+    assert told.is_face and not told.is_inside_out and told.orientation == f"{mirrored.orientation}/mirrored"
+    places = told.apply(vertices * signs)  # left is left again: those of the scan as it was, or half a turn on
+    np.testing.assert_allclose(places, frame_face(vertices, faces).apply(vertices), atol=0.05)
+
+
+def test_what_is_wound_both_ways_is_not_called_mirrored(scan):
+    vertices, faces, _ = scan
+    assert not frame_face(vertices, np.concatenate([faces, faces[:, ::-1]])).is_inside_out
+
+
+def test_an_upright_scan_that_is_searched_is_not_turned(scan):
+    vertices, faces, plain = scan
+    middles = plain.apply(vertices[faces].mean(1))
+    holed = faces[np.hypot(middles[:, 0] - 0.24, middles[:, 1] - 0.2) > 0.16]
+    frame = frame_face(vertices, holed)
+    assert frame != plain and (frame.turn is None or np.allclose(frame.turn, np.eye(3), atol=1e-5))
+
+
+def test_a_rim_that_is_partly_hidden_is_completed_and_that_of_hair_is_noticed():
+    radii = 40 * RIM_SHAPE
+    seen = np.arange(10) < 6
+    assert rim_radius_of(np.where(seen, radii, 70.0), seen) == pytest.approx(40)
+    assert rim_radius_of(radii, ~seen) == pytest.approx(40)
+    assert not follows_hair(radii) and not follows_hair(np.where(np.arange(10) % 2, radii, np.nan))
+    assert follows_hair(np.full(10, 60.0))  # as far above as beside: a ball, no face
+    assert follows_hair(np.where(seen, radii, np.nan))  # only beside the face, so nobody knows
 
 
 def test_the_back_of_a_head_and_a_ball_are_no_faces(scan):
