@@ -15,7 +15,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from mvfer.data.tokenizer import build_tokenizer
 from mvfer.data.wording import known_phrases
-from mvfer.training.config import parse_config
+from mvfer.training.parse_config import parse_config
 from mvfer.training.sharding import check_sharding, tell_deepspeed
 from tests.conftest import TEXT, VISION
 from tests.train.test_train import ROOT, arguments, log_of
