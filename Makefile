@@ -17,8 +17,8 @@ export OMP_NUM_THREADS := 1
 
 # Three families of heads; of VALID's 28 training people 16 each are made. Held-out people: clean scans of other people.
 FAMILIES := data/small
-VARIED := --vary_geometry --captions_per_row 1 --rest_per_subject 1
-TESTED := --captions_per_row 1 --rest_per_subject 2 --random_per_tested 7
+VARIED := --vary_geometry --captions_per_row 1 --rest_per_subject 1 --one_sided 0.5
+TESTED := --captions_per_row 1 --rest_per_subject 2 --random_per_tested 7 --one_sided 0.5
 
 .PHONY: demo small test clean
 
@@ -43,7 +43,8 @@ endif
 	$(BIN)/python -m dataset_scripts.build_ict_facekit --source "$(ICT)" --out $(FAMILIES)/ict-test --subjects 1 1 60 --seed 1001 $(TESTED)
 	$(BIN)/python -m dataset_scripts.build_valid --source "$(VALID)" --out $(FAMILIES)/valid-test $(TESTED)
 	ACCELERATE_USE_CPU=true $(BIN)/python train.py --dataset $(FAMILIES)/anny $(FAMILIES)/ict $(FAMILIES)/valid \
-	    --output_dir runs/small --overwrite --steps 4500 --captions fresh --languages en ja --view_dropout 0.5 --eval_every 500 --num_workers 0
+	    --output_dir runs/small --overwrite --steps 4500 --captions fresh --languages en ja --view_dropout 0.5 --poor_sensor 0.5 \
+	    --eval_every 500 --num_workers 0
 	$(BIN)/mvfer evaluate --model runs/small --dataset $(FAMILIES)/anny --also_test $(FAMILIES)/anny-test $(FAMILIES)/ict-test \
 	    $(FAMILIES)/valid-test --baseline 0 1 3 all rest --actions --wordings --robustness \
 	    --calibrate --calibrate_on $(FAMILIES)/ict $(FAMILIES)/valid --update_card --out report/small
