@@ -158,7 +158,7 @@ def _parts(count: Tensor) -> list[tuple[int, int]]:
     last_part = count.cumsum(0).sub_(1).clamp_(min=0) // limit  # in which part each triangle ends
     _, lengths = torch.unique_consecutive(last_part, return_counts=True)
     ends = lengths.cumsum(0).tolist()
-    return list(zip([0, *ends[:-1]], ends, strict=True))
+    return list(zip([0, *ends], ends, strict=False))
 
 
 def _pixel_span(coordinate: Tensor, size: int) -> tuple[Tensor, Tensor]:

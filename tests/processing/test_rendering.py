@@ -10,7 +10,7 @@ import torch
 from processing import numba_mvfer, rasterizer_mvfer
 from processing.cameras_mvfer import CAMERA_DISTANCE, DEFAULT_VIEW_ANGLES_DEG, FOCAL_LENGTH, world_to_camera
 from processing.channels_mvfer import CHANNELS, compose_channels
-from processing.framing_mvfer import FRAMED, FaceFrame, frame_face
+from processing.framing_mvfer import FRAMED, FaceFrame, frame_face, frame_upright
 from processing.rendering_mvfer import RenderSettings, render_mesh, render_scan, render_views, vertex_normals
 from tests.processing.heads import head
 
@@ -302,12 +302,15 @@ def test_channels_agree_between_sizes():
 
 
 def test_channels_agree_between_tessellations():
-    images = [
-        render_scan(*head(rows=rows, columns=columns), RenderSettings(size_px=64))[0].astype(int)
-        for rows, columns in ((90, 120), (240, 320))
-    ]
+    heads = [head(rows=rows, columns=columns) for rows, columns in ((90, 120), (240, 320))]
+    images = [render_scan(*one, RenderSettings(size_px=64), frame=frame_upright(*one))[0].astype(int) for one in heads]
     inside = (images[0] > 0).all(-1) & (images[1] > 0).all(-1)
     assert np.abs(images[0] - images[1])[inside].mean() < 4
+
+
+def test_a_square_seen_from_its_edge_is_not_there():
+    square, faces = quad([(0, -0.9, -0.9), (0, 0.9, -0.9), (0, 0.9, 0.9), (0, -0.9, 0.9)])
+    assert not views(square, faces, angles=[(0, 0)])["mask"].any()
 
 
 def test_flat_is_gray_and_convex_is_bright_in_the_curvature_channel():

@@ -98,7 +98,7 @@ def test_a_hangup_that_nohup_ignores_stays_ignored(heard):
 
 @pytest.mark.parametrize("name", SIGNALS)
 @pytest.mark.slow
-def test_a_signal_to_all_processes_of_a_run_lets_it_save(toy_data, tmp_path, name):
+def test_a_signal_to_all_processes_of_a_run_lets_it_save(toy_data, tmp_path, heard, name):
     """As a cluster sends it, or a terminal: to the loaders too."""
     few = ("--steps", 100_000, "--checkpoint_every", 100_000, "--num_workers", 2)
     process = launch(arguments(toy_data, tmp_path / "run", *few))
