@@ -12,10 +12,12 @@ from .depth_maps_mvfer import DepthMap
 from .face_fit_mvfer import FEW_TURNS_DEG, ROLLS_DEG, Fits, completed, scored, search, settle
 from .face_frame_mvfer import FRAMED, MIDDLE, FaceFrame, as_rows
 from .nose_and_rim_mvfer import (
+    FAR_APART,
     RIM_DIRECTIONS_DEG,
     RIM_RADIUS,
     TIP_DEPTH,
     TIP_HEIGHT,
+    NoNose,
     follows_hair,
     nose_tip,
     rim_radius_of,
@@ -106,9 +108,14 @@ def _better(one: Closely | None, other: Closely | None) -> Closely | None:
 
 
 def _main_part(points: torch.Tensor, faces: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Corners of a box around nearly all of the surface, whatever lies far away."""
+    """Corners of a box around nearly all of the surface, whatever lies far away.
+
+    Raises:
+        NoNose: if there is no box.
+    """
     a, b, c = points.index_select(0, faces.reshape(-1)).view(-1, 3, 3).unbind(1)
-    area, middle = torch.linalg.cross(b - a, c - a).norm(dim=1).double(), (a + b + c) / 3
+    one, other = ((corner - a) / points.abs().max() for corner in (b, c))  # in any unit, areas are numbers
+    area, middle = torch.linalg.cross(one, other).norm(dim=1).double(), (a + b + c) / 3
     ends = []
     for axis in range(3):
         order = middle[:, axis].argsort()
@@ -116,7 +123,10 @@ def _main_part(points: torch.Tensor, faces: torch.Tensor) -> tuple[np.ndarray, n
         where = torch.searchsorted(share, share.new_tensor([INSIDE, 1 - INSIDE])).clamp(max=len(order) - 1)
         ends.append(middle[order[where], axis])
     low, high = torch.stack(ends, 1).double().numpy()
-    return low, np.maximum(high, low + 1e-3 * (high - low).max() + 1e-12)
+    size = (high - low).max()
+    if not size > 1e-9 * np.abs([low, high]).max():  # one triangle has nearly all of the area
+        raise NoNose(FAR_APART)
+    return low, np.maximum(high, low + 1e-3 * size)
 
 
 def _overview(points, faces, turn: np.ndarray, low, high) -> tuple[DepthMap, FaceFrame]:

@@ -25,6 +25,9 @@ TIP_HEIGHT = 0.18  # framed units from the middle of the window up to the tip
 TIP_DEPTH = 0.57  # framed units from the plane z = 0 forward to the tip
 
 
+FAR_APART = "no face found: its pieces lie far apart; cut away what is not the head"
+
+
 class NoNose(ValueError):
     """Nothing lies in the middle of what is seen, as where a scan's pieces are far apart."""
 
@@ -66,7 +69,7 @@ def nose_tip(depth: np.ndarray) -> tuple[float, float, float]:
 
     known = np.isfinite(profile)
     if not known.any():
-        raise NoNose("no face found: its pieces lie far apart; cut away what is not the head")
+        raise NoNose(FAR_APART)
     best = max(rows[known & nearest(LOOK_ABOVE, LOOK_BELOW)], key=fall)
     # Puckered lips may be nearer than a flat nose; the nose is then the highest such peak.
     above = known & (rows < best) & (rows > best - half_width[best])

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks.framing import WITHIN, error_of
-from benchmarks.scan_disturbances import DISTURBANCES, Head
+from benchmarks.scan_disturbances import DISTURBANCES, Head, moved
 from processing.framing_mvfer import frame_face, frame_upright
 from processing.meshes_mvfer import load_mesh
 from processing.rendering_mvfer import RenderSettings, render_scan
@@ -57,7 +57,7 @@ def flattened(head: Head, rng: np.random.Generator) -> Head:
 
 
 def extreme_units(head: Head, rng: np.random.Generator) -> Head:
-    return replace(head, vertices=head.vertices * 10 ** rng.uniform(-18, 18))
+    return moved(head, np.eye(3) * 10 ** rng.uniform(-18, 18))
 
 
 def unused_vertices(head: Head, rng: np.random.Generator) -> Head:
