@@ -27,6 +27,7 @@ from safetensors.torch import load_file
 
 from mvfer.data.batching import ViewDataset
 from mvfer.data.folder_lock import folder_lock
+from mvfer.data.loading import STOP_SIGNALS
 from mvfer.data.schema import dataset_info, load_splits
 from mvfer.data.without_folders import command_line
 from mvfer.hub.run_folder import remove_leftovers
@@ -52,7 +53,6 @@ from mvfer.training.task import Task, effort
 from mvfer.training.unit_tuning import UnitTuning
 from processing.names_mvfer import shown, shown_lines
 
-STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 HANGUP = getattr(signal, "SIGHUP", None)
 TASKS: dict[str, Callable[..., Task]] = {"pretrain": Pretraining, "finetune": FineTuning, "units": UnitTuning}
 

@@ -112,13 +112,11 @@ def rims(depth: np.ndarray, tip: tuple[float, float, float]) -> tuple[np.ndarray
     )
     profiles = sample(depth, column + sides * radii * np.cos(angles), row - radii * np.sin(angles))  # (10, R)
     found, is_cut = [], []
-    fallen = (height - profiles) / (CONE_SLOPE * radii)
-    for profile, fall, outside_cone in zip(
-        profiles, fallen, height - profiles <= CONE_SLOPE * radii, strict=True
-    ):  # False: not seen
-        last = outside_cone.nonzero()[0][-1] if outside_cone.any() else None
+    fallen, cone = height - profiles, CONE_SLOPE * radii
+    for profile, depths, outside_cone in zip(profiles, fallen / cone, fallen <= cone, strict=True):
+        last = outside_cone.nonzero()[0][-1] if outside_cone.any() else None  # False where nothing was seen
         found.append(np.nan if last is None else radii[last])
-        is_cut.append(last is not None and _ends(profile, last, fall))
+        is_cut.append(last is not None and _ends(profile, last, depths))
     return np.array(found), np.array(is_cut)
 
 

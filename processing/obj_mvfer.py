@@ -26,7 +26,7 @@ _BLOCK_BYTES = (
     2**22
 )  # of text that is converted at a time, so that memory does not grow with what numbers are written like
 _MAX_PLAIN_LINES = 2**22
-_POWERS_OF_TEN = 10.0 ** np.arange(20)
+POWERS_OF_TEN = 10.0 ** np.arange(20)
 # Lines of data go on after a backslash. In comments and names it is a folder of Windows, or half a letter of Japanese.
 _CONTINUED = re.compile(rb"(?m)^[ \t]*(?:v[tnp]?|[flp])[ \t](?:[^\n#]*\\[ \t]*\n)+")
 
@@ -206,7 +206,7 @@ def _plain_decimals(text: bytes) -> np.ndarray | None:
         return None
     decimals = np.zeros(len(values), np.int64)
     decimals[word] = ends[word] - points - 1
-    return values / _POWERS_OF_TEN[decimals]
+    return values / POWERS_OF_TEN[decimals]
 
 
 def to_uint8_colors(colors: np.ndarray) -> np.ndarray:

@@ -7,8 +7,7 @@ unusual, or wrong, is left to it and its messages.
 import numpy as np
 
 from .numba_mvfer import compiled
-
-_POWERS_OF_TEN = 10.0 ** np.arange(20)
+from .obj_mvfer import POWERS_OF_TEN
 
 
 @compiled
@@ -91,7 +90,7 @@ def numbers(text, place, row):
         if not digits or value >= 1 << 53:  # what is below is rounded once, by the division
             return -1, place
         if found < 3:
-            number = value / _POWERS_OF_TEN[max(decimals, 0)]
+            number = value / POWERS_OF_TEN[max(decimals, 0)]
             row[found] = -number if is_negative and value else number
         found += 1
 

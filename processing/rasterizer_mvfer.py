@@ -6,6 +6,7 @@ the winning triangle. Integers and a maximum do not care about order, so the res
 and chunk sizes. The same code runs on CUDA tensors, and there is no tree to build.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -158,7 +159,7 @@ def _parts(count: Tensor) -> list[tuple[int, int]]:
     last_part = count.cumsum(0).sub_(1).clamp_(min=0) // limit  # in which part each triangle ends
     _, lengths = torch.unique_consecutive(last_part, return_counts=True)
     ends = lengths.cumsum(0).tolist()
-    return list(zip([0, *ends], ends, strict=False))
+    return list(itertools.pairwise([0, *ends]))
 
 
 def _pixel_span(coordinate: Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ shortened caption still holds. What would change the geometry (identity, pose, l
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,7 +117,7 @@ def _vary(views: np.ndarray, rng: np.random.Generator, augmentation: Augmentatio
     if augmentation.poor_sensor and rng.random() < augmentation.poor_sensor:
         coarse, noisy = ((True, False), (False, True), (True, True))[rng.integers(3)]
         if coarse:
-            views = _coarse(views, float(np.exp(rng.uniform(math.log(1.2), math.log(4)))))
+            views = coarser(views, float(np.exp(rng.uniform(math.log(1.2), math.log(4)))))
         noise = float(rng.uniform(noise, 0.1)) if noisy else noise
     if noise:
         reach = max(1, round(math.sqrt(3) * 255 * noise))  # uniform: its deviation is reach / sqrt(3)
@@ -132,14 +133,18 @@ def _vary(views: np.ndarray, rng: np.random.Generator, augmentation: Augmentatio
     return views
 
 
-def _coarse(views: np.ndarray, factor: float) -> np.ndarray:
+def coarser(views: np.ndarray, factor: float) -> np.ndarray:
     """Views `(T, V, H, W, 3)` as seen with `factor` times fewer pixels a side, at their old size."""
-    H, W = views.shape[2:4]
-    small, images = (max(1, round(W / factor)), max(1, round(H / factor))), views.reshape(-1, H, W, 3)
-    seen = (Image.fromarray(image).resize(small, Image.Resampling.BOX) for image in images)
-    return np.stack([np.asarray(image.resize((W, H), Image.Resampling.BILINEAR)) for image in seen]).reshape(
-        views.shape
+    small = tuple(max(1, round(side / factor)) for side in views.shape[3:1:-1])
+    return each_image(
+        views, lambda image: image.resize(small, Image.Resampling.BOX).resize(image.size, Image.Resampling.BILINEAR)
     )
+
+
+def each_image(views: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    """Views `(T, V, H, W, 3)`, every one of them changed."""
+    flat = views.reshape(-1, *views.shape[2:])
+    return np.stack([np.asarray(change(Image.fromarray(image))) for image in flat]).reshape(views.shape)
 
 
 def halves(H: int, W: int) -> dict[str, tuple[slice, slice]]:

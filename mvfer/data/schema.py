@@ -108,9 +108,8 @@ def frame_out_of_time(times_s: Sequence[float] | np.ndarray) -> int | None:
 def encode_view(view: np.ndarray, name: str) -> dict:
     """A `(H, W, 3)` uint8 view as a lossless PNG with a base name (never a path of this computer)."""
     buffer = io.BytesIO()
-    PilImage.fromarray(view).save(
-        buffer, format="PNG", compress_type=zlib.Z_RLE
-    )  # smooth and foretold: runs are all there is
+    # Drawn faces are smooth: once a pixel is foretold by its neighbours, little but runs is left to find.
+    PilImage.fromarray(view).save(buffer, format="PNG", compress_type=zlib.Z_RLE)
     return {"bytes": buffer.getvalue(), "path": name}
 
 

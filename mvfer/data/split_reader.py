@@ -88,7 +88,8 @@ def model_inputs(model, image_processor, samples: Sequence[dict]) -> dict[str, t
     """
     if image_processor.frames == "rank_pooled":
         samples = [_pooled(sample) for sample in samples]
-    inputs = {name: value.to(model.device) for name, value in Collator(None, image_processor)(list(samples)).items()}
+    collator = Collator(None, image_processor)
+    inputs = collator.finish(collator.gather(list(samples)), model.device)
     inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
     return inputs
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from mvfer.data.augmentation import BRIGHTNESS_CHANNELS
+from mvfer.data.augmentation import BRIGHTNESS_CHANNELS, coarser, each_image
 from processing.channels_mvfer import COLOR_CHANNELS
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -60,11 +60,7 @@ def holes(views: np.ndarray, severity: int, rng: np.random.Generator, channels: 
 
 def low_resolution(views: np.ndarray, severity: int, rng: np.random.Generator, channels: Sequence[str]) -> np.ndarray:
     """Seen with 1.5 to 6 times fewer pixels a side: a coarse scan, or a face far away."""
-    factor = (1.5, 2, 3, 4, 6)[severity - 1]
-    small = tuple(max(1, round(side / factor)) for side in views.shape[3:1:-1])
-    return _each_image(
-        views, lambda image: image.resize(small, Image.Resampling.BOX).resize(image.size, Image.Resampling.BILINEAR)
-    )
+    return coarser(views, (1.5, 2, 3, 4, 6)[severity - 1])
 
 
 def scale(views: np.ndarray, severity: int, rng: np.random.Generator, channels: Sequence[str]) -> np.ndarray:
@@ -157,11 +153,6 @@ def _each_view(views: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) ->
     return np.stack([change(views[:, v].copy()) for v in range(views.shape[1])], axis=1)
 
 
-def _each_image(views: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
-    flat = views.reshape(-1, *views.shape[2:])
-    return np.stack([np.asarray(change(Image.fromarray(image))) for image in flat]).reshape(views.shape)
-
-
 def _warped(
     views: np.ndarray, *, zoom: float = 1.0, roll_deg: float = 0.0, right: float = 0.0, down: float = 0.0
 ) -> np.ndarray:
@@ -170,6 +161,6 @@ def _warped(
     cosine, sine = np.cos(np.radians(roll_deg)) / zoom, np.sin(np.radians(roll_deg)) / zoom
     x, y = W / 2 + right * W, H / 2 + down * H  # where the middle comes to lie
     matrix = (cosine, sine, W / 2 - cosine * x - sine * y, -sine, cosine, H / 2 + sine * x - cosine * y)
-    return _each_image(
+    return each_image(
         views, lambda image: image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
     )
