@@ -6,9 +6,9 @@
 In: for every family a set to train on and one to test on, in the same order; flags of `train.py` after `--`. Out: one run per
 family and seed below `--out`, trained on the other families, and a table (`left_out.md`, `left_out.json`) of means over
 seeds with 95 % intervals. Nothing of the family left out is trained on or chosen by; "at rest" is told of one own scan, own
-scans are drawn without a look at their labels. "rest mistaken": scans at rest that are called something else without
-abstaining. "units": mean over action units of the area under the curve, as captions tell them apart; "side right" needs scans
-of one-sided actions (`--random_per_tested` of the builders).
+scans, and 16 of other people ("beside others'"), are drawn without a look at their labels. "rest mistaken": scans at rest that
+are called something else without abstaining. "units": mean over action units of the area under the curve, as captions tell
+them apart; "side right" needs scans of one-sided actions (`--random_per_tested` of the builders).
 """
 
 import argparse
@@ -33,7 +33,13 @@ from mvfer.evaluation.embeddings import embed_split
 from mvfer.evaluation.relative import score_relative
 from mvfer.hub.load import load_run
 
-COLUMNS = {"one scan": "0", "beside one at rest": "rest", "beside 3 own": "3", "beside all own": "all"}
+COLUMNS = {
+    "one scan": "0",
+    "beside others'": "scanner",
+    "beside one at rest": "rest",
+    "beside 3 own": "3",
+    "beside all own": "all",
+}
 
 
 def main(argv: list[str] | None = None) -> int:

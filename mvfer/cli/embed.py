@@ -81,5 +81,5 @@ def parser() -> argparse.ArgumentParser:
     add_orientation_flags(flags, None, "the model's setting, which is auto")
     add_table_flags(flags, "FILE.parquet", required=True)
     add_quiet_flag(flags)
-    flags.set_defaults(baseline=None, by_person=None)
+    flags.set_defaults(baseline=None, by_person=None, scanner=None)
     return flags

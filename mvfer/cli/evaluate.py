@@ -276,7 +276,8 @@ def parser(**options) -> argparse.ArgumentParser:
         help="merge the scores into the model-index of the model folder's README.md",
     )
     add("--baseline", nargs="+", default=[], metavar="N", help="also score scans relative to N others of the same person (0 1 3 "
-        "all), drawn without a look at their labels; rest: one that is known to be at rest")  # fmt: skip
+        "all), drawn without a look at their labels; rest: one that is known to be at rest; scanner: instead, 16 of "
+        "other people")  # fmt: skip
     add("--robustness", action="store_true", help="also corrupt the views of up to 300 scans, and leave views out")
     add(
         "--meshes",

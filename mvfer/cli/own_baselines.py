@@ -1,7 +1,7 @@
 """Which baseline goes with which scan of `mvfer predict`. In: flags and items. Out: a baseline per item, or none.
 
 `--baseline` names scans of the one person whom all items show, at rest. `--by_person` finds in the files' names whom each shows,
-and takes a person's other items for the baseline, whatever they show.
+and takes a person's other items for the baseline, whatever they show. `--scanner` names scans of other people by the scanner.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mvfer.data.baselines import FEWEST_OTHERS
 from mvfer.progress import is_quiet, progress_bar
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def add_baseline_flags(flags: argparse.ArgumentParser) -> None:
-    """The flags by which scans are seen relative to others of the same person."""
+    """The flags by which scans are seen relative to others of the same person, or of the same scanner."""
     one = flags.add_mutually_exclusive_group()
     one.add_argument(
         "--baseline",
@@ -35,6 +36,13 @@ def add_baseline_flags(flags: argparse.ArgumentParser) -> None:
         help="the part of a file's name or path that tells whom it shows, as a regular expression, such as 'F\\d+': each scan is "
         "seen relative to the person's others, whatever they show (every file is read twice)",
     )
+    one.add_argument(
+        "--scanner",
+        nargs="+",
+        metavar="SCAN",
+        help="scans of other people by the same scanner, eight or more, whatever they show: what it makes of any face is told "
+        "from what faces do. For a scanner that the model never met and people of whom there is one scan",
+    )
 
 
 def baselines_of(
@@ -43,11 +51,14 @@ def baselines_of(
     """A function from an item to its [`Baseline`], or to `None`; a journal keeps what it costs.
 
     Raises:
-        ValueError: if the model takes no baselines, a scan of `--baseline` cannot be read, or the pattern is none.
+        ValueError: if the model takes no baselines, a scan of `--baseline` or `--scanner` cannot be read, these are too few, or
+            the pattern is none.
     """
-    if args.baseline:
-        inputs = processor(meshes=list(args.baseline), return_tensors="pt")
-        everybodys = classifier.baseline_of(inputs, at_rest=True)
+    if args.scanner and len(args.scanner) < FEWEST_OTHERS:
+        raise ValueError(f"--scanner: expected {FEWEST_OTHERS} scans or more, got {len(args.scanner)}")
+    if same := args.baseline or args.scanner:
+        inputs = processor(meshes=list(same), return_tensors="pt")
+        everybodys = classifier.baseline_of(inputs, at_rest=bool(args.baseline))
         return lambda item: everybodys
     if not args.by_person:
         return lambda item: None

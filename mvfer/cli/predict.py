@@ -25,6 +25,7 @@ EPILOG = """examples:
   mvfer predict face.obj --actions
   mvfer predict smile.obj frown.obj --baseline rest.obj
   mvfer predict scans/*.obj --by_person "F[0-9]+"
+  mvfer predict face.obj --scanner others/*.obj
 
 tables, of whole folders:
   mvfer predict scans/ --out faces.csv                         # a row per scan; also .parquet and .json
@@ -62,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     items = find_items(args.meshes, sequences=args.sequences, whole=pooled, fps=args.fps, as_given=args.out is None)
     settings = {"labels": classifier.labels, "prompts": args.prompts, "language": args.language}
     settings |= {"orientation": args.orientation, "by_person": bool(args.by_person)}
-    record = recorder(args, "predict", model, settings, scans={"baseline": args.baseline})
+    record = recorder(args, "predict", model, settings, scans={"baseline": args.baseline, "scanner": args.scanner})
     drawn: list = []
 
     def rows(items: Sequence, baseline_of) -> Iterator[list[tuple]]:

@@ -77,6 +77,7 @@ class ResumedTable:
             "views": hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16],
             "columns": list(self.columns),
             "baseline": [stamp(Item(path, (path,))) for path in args.baseline or ()],
+            "scanner": [stamp(Item(path, (path,))) for path in args.scanner or ()],
             "by_person": args.by_person,
             "subject_pattern": args.subject_pattern,
         }

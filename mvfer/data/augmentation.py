@@ -1,19 +1,16 @@
-"""Training-time changes to views and their words. In: a scan's uint8 views, a random generator. Out: the same, varied.
+"""Training-time changes to views and their words: what is drawn where samples are loaded. In: a random generator. Out: changes.
 
 Everything here keeps what the caption says true: a mirrored face has its views reversed and its sides renamed, and a
-shortened caption still holds. What would change the geometry (identity, pose, light) belongs to the data builders.
+shortened caption still holds. What would change the geometry (identity, pose, light) belongs to the data builders. Pixels are
+changed for a whole batch at once, on the device that learns from them (`view_changes`).
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from mvfer.data.wording import split_phrases
-
-BRIGHTNESS_CHANNELS = frozenset({"clay", "clay_curvature", "red", "green", "blue", "gray"})
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,70 @@ class Augmentation:
                 raise ValueError(f"augmentation: expected 0 <= {name} <= 1, got {value}")
 
 
+@dataclass
+class Changes:
+    """What happens to the `V` views of one scan, or of all frames of one sequence alike, in this order.
+
+    Args:
+        mirrored: whether they are flipped.
+        gain: factor of brightness.
+        coarseness: how many times fewer pixels a side are seen; 1: all.
+        noise: standard deviation of pixel noise, as a fraction of the range; `noise_seed`: which noise.
+        moves (`(V, 2)` int): pixels down and right. hidden (`(V, 4)` int): top, bottom, left, right of what is blanked.
+    """
+
+    mirrored: bool
+    gain: float
+    coarseness: float
+    noise: float
+    noise_seed: int
+    moves: np.ndarray
+    hidden: np.ndarray
+
+
+def draw_changes(
+    rng: np.random.Generator, augmentation: Augmentation, *, views: int, size: tuple[int, int], mirrored: bool
+) -> tuple[Changes, np.ndarray]:
+    """Draw what happens to a scan's views of `size` (H, W) pixels.
+
+    Returns:
+        The changes, and a mask `(V,)`, true for the views that stay (never all false).
+    """
+    kept = np.greater_equal(rng.random(views), augmentation.view_dropout)
+    if not kept.any():
+        kept[rng.integers(views)] = True
+    gain = float(rng.uniform(1 - augmentation.gain, 1 + augmentation.gain)) if augmentation.gain else 1.0
+    coarseness, noise = 1.0, augmentation.noise
+    if augmentation.poor_sensor and rng.random() < augmentation.poor_sensor:
+        coarse, noisy = ((True, False), (False, True), (True, True))[rng.integers(3)]
+        coarseness = math.exp(rng.uniform(math.log(1.2), math.log(4))) if coarse else 1.0
+        noise = float(rng.uniform(noise, 0.1)) if noisy else noise
+    reach = round(augmentation.shift * max(size))
+    moves = rng.integers(-reach, reach + 1, size=(views, 2))
+    hidden = np.zeros((views, 4), np.int64)
+    for view in np.flatnonzero(rng.random(views) < augmentation.occlusion):
+        rows, columns = _hidden_part(*size, rng)
+        hidden[view] = *rows.indices(size[0])[:2], *columns.indices(size[1])[:2]
+    return Changes(mirrored, gain, coarseness, noise, int(rng.integers(2**31)), moves, hidden), kept
+
+
+def mirror_cameras(view_angles_deg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the camera at yaw +a would see of the mirrored face is the flipped image of the camera at -a.
+
+    Args:
+        view_angles_deg (`(V, 2)`).
+    Returns:
+        The order `(V,)` of views, and their angles. Where the set of cameras is symmetric, the views are put back into the
+        given order of angles, so that a view's place keeps its meaning.
+    """
+    angles = view_angles_deg * np.array([-1, 1], dtype=view_angles_deg.dtype)
+    same = np.isclose(view_angles_deg[:, None], angles[None], atol=1e-3).all(-1)  # (V wanted, V at hand)
+    if (same.sum(0) == 1).all() and (same.sum(1) == 1).all():
+        order = same.argmax(1)
+        return order, angles[order]
+    return np.arange(len(angles)), angles
+
+
 def drop_phrases(caption: str, rng: np.random.Generator, *, chance: float) -> str:
     """Leave out phrases at random, at least one stays, order kept."""
     phrases = split_phrases(caption)
@@ -56,95 +117,6 @@ def drop_phrases(caption: str, rng: np.random.Generator, *, chance: float) -> st
     if len(kept) == len(phrases):
         return caption
     return ("、" if "、" in caption else ", ").join(kept)
-
-
-def mirror_views(
-    views: np.ndarray, view_angles_deg: np.ndarray, *, channels: tuple[str, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mirror a scan: what the camera at yaw +a would see of the mirrored face is the flipped image of the camera at -a.
-
-    Args:
-        views (`(T, V, H, W, 3)` uint8), view_angles_deg (`(V, 2)`).
-        channels: names of the three channels; the left-right component of a normal changes sign.
-    Returns:
-        Views and angles. Where the set of cameras is symmetric, the views are put back into the given order of angles,
-        so that a view's place keeps its meaning.
-    """
-    flipped = views[..., ::-1, :]
-    if "normal_x" in channels:
-        flipped = flipped.copy()
-        for index in (i for i, name in enumerate(channels) if name == "normal_x"):
-            plane = flipped[..., index]
-            np.subtract(255, plane, out=plane, where=plane > 0)
-    angles = view_angles_deg * np.array([-1, 1], dtype=view_angles_deg.dtype)
-    same = np.isclose(view_angles_deg[:, None], angles[None], atol=1e-3).all(-1)  # (V wanted, V at hand)
-    if (same.sum(0) == 1).all() and (same.sum(1) == 1).all():
-        order = same.argmax(1)
-        return flipped[:, order], angles[order]
-    return flipped, angles
-
-
-def augment_views(
-    views: np.ndarray, rng: np.random.Generator, augmentation: Augmentation, *, channels: tuple[str, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """View dropout, then brightness, noise, shift and occlusion of what stays. Frames of one sequence are changed alike.
-
-    Args:
-        views (`(T, V, H, W, 3)` uint8): not changed in place.
-    Returns:
-        The varied views, those left out black, and a mask `(V,)`, true for the views that stay (never all false).
-    """
-    V = views.shape[1]
-    kept = np.greater_equal(rng.random(V), augmentation.view_dropout)
-    if not kept.any():
-        kept[rng.integers(V)] = True
-    if kept.all():
-        return _vary(views.copy(), rng, augmentation, channels), kept
-    varied = np.zeros_like(views)
-    varied[:, kept] = _vary(views[:, kept], rng, augmentation, channels)
-    return varied, kept
-
-
-def _vary(views: np.ndarray, rng: np.random.Generator, augmentation: Augmentation, channels) -> np.ndarray:
-    """Change all views `(T, V, H, W, 3)`, in place where that can be, and return them."""
-    _, V, H, W, _ = views.shape
-    if augmentation.gain:
-        table = np.arange(256) * rng.uniform(1 - augmentation.gain, 1 + augmentation.gain)
-        table = table.round().clip(0, 255).astype(np.uint8)
-        for index in (i for i, name in enumerate(channels) if name in BRIGHTNESS_CHANNELS):
-            views[..., index] = table[views[..., index]]
-    noise = augmentation.noise
-    if augmentation.poor_sensor and rng.random() < augmentation.poor_sensor:
-        coarse, noisy = ((True, False), (False, True), (True, True))[rng.integers(3)]
-        if coarse:
-            views = coarser(views, float(np.exp(rng.uniform(math.log(1.2), math.log(4)))))
-        noise = float(rng.uniform(noise, 0.1)) if noisy else noise
-    if noise:
-        reach = max(1, round(math.sqrt(3) * 255 * noise))  # uniform: its deviation is reach / sqrt(3)
-        noisy = views + rng.integers(-reach, reach + 1, size=views.shape, dtype=np.int16)
-        np.copyto(views, noisy.clip(0, 255).astype(np.uint8), where=views > 0)
-    for view in range(V):
-        if augmentation.shift:
-            reach = round(augmentation.shift * max(H, W))
-            _shift(views[:, view], *rng.integers(-reach, reach + 1, size=2))
-        if rng.random() < augmentation.occlusion:
-            rows, columns = _hidden_part(H, W, rng)
-            views[:, view, rows, columns] = 0
-    return views
-
-
-def coarser(views: np.ndarray, factor: float) -> np.ndarray:
-    """Views `(T, V, H, W, 3)` as seen with `factor` times fewer pixels a side, at their old size."""
-    small = tuple(max(1, round(side / factor)) for side in views.shape[3:1:-1])
-    return each_image(
-        views, lambda image: image.resize(small, Image.Resampling.BOX).resize(image.size, Image.Resampling.BILINEAR)
-    )
-
-
-def each_image(views: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
-    """Views `(T, V, H, W, 3)`, every one of them changed."""
-    flat = views.reshape(-1, *views.shape[2:])
-    return np.stack([np.asarray(change(Image.fromarray(image))) for image in flat]).reshape(views.shape)
 
 
 def halves(H: int, W: int) -> dict[str, tuple[slice, slice]]:
@@ -165,13 +137,3 @@ def _hidden_part(H: int, W: int, rng: np.random.Generator) -> tuple[slice, slice
     height, width = (round(side * rng.uniform(0.2, 0.5)) for side in (H, W))
     top, left = rng.integers(0, H - height + 1), rng.integers(0, W - width + 1)
     return slice(top, top + height), slice(left, left + width)
-
-
-def _shift(images: np.ndarray, down: int, right: int) -> None:
-    """Translate `(T, H, W, 3)` images in place; what comes in is background."""
-    H, W = images.shape[1:3]
-    moved = np.zeros_like(images)
-    moved[:, max(down, 0) : H + min(down, 0), max(right, 0) : W + min(right, 0)] = images[
-        :, max(-down, 0) : H + min(-down, 0), max(-right, 0) : W + min(-right, 0)
-    ]
-    images[:] = moved

@@ -1,8 +1,8 @@
 """From stored views and captions to training batches. In: rows of a data set. Out: what `MVFERModel.forward` takes.
 
-`ViewDataset` decodes views once, chooses a caption and augments; a sample is a function of (seed,
-epoch, row) and of nothing else, so a resumed run sees what an unbroken one would. `Collator` pads, normalises and makes
-captions unique: many scans share a caption, so targets are multi-positive.
+`ViewDataset` decodes views once, chooses a caption and draws how views are varied; a sample is a function of (seed,
+epoch, row) and of nothing else, so a resumed run sees what an unbroken one would. `Collator` pads, varies and normalises, and
+makes captions unique: many scans share a caption, so targets are multi-positive.
 """
 
 import random
@@ -15,14 +15,10 @@ import torch
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
-from mvfer.data.augmentation import (
-    Augmentation,
-    augment_views,
-    drop_phrases,
-    mirror_views,
-)
+from mvfer.data.augmentation import Augmentation, draw_changes, drop_phrases, mirror_cameras
 from mvfer.data.baselines import rows_at_rest
 from mvfer.data.schema import decode_view
+from mvfer.data.view_changes import PREFIX, change_views, gather_changes
 from mvfer.data.wording import meaning, mirrored_units, reword, split_phrases, told_whole, units_of, units_told
 from processing.names_mvfer import printable
 from processing.prompts_mvfer import swap_sides
@@ -43,7 +39,6 @@ class ViewDataset(Dataset):
             other.
         augmentation: how much to vary; `None` gives every row as it is, with its first caption.
         seed: of caption choice and augmentation.
-        channels: the names of the views' three channels; brightness and mirroring depend on them.
         ramp_epochs: occlusion rises from zero to full over this many epochs; what is easy is learnt first.
         num_frames: longer sequences are sampled to this many frames, uniformly in time.
         frames: "sequence", or "rank_pooled": a sequence becomes one dynamic image per view (`rank_pooling_mvfer`), as a
@@ -57,6 +52,7 @@ class ViewDataset(Dataset):
     of the splits is a sequence (and not pooled); `view_mask (V,)`; `view_angles_deg (V, 2)`; `frame_times_s (T,)` for sequences;
     `captions`: the chosen one (none if the row has none); `known_captions`: all that are true of the row; `subject`,
     `source` (the number of its split), `at_rest` (whether it is known to show the face at rest) and `draw`, a random number.
+    With an augmentation also `changes`, which `Collator` makes to the views.
 
     Raises:
         ValueError: if there are no rows, a column is missing, a picture cannot be read, the numbers of frames and views are
@@ -69,7 +65,6 @@ class ViewDataset(Dataset):
         *,
         augmentation: Augmentation | None = None,
         seed: int = 0,
-        channels: Sequence[str] = ("clay", "curvature", "depth"),
         ramp_epochs: float = 0.0,
         num_frames: int = 8,
         frames: str = "sequence",
@@ -90,7 +85,7 @@ class ViewDataset(Dataset):
             missing = {"views", "view_angles_deg", "captions"} - set(split.column_names)
             if missing:
                 raise ValueError(f"the split lacks the columns {sorted(missing)}; it has {split.column_names}")
-        self.augmentation, self.seed, self.channels, self.num_frames = augmentation, seed, tuple(channels), num_frames
+        self.augmentation, self.seed, self.num_frames = augmentation, seed, num_frames
         self.ramp_epochs, self.fresh, self.languages = ramp_epochs, captions == "fresh", tuple(languages)
         self.splits = [split.with_format("arrow") for split in splits]
         self.rows = [(s, row) for s, split in enumerate(splits) for row in range(len(split))]
@@ -123,14 +118,14 @@ class ViewDataset(Dataset):
         angles, known, told, times = self._angles[row], self._texts[row], self._told[row], self._times[row]
         times = np.asarray(times or [0.0], dtype=np.float32)
         frames = sample_frames(times, self.num_frames, rng=rng if self.augmentation else None)
-        views, varied_channels = views[frames], self.channels
-        if self.rank_pooled:
-            views, varied_channels = rank_pool(views)[None], ()
-        mask = np.ones(len(angles), dtype=bool)
+        views = rank_pool(views[frames])[None] if self.rank_pooled else views[frames]
+        mask, changes = np.ones(len(angles), dtype=bool), {}
         chosen = known[:1]
         if self.augmentation:
-            if self.augmentation.mirror and rng.random() < 0.5:
-                views, angles = mirror_views(views, angles, channels=self.channels)
+            mirrored = self.augmentation.mirror and bool(rng.random() < 0.5)
+            if mirrored:
+                order, angles = mirror_cameras(angles)
+                views = views[:, order]
                 known = [swap_sides(text) for text in known]
                 told = None if told is None else mirrored_units(told)
             if known:
@@ -140,11 +135,16 @@ class ViewDataset(Dataset):
                 else:
                     text = known[rng.integers(len(known))]
                 chosen = [drop_phrases(text, rng, chance=self.augmentation.drop_phrases)]
-            views, mask = augment_views(views, rng, self._strength(self.augmentation, epoch), channels=varied_channels)
+            strength = self._strength(self.augmentation, epoch)
+            strength = replace(strength, gain=0.0) if self.rank_pooled else strength
+            drawn, mask = draw_changes(
+                rng, strength, views=len(angles), size=(views.shape[2], views.shape[3]), mirrored=mirrored
+            )
+            changes = {"changes": drawn}
         known = known if told is None else list(dict.fromkeys([*known, told_whole(told)]))
         sample = {"view_mask": mask, "view_angles_deg": angles, "captions": chosen, "known_captions": known}
         sample |= {"subject": self._subjects[row], "source": self.rows[row][0], "at_rest": self._at_rest[row]}
-        sample["draw"] = int(rng.integers(2**31))
+        sample |= changes | {"draw": int(rng.integers(2**31))}
         if self.has_sequences:
             return sample | {"views": views, "frame_times_s": times[frames]}
         return sample | {"views": views[0]}
@@ -199,7 +199,7 @@ class Collator:
         return self.finish(self.gather(samples))
 
     def gather(self, samples: list[dict]) -> dict[str, torch.Tensor]:
-        """The batch with `views (..., H, W, 3)` uint8 in place of `pixel_values`: a quarter of the bytes to hand over."""
+        """The batch with `views (..., H, W, 3)` uint8 in place of `pixel_values`, and what is to happen to them."""
         if not samples:
             raise ValueError("expected at least one sample, got none")
         batch = pad_views(
@@ -208,6 +208,8 @@ class Collator:
             view_angles_deg=[sample.get("view_angles_deg") for sample in samples],
             frame_times_s=[sample.get("frame_times_s") for sample in samples],
         )
+        if "changes" in samples[0]:
+            batch |= gather_changes([sample["changes"] for sample in samples])
         if self.tokenizer is None:
             return batch
         captions = [list(sample.get("captions") or []) for sample in samples]
@@ -230,9 +232,13 @@ class Collator:
         return batch
 
     def finish(self, batch: dict[str, torch.Tensor], device: torch.device | None = None) -> dict[str, torch.Tensor]:
-        """A batch of `gather` on the device where it is needed, its views normalised there."""
+        """A batch of `gather` on the device where it is needed, its views changed and normalised there."""
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-        return {"pixel_values": self._pixels(batch.pop("views"))} | batch
+        changes = {name: batch.pop(name) for name in list(batch) if name.startswith(PREFIX)}
+        views = batch.pop("views")
+        if changes:
+            views = change_views(views, batch["view_mask"], changes, channels=self.image_processor.channels)
+        return {"pixel_values": self._pixels(views)} | batch
 
     def _pixels(self, views: torch.Tensor) -> torch.Tensor:
         size_px = self.image_processor.size_px

@@ -2,7 +2,7 @@
 
 In: a model that takes baselines, and a split with several scans per person. Out: scores by how many further scans of the person
 the model was given. These are drawn from the tested split without a look at their labels; only "rest" is told which scans are
-at rest, as a user is who asks a person to hold still.
+at rest, as a user is who asks a person to hold still. "scanner": instead, scans of other people.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,8 @@ from mvfer.evaluation.embeddings import evaluation_mode
 from mvfer.evaluation.metrics import score
 from mvfer.evaluation.results import summary
 
-ALL, REST = "all", "rest"
+ALL, REST, SCANNER = "all", "rest", "scanner"
+OTHERS = 16  # scans of other people that tell what a scanner makes of any face
 
 
 class _Scans(NamedTuple):
@@ -34,8 +35,8 @@ class _Scans(NamedTuple):
 def check_counts(counts: Sequence[str], model) -> None:
     """Raise a ValueError if a count is none, or the model takes no baselines."""
     for count in counts:
-        if count not in (ALL, REST) and not count.isdecimal():
-            raise ValueError(f"expected a number of own scans, {ALL!r} or {REST!r}, got {count!r}")
+        if count not in (ALL, REST, SCANNER) and not count.isdecimal():
+            raise ValueError(f"expected a number of own scans, {ALL!r}, {REST!r} or {SCANNER!r}, got {count!r}")
     if counts:
         model.known_baselines()
 
@@ -49,7 +50,8 @@ def score_relative(
         model (`MVFERModel` or `MVFERForFaceClassification`), image_processor: as in `embed_split`.
         split (`datasets.Dataset`): rows that are scored, and from which baselines are drawn.
         classifier: of the data set.
-        counts: of further scans per person: a number, "all", or "rest" for one that is known to be at rest.
+        counts: of further scans per person: a number, "all", or "rest" for one that is known to be at rest; or "scanner" for 16
+            scans of other people.
         seed (`int`): of which scans are drawn, and of resamples. options: `batch_size`, `progress` of [`SplitReader`].
     Returns:
         `dict` of count to `Scores`; `num_relative` is added: how many of the scored scans had a baseline.
@@ -81,15 +83,16 @@ def rests(split) -> np.ndarray:
 
 
 def draw_own(subjects: np.ndarray, resting: np.ndarray, count: str, *, seed: int) -> list[np.ndarray]:
-    """For each row, the rows that make its baseline: others of the same subject, or others of these that are at rest."""
+    """For each row, the rows that make its baseline: others of the same subject, those of these at rest, or other people's."""
     rng, rows = np.random.default_rng(seed), np.arange(len(subjects))
     by_subject = {subject: rows[subjects == subject] for subject in dict.fromkeys(subjects.tolist())}
     chosen = []
     for row, subject in enumerate(subjects.tolist()):
         own = by_subject[subject]
         own = own[(own != row) & (resting[own] if count == REST else True)]
-        most = len(own) if count == ALL else 1 if count == REST else int(count)
-        chosen.append(rng.permutation(own)[:most])
+        candidates = rows[subjects != subject] if count == SCANNER else own
+        most = len(own) if count == ALL else {REST: 1, SCANNER: OTHERS}.get(count) or int(count)
+        chosen.append(rng.permutation(candidates)[:most])
     return chosen
 
 

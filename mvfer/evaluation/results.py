@@ -193,7 +193,12 @@ def scores_by_test(results: Mapping) -> dict[str, dict]:
 
 
 def _baseline_words(count: str) -> str:
-    known = {"0": "no baseline", "all": "beside all own scans", "rest": "beside one at rest"}
+    known = {
+        "0": "no baseline",
+        "all": "beside all own scans",
+        "rest": "beside one at rest",
+        "scanner": "beside others'",
+    }
     return known.get(count, f"beside {count} own scans")
 
 

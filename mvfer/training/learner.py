@@ -243,7 +243,6 @@ def training_views(task: Task, config: TrainConfig, *, world: int = 1) -> ViewDa
             drop_phrases=config.drop_phrases,
         ),
         seed=config.seed,
-        channels=task.infos[0]["render_settings"]["channels"],
         num_frames=config.num_frames,
         frames=config.frames,
         captions=config.captions,

@@ -63,6 +63,8 @@ def test_own_scans_are_drawn_without_labels_and_leave_the_scan_out():
         assert [len(rows) for rows in chosen] == sizes
         for row, rows in enumerate(chosen):
             assert row not in rows and (subjects[rows] == subjects[row]).all()
+    for row, others in enumerate(draw_own(subjects, resting, "scanner", seed=1)):
+        assert len(others) and (subjects[others] != subjects[row]).all()
     rest = draw_own(subjects, resting, "rest", seed=1)
     assert [len(rows) for rows in rest] == [1] * 5 + [0, 0, 0] and rest[0].tolist() == [3] and rest[3].tolist() == [0]
 

@@ -205,6 +205,18 @@ def test_predict_by_person_and_with_a_rest(run, face_obj, tmp_path, capsys):
     assert rest[2]["scores"] != plain[2]["scores"]
 
 
+def test_predict_relative_to_other_people_on_the_scanner(run, face_obj, tmp_path, capsys):
+    mesh = np.loadtxt([line[2:] for line in open(face_obj) if line.startswith("v ")])
+    faces = np.loadtxt([line[2:] for line in open(face_obj) if line.startswith("f ")], dtype=int) - 1
+    others = [write_obj(tmp_path / f"{i}.obj", mesh * [1 + 0.02 * i, 1, 1], faces) for i in range(8)]
+    command = [str(face_obj), "--model", str(run), "--labels", "happiness", "sadness", "--json"]
+    assert predict(command) == predict([*command, "--scanner", *others]) == 0
+    plain, relative = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert relative["baseline_scans"] == 8 and relative["scores"] != plain["scores"]
+    with pytest.raises(ValueError, match="8 scans or more, got 7"):
+        predict([*command, "--scanner", *others[:7]])
+
+
 def test_people_are_found_in_names():
     files = ["scans/F1_a.obj", "scans/F1_b.obj", "scans/M2.obj", "scans/other.obj"]
     assert list(people_of(files, r"scans/([FM]\d)").values()) == ["F1", "F1", "M2"]

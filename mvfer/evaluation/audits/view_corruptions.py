@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from mvfer.data.augmentation import BRIGHTNESS_CHANNELS, coarser, each_image
+from mvfer.data.view_changes import BRIGHTNESS_CHANNELS
 from processing.channels_mvfer import COLOR_CHANNELS
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -60,7 +60,7 @@ def holes(views: np.ndarray, severity: int, rng: np.random.Generator, channels: 
 
 def low_resolution(views: np.ndarray, severity: int, rng: np.random.Generator, channels: Sequence[str]) -> np.ndarray:
     """Seen with 1.5 to 6 times fewer pixels a side: a coarse scan, or a face far away."""
-    return coarser(views, (1.5, 2, 3, 4, 6)[severity - 1])
+    return _coarser(views, (1.5, 2, 3, 4, 6)[severity - 1])
 
 
 def scale(views: np.ndarray, severity: int, rng: np.random.Generator, channels: Sequence[str]) -> np.ndarray:
@@ -161,6 +161,20 @@ def _warped(
     cosine, sine = np.cos(np.radians(roll_deg)) / zoom, np.sin(np.radians(roll_deg)) / zoom
     x, y = W / 2 + right * W, H / 2 + down * H  # where the middle comes to lie
     matrix = (cosine, sine, W / 2 - cosine * x - sine * y, -sine, cosine, H / 2 + sine * x - cosine * y)
-    return each_image(
+    return _each_image(
         views, lambda image: image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
     )
+
+
+def _coarser(views: np.ndarray, factor: float) -> np.ndarray:
+    """Views `(T, V, H, W, 3)` as seen with `factor` times fewer pixels a side, at their old size."""
+    small = tuple(max(1, round(side / factor)) for side in views.shape[3:1:-1])
+    return _each_image(
+        views, lambda image: image.resize(small, Image.Resampling.BOX).resize(image.size, Image.Resampling.BILINEAR)
+    )
+
+
+def _each_image(views: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    """Views `(T, V, H, W, 3)`, every one of them changed."""
+    flat = views.reshape(-1, *views.shape[2:])
+    return np.stack([np.asarray(change(Image.fromarray(image))) for image in flat]).reshape(views.shape)
