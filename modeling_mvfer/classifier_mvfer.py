@@ -107,11 +107,13 @@ class Classifier:
         """
         texts = class_prompts(processor, model.config, labels, prompts=prompts, kinds=kinds, language=language)
         was_training = model.training
-        model.eval()
+        if was_training:
+            model.eval()
         try:
             embeds = encode(model, processor.tokenizer, texts)
         finally:
-            model.train(was_training)
+            if was_training:
+                model.train()
         logits = partial(class_logits, class_embeds=embeds, scale=float(model.logit_scale.detach().float().exp()))
         calibration, warning = model.config.calibration, None
         familiarity = calibration and calibration.familiarity

@@ -286,9 +286,10 @@ class ZeroShotMeshClassificationPipeline(MeshPipeline):
         return self._classify(inputs, classifier, settings=words, **kwargs)
 
     def _class_embeddings(self, model, tokenizer, prompts: Mapping[str, Sequence[str]]) -> dict[str, torch.Tensor]:
-        """`class_embeddings`, kept for the next call if that has the same prompts, and the weights were not changed."""
+        """`class_embeddings`, kept for the next call if that has the same prompts, and the text tower was not changed."""
         texts = tuple((label, tuple(texts)) for label, texts in prompts.items())
-        made_of = (texts, model.device, model.dtype, [(p.data_ptr(), p._version) for p in model.parameters()])
+        weights = (*model.text_model.parameters(), *model.text_projection.parameters())
+        made_of = (texts, model.device, model.dtype, [(p.data_ptr(), p._version) for p in weights])
         if self._kept[0] != made_of:
             self._kept = (made_of, class_embeddings(model, tokenizer, prompts))
         return self._kept[1]

@@ -14,6 +14,7 @@ EXTRAS = {  # name of an import: the smallest extra that brings it
     "evaluate": "eval",
     "flwr": "federated",
     "gradio": "app",
+    "isal": "fast",
     "jinja2": "eval",
     "matplotlib": "eval",
     "numba": "fast",

@@ -7,7 +7,6 @@ agree.
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor
@@ -54,6 +53,8 @@ def compose_channels(buffers: dict[str, Tensor], channels, *, light_deg=DEFAULT_
     check_channels(channels)
     if "color" not in buffers and set(channels) & set(COLOR_CHANNELS):
         raise ValueError(f"channels {tuple(channels)} need a texture or vertex colors, and this mesh has neither")
+    if buffers["mask"].device.type == "cpu" and (loop := LOOPS.get("channels")):
+        return loop(buffers, channels, light_deg)
     buffers = _turn_outwards(buffers)
     mask = buffers["mask"][:, :, 0]
     made = {name: _channel(name, buffers, light_deg) for name in dict.fromkeys(channels)}
@@ -117,18 +118,20 @@ def _curvature(normal: Tensor, mask: Tensor) -> Tensor:
     return torch.tanh(CURVATURE_GAIN * divergence).unflatten(0, normal.shape[:2])
 
 
-def _blur(images: Tensor, sigma_px: float) -> Tensor:
-    """Gaussian blur of `(n, c, H, W)` images, zero outside. Adding shifted images beats a convolution on a CPU."""
+def blur_weights(sigma_px: float) -> list[float]:
+    """Of a Gaussian, at whole pixels to both sides; their sum is 1."""
     radius = max(1, math.ceil(BLUR_REACH * sigma_px))
     weights = [math.exp(-0.5 * (offset / sigma_px) ** 2) for offset in range(-radius, radius + 1)]
-    if images.device.type == "cpu" and (loop := LOOPS.get("blur")):
-        source, shares = images.contiguous().flatten(0, 1).numpy(), np.array(weights) / sum(weights)
-        across, blurred = np.empty((2, *source.shape), np.float32)
-        loop(source, shares.astype(np.float32), across, blurred)
-        return torch.from_numpy(blurred).view_as(images)
+    return [weight / sum(weights) for weight in weights]
+
+
+def _blur(images: Tensor, sigma_px: float) -> Tensor:
+    """Gaussian blur of `(n, c, H, W)` images, zero outside. Adding shifted images beats a convolution on a CPU."""
+    weights = blur_weights(sigma_px)
+    radius = len(weights) // 2
     for dim, padding in ((3, (radius, radius, 0, 0)), (2, (0, 0, radius, radius))):
         padded, size = nnf.pad(images, padding), images.shape[dim]
         images = torch.zeros_like(images)
         for shift, weight in enumerate(weights):
-            images.add_(padded.narrow(dim, shift, size), alpha=weight / sum(weights))
+            images.add_(padded.narrow(dim, shift, size), alpha=weight)
     return images

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from .channels_numba_mvfer import compose
 from .compiled_mvfer import LOOPS
 from .numba_mvfer import bits, compiled, fused
 from .obj_numba_mvfer import plain_obj
@@ -97,32 +98,7 @@ def nearest_triangles(screen, corners, keys, as_torch):
                 samples[place] = max(samples[place], key if inside else np.int64(0))
 
 
-@compiled
-def blur(images, weights, across, blurred):
-    """As `channels_mvfer._blur` of images `(n, H, W)` with weights `(2 r + 1,)`: to `blurred`; `across` is scratch."""
-    count, height, width = images.shape
-    radius = len(weights) // 2
-    across[:] = 0
-    blurred[:] = 0
-    for image in range(count):
-        for row in range(height):
-            for shift in range(-radius, radius + 1):
-                weight, source, sums = weights[shift + radius], images[image, row], across[image, row]
-                low, high = max(0, -shift), min(width, width - shift)
-                add(source[low + shift : high + shift], weight, sums[low:high])
-        for row in range(height):
-            for shift in range(max(-radius, -row), min(radius, height - 1 - row) + 1):
-                add(across[image, row + shift], weights[shift + radius], blurred[image, row])
-
-
-@compiled
-def add(values, weight, sums):
-    """`sums += weight * values`."""
-    for place in range(len(sums)):
-        sums[place] = fused(values[place], weight, sums[place])
-
-
 def load_loops() -> None:
     """From now on, these are used."""
-    LOOPS["vertex_normals"], LOOPS["blur"], LOOPS["nearest_triangles"] = vertex_normals, blur, nearest_triangles
-    LOOPS["plain_obj"] = plain_obj
+    LOOPS["vertex_normals"], LOOPS["nearest_triangles"] = vertex_normals, nearest_triangles
+    LOOPS["channels"], LOOPS["plain_obj"] = compose, plain_obj

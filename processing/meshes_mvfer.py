@@ -44,7 +44,7 @@ _CONVERSIONS = {
 _PARSERS = {".obj": parse_obj, ".ply": parse_ply, ".off": parse_off, ".stl": parse_stl, ".wrl": parse_wrl}
 _PARSERS |= {".bnt": parse_bnt, ".abs": parse_abs, ".abs.gz": parse_abs}
 _MAX_COORDINATE = 1e9
-_FACES_AT_A_TIME = 2**12
+_FIRST_FACES, _MOST_FACES = 2**6, 2**16  # that are looked at together
 _EXPORT = "export the mesh again"
 _GZIP = b"\x1f\x8b"
 _MAX_UNPACKED_BYTES = 128 * 2**20  # gzip makes a thousand bytes of one; the largest .abs files have 20 MB
@@ -200,13 +200,12 @@ def _checked(mesh: Mesh) -> Mesh:
 
 def _has_area(vertices: np.ndarray, faces: np.ndarray) -> bool:
     """Whether the sum of the triangles' squared (doubled) areas is above 1e-16; mostly a few of them tell."""
-    total, count = 0.0, _FACES_AT_A_TIME
-    for start in range(0, len(faces), count):
+    total, start, count = 0.0, 0, _FIRST_FACES
+    while start < len(faces) and total <= 1e-16:
         first, second, third = vertices[faces[start : start + count].T]
         total += float(np.square(np.cross(second - first, third - first)).sum())
-        if total > 1e-16:
-            return True
-    return False
+        start, count = start + count, min(2 * count, _MOST_FACES)
+    return total > 1e-16
 
 
 def _settled(exact: np.ndarray, used: np.ndarray, remedy: str) -> tuple[np.ndarray, Origin]:

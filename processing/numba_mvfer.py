@@ -5,10 +5,14 @@ Where torch's own vector loops fuse (`addcmul_`, `add_` with an `alpha`), `fused
 """
 
 try:
+    from llvmlite import ir
     from numba import njit, types
+    from numba.core import cgutils
     from numba.extending import intrinsic
 except ImportError:
     njit = None  # type: ignore[assignment]  # stands for its absence
+
+BLOCK = 32  # neighbouring sums that fit into registers
 
 
 def numba_is_installed() -> bool:
@@ -47,3 +51,39 @@ if njit is not None:
             return builder.zext(pattern, context.get_value_type(types.int64))
 
         return types.int64(types.float32), code
+
+    @intrinsic
+    def add_weighted(typingctx, values, place, stride, weights, sums, at):
+        """`sums[at + i]`, of `BLOCK` neighbours at once, is the sum over k of `weights[k] * values[place + k stride + i]`.
+
+        All are float32 and flat. Products are added in order, starting from 0, and each is rounded once with its sum.
+        """
+
+        def code(context, builder, signature, arguments):
+            flat, factors, target = (
+                context.make_array(signature.args[n])(context, builder, arguments[n]) for n in (0, 3, 4)
+            )
+            block = ir.VectorType(ir.FloatType(), BLOCK)
+
+            def at_block(array, index):
+                return builder.bitcast(builder.gep(array.data, [index]), block.as_pointer())
+
+            kind = ir.FunctionType(block, [block] * 3)
+            fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{BLOCK}f32")
+            total = cgutils.alloca_once_value(builder, ir.Constant(block, [0.0] * BLOCK))
+            with cgutils.for_range(builder, cgutils.unpack_tuple(builder, factors.shape)[0]) as loop:
+                index = builder.add(arguments[1], builder.mul(loop.index, arguments[2]))
+                first = builder.insert_element(
+                    ir.Constant(block, ir.Undefined),
+                    builder.load(builder.gep(factors.data, [loop.index])),
+                    ir.IntType(32)(0),
+                )
+                factor = builder.shuffle_vector(
+                    first, first, ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), [0] * BLOCK)
+                )
+                some = builder.load(at_block(flat, index), align=4)
+                builder.store(builder.call(fma, [some, factor, builder.load(total)]), total)
+            builder.store(builder.load(total), at_block(target, arguments[5]), align=4)
+            return context.get_dummy_value()
+
+        return types.none(values, types.int64, types.int64, weights, sums, types.int64), code

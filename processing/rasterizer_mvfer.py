@@ -125,7 +125,7 @@ def nearest_triangles(screen: Tensor, triangles: Tensor, n: int, size: int) -> T
     first_pixel = (top * size + left).nan_to_num_(0, 0, 0).to(torch.int32)
     if n > 1:
         first_pixel.view(n, -1).add_(torch.arange(n, device=screen.device)[:, None] * (size * size))
-    table = torch.stack([b, b_x, b_y, c, c_x, c_y, w[0], w[1] - w[0], w[2] - w[0], columns])
+    table = torch.stack([b, b_x, b_y, c, c_x, c_y, columns, w[0], w[1] - w[0], w[2] - w[0]])
     keys = torch.zeros(n * size * size, dtype=torch.int64, device=screen.device)
     for first, last in _parts(count):
         _scatter(keys, table, first_pixel, count, first, last, size)
@@ -134,11 +134,10 @@ def nearest_triangles(screen: Tensor, triangles: Tensor, n: int, size: int) -> T
 
 def _scatter(keys: Tensor, table: Tensor, first_pixel: Tensor, count: Tensor, first: int, last: int, size: int) -> None:
     """Test every pixel centre in the boxes of the triangles [first, last), and keep the largest key of every pixel."""
-    count = count[first:last]
+    count, table = count[first:last], table[:, first:last]
     triangle = torch.repeat_interleave(count)  # one entry per sample from here on
     first_sample = (count.cumsum(0) - count).to(torch.int32)
-    samples = table[:, first:last].index_select(1, triangle)
-    b, b_x, b_y, c, c_x, c_y, nearness, w1, w2, columns = samples
+    b, b_x, b_y, c, c_x, c_y, columns = table[:7].index_select(1, triangle)
     step = torch.arange(len(triangle), dtype=torch.int32, device=keys.device)
     dx = step.sub_(first_sample.index_select(0, triangle)).to(torch.float32)
     dy = dx.add(0.5).div_(columns).floor_()
@@ -146,10 +145,14 @@ def _scatter(keys: Tensor, table: Tensor, first_pixel: Tensor, count: Tensor, fi
     b.addcmul_(dx, b_x).addcmul_(dy, b_y)
     c.addcmul_(dx, c_x).addcmul_(dy, c_y)
     inside = torch.minimum(torch.minimum(b, c), (1 - b).sub_(c)) >= -EDGE_TOLERANCE
-    nearness.addcmul_(b, w1).addcmul_(c, w2).mul_(inside)
+    inside = inside.nonzero()[:, 0]  # less than half: one entry per sample inside from here on
+    triangle = triangle.index_select(0, inside)
+    nearness, w1, w2 = table[7:].index_select(1, triangle)
+    nearness.addcmul_(b.index_select(0, inside), w1).addcmul_(c.index_select(0, inside), w2)
     key = nearness.view(torch.int32).to(torch.int64).bitwise_left_shift_(32)
-    key.sub_(triangle).add_(0xFFFFFFFF - first).mul_(inside)
-    pixel = dx.add_(dy, alpha=size).to(torch.int32).add_(first_pixel[first:last].index_select(0, triangle))
+    key.sub_(triangle).add_(0xFFFFFFFF - first)
+    pixel = dx.add_(dy, alpha=size).index_select(0, inside).to(torch.int32)
+    pixel.add_(first_pixel[first:last].index_select(0, triangle))
     keys.scatter_reduce_(0, pixel.to(torch.int64), key, "amax")
 
 
@@ -174,9 +177,9 @@ def _pixel_span(coordinate: Tensor, size: int) -> tuple[Tensor, Tensor]:
 def _perspective_weights(screen: Tensor, corner: Tensor, pixel: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Weights `(3, P)` of the corners `(3 P,)` on the surface, not on the screen, and depth `(P,)`, at each pixel."""
     x, y, w = screen.index_select(1, corner).view(3, 3, -1)
-    row = pixel // size
+    row = (pixel.to(torch.float64) / size).floor_()  # exact, and faster than dividing integers
     x = x - (pixel - row * size).to(torch.float32).add_(0.5)
-    y = y - (row % size).to(torch.float32).add_(0.5)
+    y = y - (row - (row / size).floor_() * size).to(torch.float32).add_(0.5)
     weights = torch.stack([x[1] * y[2] - y[1] * x[2], x[2] * y[0] - y[2] * x[0], x[0] * y[1] - y[0] * x[1]])
     total = weights[0] + weights[1] + weights[2]
     weights *= w

@@ -20,7 +20,7 @@ def draw_views(
     vertices: Tensor, normals: Tensor, faces: Tensor, cameras: Tensor, size_px: int, supersampling: int, paint
 ) -> Tensor:
     """F frames `(F, N, 3)` with faces `(M, 3)` from V cameras `(V, 4, 4)`: means of samples `(C, F V, size_px, size_px)`."""
-    images = torch.zeros(5 + 3 * bool(paint), len(vertices) * len(cameras), size_px, size_px)
+    images = torch.empty(5 + 3 * bool(paint), len(vertices) * len(cameras), size_px, size_px)
     size = size_px * supersampling
     screen, turned = np.empty((2, vertices.shape[1], 3), np.float32)
     keys = np.empty((size, size), np.int64)

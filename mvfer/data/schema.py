@@ -10,7 +10,6 @@ import io
 import itertools
 import json
 import os
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -19,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import ClassLabel, DatasetDict, Features, Image, List, Mesh, Value
-from PIL import Image as PilImage
 
+from mvfer.data.png import encode_png
 from mvfer.data.row_faults import COLUMNS, row_faults
 from processing.images_mvfer import read_picture, upright_rgb
 from processing.names_mvfer import printable, shown_json
@@ -107,10 +106,7 @@ def frame_out_of_time(times_s: Sequence[float] | np.ndarray) -> int | None:
 
 def encode_view(view: np.ndarray, name: str) -> dict:
     """A `(H, W, 3)` uint8 view as a lossless PNG with a base name (never a path of this computer)."""
-    buffer = io.BytesIO()
-    # Drawn faces are smooth: once a pixel is foretold by its neighbours, little but runs is left to find.
-    PilImage.fromarray(view).save(buffer, format="PNG", compress_type=zlib.Z_RLE)
-    return {"bytes": buffer.getvalue(), "path": name}
+    return {"bytes": encode_png(view), "path": name}
 
 
 def encode_views(views: Iterable[np.ndarray], name: str) -> list[list[dict]]:

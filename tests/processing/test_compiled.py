@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from processing.channels_mvfer import _blur
+from processing.channels_mvfer import CHANNELS, compose_channels
 from processing.compiled_mvfer import LOOPS
 from processing.depth_maps_mvfer import DepthMap
 from processing.obj_mvfer import MeshFileError, parse_obj
-from processing.rendering_mvfer import RenderSettings, render_scan, resolve_backend, vertex_normals
+from processing.rendering_mvfer import RenderSettings, render_scan, render_views, resolve_backend, vertex_normals
 from tests.processing.heads import head
 
 pytest.importorskip("numba")
@@ -44,10 +44,19 @@ class TestSameBits:
         frames = torch.stack([vertices, 1.3 * vertices.flip(1)]).float()
         assert torch.equal(*both(vertex_normals, frames, faces))
 
-    @pytest.mark.parametrize("size", [8, 33, 112])
-    def test_blur(self, both, size):
-        images = torch.randn(2, 3, size, size) * (torch.rand(2, 1, size, size) > 0.3)
-        assert torch.equal(*both(_blur, images, 0.015 * size))
+    @pytest.mark.parametrize("size_px, supersampling", [(8, 3), (33, 1), (64, 2), (150, 1)])
+    def test_channels(self, both, size_px, supersampling):
+        """Of two frames, one of which is cut by the image's edge; and of their insides, and of nothing."""
+        vertices, faces = torch.as_tensor(HEAD[0]).float(), torch.as_tensor(HEAD[1])
+        frames = torch.stack([vertices, 1.6 * vertices + torch.tensor([0.3, 0.2, 0.0])])
+        colors = np.random.default_rng(0).integers(0, 256, vertices.shape, dtype=np.uint8)
+        look = {"view_angles_deg": [(-30, 0), (60, 20)], "size_px": size_px, "supersampling": supersampling}
+        for corners in (faces, faces.flip(1)):
+            buffers = render_views(frames, corners, vertex_colors=colors, **look)
+            for first in range(0, len(CHANNELS), 3):
+                assert torch.equal(*both(compose_channels, buffers, CHANNELS[first : first + 3]))
+        nothing = {name: torch.zeros_like(buffer) for name, buffer in buffers.items()}
+        assert not torch.stack(both(compose_channels, nothing, ("clay", "curvature", "depth"))).any()
 
     def test_depth_map(self, both):
         vertices, faces = torch.as_tensor(HEAD[0]).float(), torch.as_tensor(HEAD[1])
