@@ -30,7 +30,8 @@ def gather_changes(changes: Sequence[Changes]) -> dict[str, Tensor]:
         values = [np.asarray(getattr(one, name)) for one in changes]
         if values[0].ndim:
             values = [np.resize(value, (views, value.shape[1])) for value in values]  # what is added is of no view
-        columns[PREFIX + name] = torch.from_numpy(np.stack(values))
+        column = torch.from_numpy(np.stack(values))
+        columns[PREFIX + name] = column.float() if column.is_floating_point() else column  # some devices know no doubles
     return columns
 
 
@@ -80,7 +81,7 @@ def _places(side: int, moves: Tensor, start: Tensor, end: Tensor) -> tuple[Tenso
 
 def _brighten(images: Tensor, gain: Tensor, channels: list[int]) -> None:
     for index in channels:
-        images[..., index] = (images[..., index] * gain.float()[:, None, None]).round_().clamp_(0, 255).to(torch.uint8)
+        images[..., index] = (images[..., index] * gain[:, None, None]).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _coarsen(images: Tensor, coarseness: Tensor) -> None:
