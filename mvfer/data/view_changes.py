@@ -31,7 +31,9 @@ def gather_changes(changes: Sequence[Changes]) -> dict[str, Tensor]:
         if values[0].ndim:
             values = [np.resize(value, (views, value.shape[1])) for value in values]  # what is added is of no view
         column = torch.from_numpy(np.stack(values))
-        columns[PREFIX + name] = column.float() if column.is_floating_point() else column  # some devices know no doubles
+        columns[PREFIX + name] = (
+            column.float() if column.is_floating_point() else column
+        )  # some devices know no doubles
     return columns
 
 
