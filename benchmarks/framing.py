@@ -132,7 +132,11 @@ def measure_share(
                 row |= {f"{way}_error": float("inf"), f"{way}_is_face": False}
                 continue
             row |= {f"{way}_s": time.process_time() - began, f"{way}_error": error_of(frame, scan, head)}
-            row |= {f"{way}_is_face": frame.is_face, f"{way}_likeness": frame.face_likeness}
+            row |= {
+                f"{way}_is_face": frame.is_face,
+                f"{way}_likeness": frame.face_likeness,
+                f"{way}_inferred": frame.inferred,
+            }
             if model:
                 row[f"{way}_is_right"] = model(scan, frame) == truth
         rows.append(row)
@@ -186,7 +190,11 @@ def summary(rows: list[dict]) -> dict[str, dict]:
                 one[f"{way}_accuracy"] = 100 * float(np.mean([row[f"{way}_is_right"] for row in group]))
         off = [row for row in group if row["found_error"] >= 4 * WITHIN]
         one["far_off"], one["far_off_said"] = len(off), sum(not row["found_is_face"] for row in off)
-        one["silent"] = 100 * float(np.mean([row["found_error"] >= WITHIN and row["found_is_face"] for row in group]))
+        called = [row for row in group if row["found_is_face"]]
+        wrong = [row for row in called if row["found_error"] >= WITHIN]
+        one["silent"] = 100 * sum(not row.get("found_inferred") for row in wrong) / len(group)  # off without a word
+        one["inferred"] = sum(bool(row.get("found_inferred")) for row in called)
+        one["inferred_off"] = sum(bool(row.get("found_inferred")) for row in wrong)
         one["likeness"] = float(np.quantile([row.get("found_likeness") or 0.0 for row in group], 0.01))
         one["called_no_face"] = sum(not row["found_is_face"] for row in group)
         result[name] = one

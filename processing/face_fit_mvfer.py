@@ -21,6 +21,11 @@ PRIOR = 0.0007  # of the shape against the residuals: their variance, times how 
 ALIKE_FROM, ALIKE = 0.4, 0.75  # cosines between normals: from where a cell has weight, and all of it
 DAMPING, FIXED = 0.005, 1e6  # of steps in size and pose; of what is to stay
 SINGLE_THREADED = 2**18  # multiplications of a matrix product up to which OpenBLAS keeps to one thread
+INSIDE_WIDE, INSIDE_HIGH, INSIDE_MIDDLE = (
+    0.7,
+    0.75,
+    0.05,
+)  # of an ellipse that hair around a face leaves free, framed units
 FEW_MODES = 16  # while a face is searched
 START_SIZES_PX = (60.0, 42.0, 30.0, 21.0, 15.0, 10.5)  # per framed unit
 START_SPACING = 0.4  # framed units between places that are tried
@@ -31,6 +36,7 @@ SMALL_PX = 12.0  # per framed unit: at this size and below, no turns are tried
 _STEPS = np.linspace(-REACH, REACH, len(MEAN))
 _XY = np.stack([grid[VALID] for grid in np.meshgrid(_STEPS, -_STEPS)]).astype(np.float32)  # (2, P)
 _MEAN, _MODES = MEAN[VALID].astype(np.float32), MODES[:, VALID].astype(np.float32)  # (P,), (K, P)
+_INSIDE = (np.hypot(_XY[0] / INSIDE_WIDE, (_XY[1] - INSIDE_MIDDLE) / INSIDE_HIGH) < 1).astype(np.float32)  # (P,)
 _ACROSS, _DOWN = np.gradient(MEAN, _STEPS[1] - _STEPS[0])[::-1]
 _NORMALS = np.stack([-_ACROSS[VALID], _DOWN[VALID], np.ones(VALID.sum())])
 _NORMALS = (_NORMALS / np.linalg.norm(_NORMALS, axis=0)).astype(
@@ -104,6 +110,11 @@ def settle(view: DepthMap, fits: Fits, *, keep_turn: bool = False) -> Fits:
     return scored(view, refine(view, fits, widths=(0.12, 0.12, 0.1, 0.1, 0.1), **same))
 
 
+def settle_inside(view: DepthMap, fits: Fits) -> Fits:
+    """From a fit to one of the face's inside alone, not turned: what surrounds the face says nothing."""
+    return refine(view, fits, widths=(0.1, 0.1, 0.1, 0.1), like_normals=True, keep_turn=True, inside=True)
+
+
 def refine(
     view: DepthMap,
     fits: Fits,
@@ -114,10 +125,12 @@ def refine(
     prior=PRIOR,
     like_normals=False,
     keep_turn=False,
+    inside=False,
 ) -> Fits:
     """One Gauss-Newton step per width, in framed units, beyond which a cell has no weight; with so many modes of the shape.
 
-    `like_normals`: cells where the scan faces elsewhere than the mean face, as hair and edges do, have no weight either.
+    `like_normals`: cells where the scan faces elsewhere than the mean face, as hair and edges do, have no weight either;
+    `inside`: nor have those at the rim of the face.
     """
     count = 7 + modes
     damping = np.full(count, 1e-9)
@@ -131,6 +144,8 @@ def refine(
         if like_normals:
             expected = fits.turn.transpose(1, 0, 2).astype(np.float32) @ _NORMALS[:, ::step]  # (3, H, P)
             weight *= np.clip(((expected * normal).sum(0) - ALIKE_FROM) / (ALIKE - ALIKE_FROM), 0, 1)
+        if inside:
+            weight *= _INSIDE[::step]
         x, y, z = turned
         u, v, w = normal
         jacobian = np.empty((count, *residual.shape), np.float32)
