@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 import mvfer
+from benchmarks.no_faces import FRESH_NO_FACES
 from benchmarks.scan_disturbances import DISTURBANCES, NO_FACES, OTHER_NO_FACES, Head, subdivided
 from processing.framing_mvfer import RIM_RADIUS, FaceFrame, frame_face, frame_upright
 from processing.rendering_mvfer import render_scan
@@ -204,14 +205,16 @@ def summary(rows: list[dict]) -> dict[str, dict]:
 def table(found: dict[str, dict]) -> str:
     """Markdown."""
     lines = [
-        "| disturbance | cases | within 0.05: before | now | within 0.1: before | now | model: before | now | far off (said) |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| disturbance | cases | within 0.05: before | now | within 0.1: before | now | model: before | now "
+        "| silent | inferred (off) | far off (said) |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name in [*sorted(set(found) - {"all"}), "all"]:
         row = found[name]
         cells = [name, row["cases"]]
         for key in ("within", "within_double", "accuracy"):
             cells += [f"{row[f'{way}_{key}']:.1f}" if f"{way}_{key}" in row else "" for way in ("plain", "found")]
+        cells += [f"{row['silent']:.1f}", f"{row['inferred']} ({row['inferred_off']})"]
         cells.append(f"{row['far_off']} ({row['far_off_said']})")
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + "\n"
@@ -235,6 +238,7 @@ def main(argv: list[str] | None = None) -> int:
         "times_ms": measure_times(),
         "no_faces": no_face_rows(NO_FACES, 12, args.seed),
         "no_faces_set_aside": no_face_rows(OTHER_NO_FACES, 40, args.seed),
+        "no_faces_fresh": no_face_rows(FRESH_NO_FACES, 20, args.seed),
     }
     sources = {"anny": None, "valid": args.valid, "ict": args.ict}
     with ProcessPoolExecutor(args.num_proc) as pool:
@@ -248,7 +252,11 @@ def main(argv: list[str] | None = None) -> int:
     text = "\n".join(f"{name}\n\n{table(results[name])}" for name in sources if name in results)
     (args.out / "framing.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     (args.out / "framing.md").write_text(text, encoding="utf-8")
-    print(text, *(json.dumps(results[key]) for key in ("times_ms", "no_faces", "no_faces_set_aside")), sep="\n")
+    print(
+        text,
+        *(json.dumps(results[key]) for key in ("times_ms", "no_faces", "no_faces_set_aside", "no_faces_fresh")),
+        sep="\n",
+    )
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .compiled_mvfer import LOOPS
 from .depth_maps_mvfer import DepthMap, sample
 from .face_template_mvfer import MEAN, MODES, REACH, VALID
 
@@ -138,24 +139,7 @@ def refine(
     damping[4:7] += FIXED if keep_turn else 0
     damping[7:] = prior / step
     for width in widths:
-        turned = fits.points(step)
-        residual, normal, seen = _residuals(view, fits, turned)
-        weight = seen * np.square(np.clip(1 - np.square(residual / width), 0, None))  # (H, P)
-        if like_normals:
-            expected = fits.turn.transpose(1, 0, 2).astype(np.float32) @ _NORMALS[:, ::step]  # (3, H, P)
-            weight *= np.clip(((expected * normal).sum(0) - ALIKE_FROM) / (ALIKE - ALIKE_FROM), 0, 1)
-        if inside:
-            weight *= _INSIDE[::step]
-        x, y, z = turned
-        u, v, w = normal
-        jacobian = np.empty((count, *residual.shape), np.float32)
-        jacobian[:3] = normal  # place, in framed units
-        jacobian[3] = u * x + v * y + w * z  # log size
-        jacobian[4], jacobian[5], jacobian[6] = y * w - z * v, z * u - x * w, x * v - y * u  # turn
-        if modes:
-            forward = np.einsum("ihp,hi->hp", normal, fits.turn[:, :, 2].astype(np.float32))
-            np.multiply(forward, _MODES[:modes, None, ::step], out=jacobian[7:])
-        jacobian = jacobian.transpose(1, 0, 2)  # (H, count, P)
+        jacobian, weight, residual = _linearised(view, fits, step, modes, width, like_normals, inside)
         matrix, right = _normal_equations(jacobian, weight, residual)
         right[:, 7:] -= damping[7:] * fits.shape[:, :modes]
         matrix[:, range(count), range(count)] += damping
@@ -166,6 +150,49 @@ def refine(
         shape[:, :modes] = (shape[:, :modes] + move[:, 7:]).clip(-3, 3)
         fits = Fits(place, fits.size * np.exp(move[:, 3].clip(-0.15, 0.15)), turn, shape, fits.score)
     return fits
+
+
+def _linearised(view: DepthMap, fits: Fits, step: int, modes: int, width: float, like_normals: bool, inside: bool):
+    """The Jacobian `(H, 7 + modes, P)`, weights `(H, P)` and residuals `(H, P)` of one step, by whichever loop is there."""
+    turned = fits.points(step)
+    axes = fits.turn.transpose(1, 0, 2).astype(np.float32)  # (3, H, 3)
+    expected = axes @ _NORMALS[:, ::step] if like_normals else turned  # (3, H, P)
+    jacobian = np.empty((turned.shape[1], 7 + modes, turned.shape[2]), np.float32)
+    if (loop := LOOPS.get("linearised")) is not None:
+        out = jacobian, np.empty(turned.shape[1:], np.float32), np.empty(turned.shape[1:], np.float32)
+        place, size, forward = (v.astype(np.float32) for v in (fits.place, fits.size, fits.turn[:, :, 2]))
+        numbers = np.float32(width), np.float32(ALIKE_FROM), np.float32(ALIKE - ALIKE_FROM)
+        flags = bool(like_normals), bool(inside)
+        loop(
+            view.slopes,
+            len(view.depth),
+            turned,
+            expected,
+            place,
+            size,
+            forward,
+            _MODES,
+            _INSIDE,
+            step,
+            numbers,
+            flags,
+            out,
+        )
+        return out
+    residual, normal, seen = _residuals(view, fits, turned)
+    weight = seen * np.square(np.clip(1 - np.square(residual / width), 0, None))
+    if like_normals:
+        weight *= np.clip(((expected * normal).sum(0) - ALIKE_FROM) / (ALIKE - ALIKE_FROM), 0, 1)
+    if inside:
+        weight *= _INSIDE[::step]
+    x, y, z = turned
+    u, v, w = normal
+    jacobian[:, 0], jacobian[:, 1], jacobian[:, 2] = u, v, w  # place, in framed units
+    jacobian[:, 3] = u * x + v * y + w * z  # log size
+    jacobian[:, 4], jacobian[:, 5], jacobian[:, 6] = y * w - z * v, z * u - x * w, x * v - y * u  # turn
+    a, b, c = axes[..., 2:]  # (H, 1) each
+    np.multiply((u * a + v * b + w * c)[:, None], _MODES[:modes, ::step], out=jacobian[:, 7:])
+    return jacobian, weight, residual
 
 
 def _normal_equations(jacobian: np.ndarray, weight: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -33,7 +33,8 @@ BESIDE, AT_TIP = (
     0.12,
 )  # framed units from the tip of the nose within which a hole disturbs it, or takes a part of it
 LARGEST_ANGLE_DEG = 15.0  # a head so little turned is left as it is
-FEW_FACES, NEAR_SKIN = 4000, 0.15  # triangles that are looked at; framed units from the mean face: no palates
+FEW_FACES, MANY_FACES = 1000, 10_000  # triangles that are looked at, of more than these; of fewer all
+NEAR_SKIN = 0.15  # framed units from the mean face: no palates
 NOSE_REACH, FINE = 0.3, 0.002  # framed units from the tip of the nose; mean area of triangles there that show all of it
 CUT_OFF, MOST_CUT_OFF = 5.0, 0.08  # what coarser triangles cut off the tip, framed units per area and at all
 INWARDS = 0.3  # share of area, those inwards less those outwards, from which a face looks inwards; clean ones: -0.4
@@ -134,7 +135,7 @@ def frame_whole_face(points: torch.Tensor, faces: torch.Tensor) -> tuple[FaceFra
 
 def _skin(frame: FaceFrame, points: torch.Tensor, faces: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Middles and areas (normals as long as these), both `(n, 3)` and framed, of some triangles of the face's skin."""
-    few = faces[:: max(len(faces) // FEW_FACES, 1)]
+    few = faces[:: len(faces) // FEW_FACES] if len(faces) > MANY_FACES else faces
     a, b, c = frame.apply(points[few.reshape(-1)]).view(-1, 3, 3).unbind(1)
     middles, areas = ((a + b + c) / 3).numpy(), (torch.linalg.cross(b - a, c - a) / 2).numpy()
     near = near_mean_face(middles, NEAR_SKIN)

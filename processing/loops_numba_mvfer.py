@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from .compiled_mvfer import LOOPS
+from .face_fit_numba_mvfer import linearised
 from .numba_mvfer import bits, compiled, fused
 from .obj_numba_mvfer import plain_obj
 from .rasterizer_mvfer import EDGE_TOLERANCE
@@ -125,4 +126,4 @@ def add(values, weight, sums):
 def load_loops() -> None:
     """From now on, these are used."""
     LOOPS["vertex_normals"], LOOPS["blur"], LOOPS["nearest_triangles"] = vertex_normals, blur, nearest_triangles
-    LOOPS["plain_obj"] = plain_obj
+    LOOPS["plain_obj"], LOOPS["linearised"] = plain_obj, linearised
