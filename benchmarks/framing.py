@@ -238,7 +238,7 @@ def main(argv: list[str] | None = None) -> int:
         "times_ms": measure_times(),
         "no_faces": no_face_rows(NO_FACES, 12, args.seed),
         "no_faces_set_aside": no_face_rows(OTHER_NO_FACES, 40, args.seed),
-        "no_faces_fresh": no_face_rows(FRESH_NO_FACES, 20, args.seed),
+        "no_faces_fresh": no_face_rows(FRESH_NO_FACES, 4, args.seed),
     }
     sources = {"anny": None, "valid": args.valid, "ict": args.ict}
     with ProcessPoolExecutor(args.num_proc) as pool:
