@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 import mvfer
+from benchmarks.no_faces import FRESH_NO_FACES
 from benchmarks.scan_disturbances import DISTURBANCES, NO_FACES, OTHER_NO_FACES, Head, subdivided
 from processing.framing_mvfer import RIM_RADIUS, FaceFrame, frame_face, frame_upright
 from processing.rendering_mvfer import render_scan
@@ -132,7 +133,11 @@ def measure_share(
                 row |= {f"{way}_error": float("inf"), f"{way}_is_face": False}
                 continue
             row |= {f"{way}_s": time.process_time() - began, f"{way}_error": error_of(frame, scan, head)}
-            row |= {f"{way}_is_face": frame.is_face, f"{way}_likeness": frame.face_likeness}
+            row |= {
+                f"{way}_is_face": frame.is_face,
+                f"{way}_likeness": frame.face_likeness,
+                f"{way}_inferred": frame.inferred,
+            }
             if model:
                 row[f"{way}_is_right"] = model(scan, frame) == truth
         rows.append(row)
@@ -186,7 +191,11 @@ def summary(rows: list[dict]) -> dict[str, dict]:
                 one[f"{way}_accuracy"] = 100 * float(np.mean([row[f"{way}_is_right"] for row in group]))
         off = [row for row in group if row["found_error"] >= 4 * WITHIN]
         one["far_off"], one["far_off_said"] = len(off), sum(not row["found_is_face"] for row in off)
-        one["silent"] = 100 * float(np.mean([row["found_error"] >= WITHIN and row["found_is_face"] for row in group]))
+        called = [row for row in group if row["found_is_face"]]
+        wrong = [row for row in called if row["found_error"] >= WITHIN]
+        one["silent"] = 100 * sum(not row.get("found_inferred") for row in wrong) / len(group)  # off without a word
+        one["inferred"] = sum(bool(row.get("found_inferred")) for row in called)
+        one["inferred_off"] = sum(bool(row.get("found_inferred")) for row in wrong)
         one["likeness"] = float(np.quantile([row.get("found_likeness") or 0.0 for row in group], 0.01))
         one["called_no_face"] = sum(not row["found_is_face"] for row in group)
         result[name] = one
@@ -196,14 +205,16 @@ def summary(rows: list[dict]) -> dict[str, dict]:
 def table(found: dict[str, dict]) -> str:
     """Markdown."""
     lines = [
-        "| disturbance | cases | within 0.05: before | now | within 0.1: before | now | model: before | now | far off (said) |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| disturbance | cases | within 0.05: before | now | within 0.1: before | now | model: before | now "
+        "| silent | inferred (off) | far off (said) |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name in [*sorted(set(found) - {"all"}), "all"]:
         row = found[name]
         cells = [name, row["cases"]]
         for key in ("within", "within_double", "accuracy"):
             cells += [f"{row[f'{way}_{key}']:.1f}" if f"{way}_{key}" in row else "" for way in ("plain", "found")]
+        cells += [f"{row['silent']:.1f}", f"{row['inferred']} ({row['inferred_off']})"]
         cells.append(f"{row['far_off']} ({row['far_off_said']})")
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + "\n"
@@ -227,6 +238,7 @@ def main(argv: list[str] | None = None) -> int:
         "times_ms": measure_times(),
         "no_faces": no_face_rows(NO_FACES, 12, args.seed),
         "no_faces_set_aside": no_face_rows(OTHER_NO_FACES, 40, args.seed),
+        "no_faces_fresh": no_face_rows(FRESH_NO_FACES, 4, args.seed),
     }
     sources = {"anny": None, "valid": args.valid, "ict": args.ict}
     with ProcessPoolExecutor(args.num_proc) as pool:
@@ -240,7 +252,11 @@ def main(argv: list[str] | None = None) -> int:
     text = "\n".join(f"{name}\n\n{table(results[name])}" for name in sources if name in results)
     (args.out / "framing.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     (args.out / "framing.md").write_text(text, encoding="utf-8")
-    print(text, *(json.dumps(results[key]) for key in ("times_ms", "no_faces", "no_faces_set_aside")), sep="\n")
+    print(
+        text,
+        *(json.dumps(results[key]) for key in ("times_ms", "no_faces", "no_faces_set_aside", "no_faces_fresh")),
+        sep="\n",
+    )
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .compiled_mvfer import LOOPS
 from .depth_maps_mvfer import DepthMap, sample
 from .face_template_mvfer import MEAN, MODES, REACH, VALID
 
@@ -21,6 +22,11 @@ PRIOR = 0.0007  # of the shape against the residuals: their variance, times how 
 ALIKE_FROM, ALIKE = 0.4, 0.75  # cosines between normals: from where a cell has weight, and all of it
 DAMPING, FIXED = 0.005, 1e6  # of steps in size and pose; of what is to stay
 SINGLE_THREADED = 2**18  # multiplications of a matrix product up to which OpenBLAS keeps to one thread
+INSIDE_WIDE, INSIDE_HIGH, INSIDE_MIDDLE = (
+    0.7,
+    0.75,
+    0.05,
+)  # of an ellipse that hair around a face leaves free, framed units
 FEW_MODES = 16  # while a face is searched
 START_SIZES_PX = (60.0, 42.0, 30.0, 21.0, 15.0, 10.5)  # per framed unit
 START_SPACING = 0.4  # framed units between places that are tried
@@ -31,6 +37,7 @@ SMALL_PX = 12.0  # per framed unit: at this size and below, no turns are tried
 _STEPS = np.linspace(-REACH, REACH, len(MEAN))
 _XY = np.stack([grid[VALID] for grid in np.meshgrid(_STEPS, -_STEPS)]).astype(np.float32)  # (2, P)
 _MEAN, _MODES = MEAN[VALID].astype(np.float32), MODES[:, VALID].astype(np.float32)  # (P,), (K, P)
+_INSIDE = (np.hypot(_XY[0] / INSIDE_WIDE, (_XY[1] - INSIDE_MIDDLE) / INSIDE_HIGH) < 1).astype(np.float32)  # (P,)
 _ACROSS, _DOWN = np.gradient(MEAN, _STEPS[1] - _STEPS[0])[::-1]
 _NORMALS = np.stack([-_ACROSS[VALID], _DOWN[VALID], np.ones(VALID.sum())])
 _NORMALS = (_NORMALS / np.linalg.norm(_NORMALS, axis=0)).astype(
@@ -104,6 +111,11 @@ def settle(view: DepthMap, fits: Fits, *, keep_turn: bool = False) -> Fits:
     return scored(view, refine(view, fits, widths=(0.12, 0.12, 0.1, 0.1, 0.1), **same))
 
 
+def settle_inside(view: DepthMap, fits: Fits) -> Fits:
+    """From a fit to one of the face's inside alone, not turned: what surrounds the face says nothing."""
+    return refine(view, fits, widths=(0.1, 0.1, 0.1, 0.1), like_normals=True, keep_turn=True, inside=True)
+
+
 def refine(
     view: DepthMap,
     fits: Fits,
@@ -114,10 +126,12 @@ def refine(
     prior=PRIOR,
     like_normals=False,
     keep_turn=False,
+    inside=False,
 ) -> Fits:
     """One Gauss-Newton step per width, in framed units, beyond which a cell has no weight; with so many modes of the shape.
 
-    `like_normals`: cells where the scan faces elsewhere than the mean face, as hair and edges do, have no weight either.
+    `like_normals`: cells where the scan faces elsewhere than the mean face, as hair and edges do, have no weight either;
+    `inside`: nor have those at the rim of the face.
     """
     count = 7 + modes
     damping = np.full(count, 1e-9)
@@ -125,22 +139,7 @@ def refine(
     damping[4:7] += FIXED if keep_turn else 0
     damping[7:] = prior / step
     for width in widths:
-        turned = fits.points(step)
-        residual, normal, seen = _residuals(view, fits, turned)
-        weight = seen * np.square(np.clip(1 - np.square(residual / width), 0, None))  # (H, P)
-        if like_normals:
-            expected = fits.turn.transpose(1, 0, 2).astype(np.float32) @ _NORMALS[:, ::step]  # (3, H, P)
-            weight *= np.clip(((expected * normal).sum(0) - ALIKE_FROM) / (ALIKE - ALIKE_FROM), 0, 1)
-        x, y, z = turned
-        u, v, w = normal
-        jacobian = np.empty((count, *residual.shape), np.float32)
-        jacobian[:3] = normal  # place, in framed units
-        jacobian[3] = u * x + v * y + w * z  # log size
-        jacobian[4], jacobian[5], jacobian[6] = y * w - z * v, z * u - x * w, x * v - y * u  # turn
-        if modes:
-            forward = np.einsum("ihp,hi->hp", normal, fits.turn[:, :, 2].astype(np.float32))
-            np.multiply(forward, _MODES[:modes, None, ::step], out=jacobian[7:])
-        jacobian = jacobian.transpose(1, 0, 2)  # (H, count, P)
+        jacobian, weight, residual = _linearised(view, fits, step, modes, width, like_normals, inside)
         matrix, right = _normal_equations(jacobian, weight, residual)
         right[:, 7:] -= damping[7:] * fits.shape[:, :modes]
         matrix[:, range(count), range(count)] += damping
@@ -151,6 +150,49 @@ def refine(
         shape[:, :modes] = (shape[:, :modes] + move[:, 7:]).clip(-3, 3)
         fits = Fits(place, fits.size * np.exp(move[:, 3].clip(-0.15, 0.15)), turn, shape, fits.score)
     return fits
+
+
+def _linearised(view: DepthMap, fits: Fits, step: int, modes: int, width: float, like_normals: bool, inside: bool):
+    """The Jacobian `(H, 7 + modes, P)`, weights `(H, P)` and residuals `(H, P)` of one step, by whichever loop is there."""
+    turned = fits.points(step)
+    axes = fits.turn.transpose(1, 0, 2).astype(np.float32)  # (3, H, 3)
+    expected = axes @ _NORMALS[:, ::step] if like_normals else turned  # (3, H, P)
+    jacobian = np.empty((turned.shape[1], 7 + modes, turned.shape[2]), np.float32)
+    if (loop := LOOPS.get("linearised")) is not None:
+        out = jacobian, np.empty(turned.shape[1:], np.float32), np.empty(turned.shape[1:], np.float32)
+        place, size, forward = (v.astype(np.float32) for v in (fits.place, fits.size, fits.turn[:, :, 2]))
+        numbers = np.float32(width), np.float32(ALIKE_FROM), np.float32(ALIKE - ALIKE_FROM)
+        flags = bool(like_normals), bool(inside)
+        loop(
+            view.slopes,
+            len(view.depth),
+            turned,
+            expected,
+            place,
+            size,
+            forward,
+            _MODES,
+            _INSIDE,
+            step,
+            numbers,
+            flags,
+            out,
+        )
+        return out
+    residual, normal, seen = _residuals(view, fits, turned)
+    weight = seen * np.square(np.clip(1 - np.square(residual / width), 0, None))
+    if like_normals:
+        weight *= np.clip(((expected * normal).sum(0) - ALIKE_FROM) / (ALIKE - ALIKE_FROM), 0, 1)
+    if inside:
+        weight *= _INSIDE[::step]
+    x, y, z = turned
+    u, v, w = normal
+    jacobian[:, 0], jacobian[:, 1], jacobian[:, 2] = u, v, w  # place, in framed units
+    jacobian[:, 3] = u * x + v * y + w * z  # log size
+    jacobian[:, 4], jacobian[:, 5], jacobian[:, 6] = y * w - z * v, z * u - x * w, x * v - y * u  # turn
+    a, b, c = axes[..., 2:]  # (H, 1) each
+    np.multiply((u * a + v * b + w * c)[:, None], _MODES[:modes, ::step], out=jacobian[:, 7:])
+    return jacobian, weight, residual
 
 
 def _normal_equations(jacobian: np.ndarray, weight: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

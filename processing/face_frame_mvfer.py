@@ -21,6 +21,8 @@ class FaceFrame:
             if nobody has looked.
         is_inside_out: whether the triangles of the face look into the head, as those of mirrored (left-handed) coordinates do:
             left and right may be exchanged.
+        inferred: what of the frame the scan does not show, so that it was inferred from the rest of the face: "nose" (a hole at
+            its tip), "size" (the rim is hidden by hair, or cut away). There frames are often off by a twentieth of a face.
     """
 
     center: tuple[float, float, float]
@@ -28,6 +30,7 @@ class FaceFrame:
     turn: Rows | None = None
     face_likeness: float | None = None
     is_inside_out: bool = False
+    inferred: tuple[str, ...] = ()
 
     @property
     def is_face(self) -> bool:
@@ -60,7 +63,8 @@ class FaceFrame:
         first = np.eye(3) if self.turn is None else np.array(self.turn)
         second = np.eye(3) if other.turn is None else np.array(other.turn)
         center = np.array(self.center) + first.T @ np.array(other.center) / self.scale
-        return FaceFrame(_numbers(center), self.scale * other.scale, as_rows(second @ first), other.face_likeness)
+        turn = as_rows(second @ first)
+        return FaceFrame(_numbers(center), self.scale * other.scale, turn, other.face_likeness, inferred=other.inferred)
 
     def inverse(self) -> "FaceFrame":
         """The frame that takes framed coordinates back."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .depth_maps_mvfer import DepthMap
-from .face_fit_mvfer import FEW_TURNS_DEG, ROLLS_DEG, Fits, completed, scored, search, settle
+from .face_fit_mvfer import FEW_TURNS_DEG, ROLLS_DEG, Fits, completed, scored, search, settle, settle_inside
 from .face_frame_mvfer import FRAMED, MIDDLE, FaceFrame, as_rows
 from .nose_and_rim_mvfer import (
     FAR_APART,
@@ -32,6 +32,7 @@ TIP_ERROR, TIP_ERROR_HOLE = 0.16, 0.08
 RIM_ERROR = 0.16  # logarithm of the size by the rim over the fitted one; more is no rim of a face
 OUTER = 0.5  # framed units from the tip; from there to the rim the scan must be a face's for the rim to be trusted
 FEWEST_RIMS, RIMS_ENOUGH = 2, 0.3  # how many of ten say something of the size, and the share that says it alone
+SIZE_INFERRED = 1.02  # the face's size over the fitted one where hair hides its rim, see `docs/results.md`
 HOPELESS, HOPELESS_ROUGH = (
     0.5,
     0.2,
@@ -69,6 +70,12 @@ def search_scan(points, faces, given: np.ndarray, others: list[np.ndarray], *, s
         if best is not None and (best.face_likeness or 0) >= sure:
             break
     return best
+
+
+def look_near(points, faces, turn: np.ndarray, frame: FaceFrame) -> FaceFrame | None:
+    """The face about where a frame is, measured closely; the scan lies as the rotation `turn` says."""
+    found = _look_closely(points, faces, frame)
+    return None if found is None else _measured(*_stood_upright(points, faces, turn, found))
 
 
 def _search_from(points, faces, turn, low, high) -> FaceFrame | None:
@@ -173,14 +180,20 @@ def _measured(frame: FaceFrame, fit: Fits, view: DepthMap) -> FaceFrame:
     limit = TIP_ERROR if _is_whole(view, tip) else TIP_ERROR_HOLE
     if np.linalg.norm(np.subtract(view.to_world(tip), view.to_world(expected))) > limit:
         tip = expected
+    column, row, _ = map(int, tip)
+    inferred = ("nose",) if strange[row, column] else ()
     radii, is_trusted = _trusted_rims(view.depth, strange, tip, view.pixel)
     unit = 1.0
+    inferred += ("size",) if is_trusted.mean() < RIMS_ENOUGH else ()
     if is_trusted.sum() >= FEWEST_RIMS:
         unit = rim_radius_of(radii, is_trusted) * view.pixel / RIM_RADIUS
         unit = unit ** min(1.0, is_trusted.mean() / RIMS_ENOUGH) if abs(np.log(unit)) < RIM_ERROR else 1.0
+    elif strange.any() and np.isfinite(view.depth[strange]).mean() > 0.5:  # hidden, as by hair, rather than cut away
+        unit = SIZE_INFERRED * float(settle_inside(view, fit).size[0]) * view.pixel
     x, y, z = view.to_world(tip)
     likeness = float(fit.score[0])
-    return frame.then(FaceFrame((x, y - TIP_HEIGHT * unit, z - TIP_DEPTH * unit), 1 / unit, None, likeness))
+    center = (x, y - TIP_HEIGHT * unit, z - TIP_DEPTH * unit)
+    return frame.then(FaceFrame(center, 1 / unit, None, likeness, inferred=inferred))
 
 
 def _is_whole(view: DepthMap, tip) -> bool:

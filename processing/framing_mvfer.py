@@ -14,7 +14,7 @@ import torch
 from .depth_maps_mvfer import DepthMap
 from .face_fit_mvfer import near_mean_face, settle
 from .face_frame_mvfer import FACE_LIKE, FRAMED, MIDDLE, FaceFrame, as_rows
-from .face_search_mvfer import fit_at, frame_at, search_scan
+from .face_search_mvfer import fit_at, frame_at, look_near, search_scan
 from .nose_and_rim_mvfer import RIM_RADIUS, TIP_DEPTH, TIP_HEIGHT, NoNose, follows_hair, measure, rims
 from .orientation_mvfer import rotations
 
@@ -26,10 +26,17 @@ ZOOM_BELOW_PX = 27.0  # look closer if the face is smaller than this on the firs
 CONFIRMED = (
     0.7  # face-likeness from which the first frame may be kept, unless the fitted face lies farther from it than:
 )
-# Framed units; the latter at a hole in the nose, or at a rim that is cut or follows hair.
-LARGEST_SHIFT, LARGEST_SHIFT_DISTURBED = 0.11, 0.05
+# Framed units; then at a hole beside the nose, or at a rim that is cut or follows hair; last at a hole in the tip.
+LARGEST_SHIFT, LARGEST_SHIFT_DISTURBED, LARGEST_SHIFT_TIP = 0.11, 0.05, 0.02
+BESIDE, AT_TIP = (
+    0.3,
+    0.12,
+)  # framed units from the tip of the nose within which a hole disturbs it, or takes a part of it
 LARGEST_ANGLE_DEG = 15.0  # a head so little turned is left as it is
-FEW_FACES, NEAR_SKIN = 1000, 0.15  # triangles that are looked at; framed units from the mean face: no palates
+FEW_FACES, MANY_FACES = 1000, 10_000  # triangles that are looked at, of more than these; of fewer all
+NEAR_SKIN = 0.15  # framed units from the mean face: no palates
+NOSE_REACH, FINE = 0.3, 0.002  # framed units from the tip of the nose; mean area of triangles there that show all of it
+CUT_OFF, MOST_CUT_OFF = 5.0, 0.08  # what coarser triangles cut off the tip, framed units per area and at all
 INWARDS = 0.3  # share of area, those inwards less those outwards, from which a face looks inwards; clean ones: -0.4
 BETTER = 0.72  # face-likeness from which what the search found replaces the first frame, face or not
 CLEAN = 0.88  # face-likeness of nearly all whole, clean heads
@@ -54,8 +61,16 @@ def frame_face(vertices, faces, *, orientation: str = "y") -> FaceFrame:
     points = torch.as_tensor(np.asarray(vertices, dtype=np.float32))
     faces = torch.as_tensor(np.asarray(faces, dtype=np.int64))
     frame = _frame_of(points, faces, *rotations(orientation))
+    if not frame.is_face:
+        return frame
+    middles, areas = _skin(frame, points, faces)
     is_told = frame.turn is not None and np.linalg.det(np.array(frame.turn)) < 0
-    return replace(frame, is_inside_out=frame.is_face and not is_told and _looks_inwards(frame, points, faces))
+    is_inside_out = bool(areas[:, 2].sum() < -INWARDS * np.abs(areas[:, 2]).sum()) and not is_told
+    if (cut := _cut_off(middles, areas)) > 0:
+        frame = frame.then(
+            replace(FRAMED, center=(0.0, 0.0, cut), face_likeness=frame.face_likeness, inferred=frame.inferred)
+        )
+    return replace(frame, is_inside_out=is_inside_out)
 
 
 def _frame_of(points: torch.Tensor, faces: torch.Tensor, given: np.ndarray, *others: np.ndarray) -> FaceFrame:
@@ -72,7 +87,9 @@ def _frame_of(points: torch.Tensor, faces: torch.Tensor, given: np.ndarray, *oth
     likeness = float(fit.score[0])
     limit = _largest_shift(view, first) if likeness > CLEAN else LARGEST_SHIFT_DISTURBED
     if likeness < CONFIRMED or _shift(first, frame_at(view, fit)) > limit:
-        found = search_scan(points, faces, given, list(others), sure=SURE)
+        found = look_near(points, faces, given, seen.then(frame_at(view, fit))) if likeness >= CONFIRMED else None
+        if found is None or (found.face_likeness or 0) < SURE:
+            found = search_scan(points, faces, given, list(others), sure=SURE)
         likeness = min(likeness, CONFIRMED) * 0.8  # no face stayed there
         if found is not None and found.face_likeness is not None:
             if found.face_likeness >= BETTER and _shift(seen.then(first), found) > limit:
@@ -116,12 +133,21 @@ def frame_whole_face(points: torch.Tensor, faces: torch.Tensor) -> tuple[FaceFra
     return FaceFrame((x, y - TIP_HEIGHT * unit, z - TIP_DEPTH * unit), 1 / unit), view
 
 
-def _looks_inwards(frame: FaceFrame, points: torch.Tensor, faces: torch.Tensor) -> bool:
-    """Whether nearly all of the face's skin, by area, is wound so that it looks away from who looks at it."""
-    few = faces[:: max(len(faces) // FEW_FACES, 1)]
+def _skin(frame: FaceFrame, points: torch.Tensor, faces: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Middles and areas (normals as long as these), both `(n, 3)` and framed, of some triangles of the face's skin."""
+    few = faces[:: len(faces) // FEW_FACES] if len(faces) > MANY_FACES else faces
     a, b, c = frame.apply(points[few.reshape(-1)]).view(-1, 3, 3).unbind(1)
-    towards = torch.linalg.cross(b - a, c - a)[:, 2].numpy()[near_mean_face(((a + b + c) / 3).numpy(), NEAR_SKIN)]
-    return bool(towards.sum() < -INWARDS * np.abs(towards).sum())
+    middles, areas = ((a + b + c) / 3).numpy(), (torch.linalg.cross(b - a, c - a) / 2).numpy()
+    near = near_mean_face(middles, NEAR_SKIN)
+    return middles[near], areas[near]
+
+
+def _cut_off(middles: np.ndarray, areas: np.ndarray) -> float:
+    """How far before the scan's tip of the nose the face's lies, framed units: flat triangles cut it off if they are large."""
+    sizes = np.linalg.norm(areas, axis=1)
+    looks_out = areas[:, 2] * areas[:, 2].sum() > 0
+    sizes = sizes[looks_out & (np.linalg.norm(middles - [0, TIP_HEIGHT, TIP_DEPTH], axis=1) < NOSE_REACH)]
+    return min(max(CUT_OFF * (float(sizes.mean()) - FINE), 0.0), MOST_CUT_OFF) if len(sizes) else 0.0
 
 
 def _shift(frame: FaceFrame, other: FaceFrame) -> float:
@@ -136,9 +162,14 @@ def _shift(frame: FaceFrame, other: FaceFrame) -> float:
 def _largest_shift(view: DepthMap, frame: FaceFrame) -> float:
     """How far the face may be from this frame: less at a hole in the nose, or where the scan ends at the rim."""
     tip = view.to_map(np.array(frame.center) + np.array([0, TIP_HEIGHT, TIP_DEPTH]) / frame.scale)
-    x, y, _ = tip
-    reach = max(2, int(0.3 / frame.scale / view.pixel))
-    nose = view.depth[max(int(y) - reach, 0) : int(y) + reach + 1, max(int(x) - reach, 0) : int(x) + reach + 1]
+    if _has_hole(view, tip, AT_TIP / frame.scale):
+        return LARGEST_SHIFT_TIP
     radii, is_cut = rims(view.depth, tip)
-    is_disturbed = np.isnan(nose).any() or is_cut.sum() >= 2 or follows_hair(radii)
+    is_disturbed = _has_hole(view, tip, BESIDE / frame.scale) or is_cut.sum() >= 2 or follows_hair(radii)
     return LARGEST_SHIFT_DISTURBED if is_disturbed else LARGEST_SHIFT
+
+
+def _has_hole(view: DepthMap, tip, within: float) -> bool:
+    x, y, _ = map(int, tip)
+    reach = max(2, int(within / view.pixel))
+    return bool(np.isnan(view.depth[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]).any())

@@ -9,6 +9,7 @@ import numpy as np
 
 from .channels_numba_mvfer import compose
 from .compiled_mvfer import LOOPS
+from .face_fit_numba_mvfer import linearised
 from .numba_mvfer import bits, compiled, fused
 from .obj_numba_mvfer import plain_obj
 from .rasterizer_mvfer import EDGE_TOLERANCE
@@ -101,4 +102,4 @@ def nearest_triangles(screen, corners, keys, as_torch):
 def load_loops() -> None:
     """From now on, these are used."""
     LOOPS["vertex_normals"], LOOPS["nearest_triangles"] = vertex_normals, nearest_triangles
-    LOOPS["channels"], LOOPS["plain_obj"] = compose, plain_obj
+    LOOPS["channels"], LOOPS["plain_obj"], LOOPS["linearised"] = compose, plain_obj, linearised

@@ -24,6 +24,10 @@ def face_row(name: str, face_frames: list, *, warn: bool = True) -> dict:
     row = {"face_likeness": round(frame.face_likeness or 0.0, 3), "orientation": frame.orientation}
     if frame.is_inside_out and warn:
         tell(perhaps_mirrored(name, frame))
+    if frame.is_face and frame.inferred:
+        row["inferred"] = list(frame.inferred)
+        if warn:
+            tell(partly_inferred(name, frame))
     if frame.is_face:
         return row
     from modeling_mvfer.classifier_mvfer import NOT_A_FACE
@@ -39,6 +43,13 @@ def no_face(name: str, frame) -> str:
         f"{name}: no face found (face-likeness {frame.face_likeness:.2f}); do not trust what follows. Look at it with: mvfer "
         "render; say how the scan lies with --orientation, or cut away what is not the head"
     )
+
+
+def partly_inferred(name: str, frame) -> str:
+    """The remark on a scan that does not show all that a frame is measured from."""
+    missing = {"nose": "the tip of the nose", "size": "the rim of the face"}
+    hidden = " and ".join(missing[part] for part in frame.inferred)
+    return f"{name}: {hidden} is not seen; the face was placed by the rest of it, perhaps a twentieth of its size off"
 
 
 def perhaps_mirrored(name: str, frame) -> str:

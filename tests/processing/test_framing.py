@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from mvfer.data.geometry import rotation
-from processing.face_fit_mvfer import _normal_equations
+from processing import face_fit_mvfer
+from processing.face_fit_mvfer import Fits, _linearised, _normal_equations, turn_of
 from processing.face_frame_mvfer import FACE_LIKE, FaceFrame, as_rows
-from processing.framing_mvfer import RIM_RADIUS, TIP_DEPTH, TIP_HEIGHT, frame_face, frame_upright
+from processing.face_search_mvfer import fit_at
+from processing.framing_mvfer import RIM_RADIUS, TIP_DEPTH, TIP_HEIGHT, frame_face, frame_upright, frame_whole_face
 from processing.meshes_mvfer import load_mesh
 from processing.nose_and_rim_mvfer import RIM_SHAPE, follows_hair, rim_radius_of
 from processing.orientation_mvfer import UP_AXES, rotation_of, rotations
@@ -235,6 +237,61 @@ def test_the_back_of_a_head_and_a_ball_are_no_faces(scan):
     for one in ((vertices, back), ellipsoid((1, 1.2, 0.9))):
         frame = frame_face(*one)
         assert not frame.is_face and frame.face_likeness < FACE_LIKE
+
+
+def coarse(vertices, faces, spacing):
+    """As grids of cells merge vertices, each to the mean of its cell."""
+    _, cell = np.unique(np.floor(vertices / spacing), axis=0, return_inverse=True)
+    cell = cell.reshape(-1)
+    merged = np.stack([np.bincount(cell, axis) for axis in vertices.T], 1) / np.bincount(cell)[:, None]
+    a, b, c = cell[faces].T
+    return merged, np.unique(cell[faces][(a != b) & (b != c) & (c != a)], axis=0)
+
+
+def test_coarse_triangles_cut_the_nose_and_the_frame_knows(scan):
+    vertices, faces, plain = scan
+    merged, triangles = coarse(vertices, faces, 0.22 / plain.scale)
+    tip = np.array([[0.0, TIP_HEIGHT, TIP_DEPTH]]) / plain.scale + plain.center
+    before, after = (find(merged, triangles).apply(tip)[0, 2] for find in (frame_upright, frame_face))
+    assert len(triangles) < 1500 and before > TIP_DEPTH + 0.05
+    assert abs(after - TIP_DEPTH) < 0.03
+
+
+def test_what_of_a_frame_is_inferred_is_told(scan):
+    vertices, faces, plain = scan
+    x, y, _ = plain.apply(vertices[faces].mean(1)).T
+    assert frame_face(vertices, faces).inferred == ()
+    assert "nose" in frame_face(vertices, faces[np.hypot(x, y - TIP_HEIGHT) > 0.17]).inferred
+    strands, corners = ellipsoid((1.15, 1.35, 1.15), (0, 0.25, -0.65))
+    x, y, z = strands.T
+    hair = ~(((np.hypot(x / 0.8, (y - 0.1) / 0.75) < 1) | ((np.abs(x) < 0.75) & (y < 0.1))) & (z > -0.3)) & (y > -0.8)
+    joined = np.concatenate([vertices, strands / plain.scale + plain.center])
+    frame = frame_face(joined, np.concatenate([faces, corners[hair[corners].all(1)] + len(vertices)]))
+    assert frame.is_face and "size" in frame.inferred
+
+
+@pytest.mark.parametrize(
+    "count, step, modes, like_normals, inside",
+    [(1, 1, 64, True, False), (5, 3, 16, True, True), (9, 11, 0, False, False)],
+)
+def test_the_compiled_step_of_the_fit_has_the_same_bits(scan, monkeypatch, count, step, modes, like_normals, inside):
+    pytest.importorskip("numba")
+    from processing.face_fit_numba_mvfer import linearised
+
+    vertices, faces, _ = scan
+    frame, view = frame_whole_face(
+        torch.tensor(vertices, dtype=torch.float32), torch.as_tensor(faces, dtype=torch.int64)
+    )
+    rng, at = np.random.default_rng(0), fit_at(view, frame)
+    turns = np.stack([turn_of(*rng.uniform(-30, 30, 3)) for _ in range(count)])
+    fits = Fits.at(at.place + rng.normal(0, 5, (count, 3)), at.size * np.exp(rng.normal(0, 0.2, count)), turns)
+    fits.shape[:] = rng.normal(size=fits.shape.shape)
+    monkeypatch.setattr(face_fit_mvfer, "LOOPS", {})
+    plain = _linearised(view, fits, step, modes, 0.1, like_normals, inside)
+    monkeypatch.setattr(face_fit_mvfer, "LOOPS", {"linearised": linearised})
+    for one, other in zip(plain, _linearised(view, fits, step, modes, 0.1, like_normals, inside), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (plain[1] > 0).mean() > 0.03
 
 
 def test_a_turned_frame_moves_tensors_and_arrays_alike_and_can_be_undone(scan):
