@@ -2,6 +2,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import trimesh
 from PIL import Image
@@ -55,6 +56,21 @@ def test_a_scan_without_a_face_is_said_and_left_to_people(small_run, tmp_path, c
     assert ball["abstain"] is True and ball["face_likeness"] < FACE_LIKE < face["face_likeness"]
     assert face["orientation"] == "y/z" and face["abstain"] is not True
     assert "ball.ply: no face found" in printed.err and "--orientation" in printed.err
+
+
+@pytest.mark.parametrize("command", ["render", "predict"])
+def test_what_the_scan_does_not_show_is_said(command, small_run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mesh = trimesh.load(EXAMPLES / "neutral.ply", process=False)
+    x, y, z = (mesh.triangles_center - mesh.vertices[mesh.vertices[:, 2].argmax()]).T
+    mesh.update_faces(np.hypot(x, y) > 0.1 * np.ptp(mesh.vertices[:, 1]))  # a hole where the nose is
+    mesh.export("hole.ply")
+    flags = {"render": ["--out", "hole.png"], "predict": ["--model", str(small_run), "--json"]}[command]
+    assert main([command, "hole.ply", *flags]) == 0
+    printed = capsys.readouterr()
+    assert "hole.ply: the tip of the nose is not seen" in printed.err
+    if command == "predict":
+        assert json.loads(printed.out)["inferred"] == ["nose"]
 
 
 @pytest.mark.parametrize("command", ["render", "predict"])

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from mvfer.cli.predict import add_mesh_argument
-from mvfer.cli.printed import no_face, perhaps_mirrored, tell
+from mvfer.cli.printed import no_face, partly_inferred, perhaps_mirrored, tell
 from mvfer.data.orientation_flags import OrientationParser, add_orientation_flags
 
 
@@ -31,6 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     frame = frame_mesh(mesh, orientation="y" if is_known else AUTO)
     if not frame.is_face:
         tell(no_face(args.mesh, frame))
+    elif frame.inferred:
+        tell(partly_inferred(args.mesh, frame))
     if frame.is_inside_out and not args.orientation.endswith(MIRRORED):
         tell(perhaps_mirrored(args.mesh, frame))
     views = render_mesh(mesh, settings, frame=frame)[0]
