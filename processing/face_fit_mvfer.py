@@ -22,11 +22,7 @@ PRIOR = 0.0007  # of the shape against the residuals: their variance, times how 
 ALIKE_FROM, ALIKE = 0.4, 0.75  # cosines between normals: from where a cell has weight, and all of it
 DAMPING, FIXED = 0.005, 1e6  # of steps in size and pose; of what is to stay
 SINGLE_THREADED = 2**18  # multiplications of a matrix product up to which OpenBLAS keeps to one thread
-INSIDE_WIDE, INSIDE_HIGH, INSIDE_MIDDLE = (
-    0.7,
-    0.75,
-    0.05,
-)  # of an ellipse that hair around a face leaves free, framed units
+INSIDE_WIDE, INSIDE_HIGH, INSIDE_MIDDLE = 0.7, 0.75, 0.05  # framed units, of an ellipse that hair leaves free
 FEW_MODES = 16  # while a face is searched
 START_SIZES_PX = (60.0, 42.0, 30.0, 21.0, 15.0, 10.5)  # per framed unit
 START_SPACING = 0.4  # framed units between places that are tried
@@ -163,21 +159,8 @@ def _linearised(view: DepthMap, fits: Fits, step: int, modes: int, width: float,
         place, size, forward = (v.astype(np.float32) for v in (fits.place, fits.size, fits.turn[:, :, 2]))
         numbers = np.float32(width), np.float32(ALIKE_FROM), np.float32(ALIKE - ALIKE_FROM)
         flags = bool(like_normals), bool(inside)
-        loop(
-            view.slopes,
-            len(view.depth),
-            turned,
-            expected,
-            place,
-            size,
-            forward,
-            _MODES,
-            _INSIDE,
-            step,
-            numbers,
-            flags,
-            out,
-        )
+        seen_as = turned, expected, place, size, forward
+        loop(view.slopes, len(view.depth), *seen_as, _MODES, _INSIDE, step, numbers, flags, out)
         return out
     residual, normal, seen = _residuals(view, fits, turned)
     weight = seen * np.square(np.clip(1 - np.square(residual / width), 0, None))
