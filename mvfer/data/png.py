@@ -1,8 +1,8 @@
 """Pictures to lossless PNGs. In: `(H, W, 3)` uint8. Out: the bytes of a file that every reader of PNGs opens.
 
 Drawn faces are smooth: once a pixel is foretold by its neighbours, little but runs is left to find. Pillow tries five ways to
-foretell a row; where numba is at work already, one of them (Paeth's) is used throughout, which takes as many bytes and a third of
-the time. ISA-L, if it is installed too (`pip install "mvfer[fast]"`), takes a tenth more bytes and a third of that.
+foretell a row; where numba is installed, one of them (Paeth's) is used throughout, which takes as many bytes and a third of the
+time. ISA-L, if it is installed too (`pip install "mvfer[fast]"`), takes a tenth more bytes and a third of that.
 """
 
 import io
@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from processing.compiled_mvfer import LOOPS
+from processing.numba_mvfer import numba_is_installed
 
 try:
     from isal import isal_zlib
@@ -25,7 +25,7 @@ _EIGHT_BITS, _RGB = 8, 2
 
 def encode_png(picture: np.ndarray) -> bytes:
     """The picture as a PNG."""
-    if not LOOPS:
+    if not numba_is_installed():  # and not whether it is in use: the same picture has the same bytes in every process
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, format="PNG", compress_type=zlib.Z_RLE)
         return buffer.getvalue()
