@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mvfer.data.baselines import FEWEST_OTHERS
 from mvfer.progress import is_quiet, progress_bar
 
 if TYPE_CHECKING:
@@ -54,8 +53,11 @@ def baselines_of(
         ValueError: if the model takes no baselines, a scan of `--baseline` or `--scanner` cannot be read, these are too few, or
             the pattern is none.
     """
-    if args.scanner and len(args.scanner) < FEWEST_OTHERS:
-        raise ValueError(f"--scanner: expected {FEWEST_OTHERS} scans or more, got {len(args.scanner)}")
+    if args.scanner:
+        from mvfer.data.baselines import FEWEST_OTHERS  # it brings datasets, which nothing else here needs
+
+        if len(args.scanner) < FEWEST_OTHERS:
+            raise ValueError(f"--scanner: expected {FEWEST_OTHERS} scans or more, got {len(args.scanner)}")
     if same := args.baseline or args.scanner:
         inputs = processor(meshes=list(same), return_tensors="pt")
         everybodys = classifier.baseline_of(inputs, at_rest=bool(args.baseline))
