@@ -1,7 +1,7 @@
 """Vary a scan's geometry as scanners and topologies do, without touching its label.
 
 In: framed vertices of one scan or sequence. Out: other vertices and faces: another resolution, smoother or noisier,
-cropped, with holes; each of these only sometimes. Everything that depends on the faces alone is prepared once. Apart from
+cropped, with holes, without teeth; each of these only sometimes. Everything that depends on the faces alone is prepared once. Apart from
 that, other proportions, which all scans of a person share.
 """
 
@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
+from trimesh.creation import icosphere
 
 from mvfer.data.geometry import merge_neighbors, rotation
 
@@ -78,6 +81,8 @@ class GeometryVariation:
             for _ in range(GRIDS):
                 cluster = merge_neighbors(vertices, faces, spacing, rng)
                 self.levels.append(_Level.build(cluster, faces, len(vertices)))
+        inside = torch.from_numpy(np.stack(_mouth(vertices, faces), axis=1).astype(np.float32))
+        self.mouths = [(level.merge(inside[None])[0] > 0.5).unbind(1) for level in self.levels]
 
     def __call__(self, vertices: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Draw one variation and apply it to all frames of a sequence alike.
@@ -87,7 +92,8 @@ class GeometryVariation:
         Returns:
             vertices (`(T, N', 3)`), faces (`(M', 3)` int64).
         """
-        level = self.levels[0 if rng.random() < 0.35 else int(rng.integers(len(self.levels)))]
+        number = 0 if rng.random() < 0.35 else int(rng.integers(len(self.levels)))
+        level, (teeth, hidden) = self.levels[number], self.mouths[number]
         vertices, faces = level.merge(vertices), level.faces
         if rng.random() < 0.4:
             vertices = level.smooth(vertices, int(rng.integers(1, 5)))
@@ -97,7 +103,46 @@ class GeometryVariation:
             faces = _crop(vertices[0], faces, rng)
         if rng.random() < 0.3:
             faces = _holes(vertices[0], faces, rng)
+        seen = rng.choice(("all", "no teeth", "nothing", "filled"), p=(0.4, 0.2, 0.15, 0.25))  # between the lips
+        if seen != "all":
+            faces = faces[~(teeth | hidden if seen == "nothing" else teeth)[faces].all(1)]
+        if seen == "filled" and hidden.any():
+            vertices, faces = _fill_mouth(vertices, faces, hidden, rng)
         return vertices, faces
+
+
+def _mouth(points: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What lies behind the lips of a typical framed face with its mouth shut.
+
+    Args:
+        points (`(N, 3)`), faces (`(M, 3)`).
+    Returns:
+        two of `(N,)` bool: of teeth and tongue, which are parts of their own; and of the skin inside of the mouth.
+    """
+    i, j = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]]).T
+    part = connected_components(coo_matrix((np.ones(len(i)), (i, j)), shape=(len(points),) * 2), directed=False)[1]
+    near = (np.abs(points[:, 0]) < 0.45) & (points[:, 1] < -0.05) & (points[:, 1] > -0.7)
+    size = np.bincount(part)
+    inner = np.bincount(part, near) / size > 0.6
+    inner[size.argmax()] = False
+    cell = np.clip(np.floor(points[:, :2] / 0.04).astype(np.int64) + 100, 0, 199) @ [200, 1]
+    front = np.full(200 * 200, -np.inf)
+    np.maximum.at(front, cell, points[:, 2])
+    behind = front[cell] - points[:, 2]
+    return inner[part], near & (part == size.argmax()) & (behind > 0.12) & (behind < 0.8)
+
+
+def _fill_mouth(vertices: Tensor, faces: Tensor, hidden: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """A smooth lump behind the lips of `(T, N, 3)`: a tongue, or what a scanner makes of an open mouth."""
+    middle = vertices[:, hidden].mean((0, 1))
+    first = vertices[0]
+    lips = first[((first - middle)[:, :2].abs() < 0.12).all(1), 2]
+    lump = icosphere(subdivisions=3)
+    size = first.new_tensor(rng.uniform((0.22, 0.12, 0.15), (0.32, 0.22, 0.25)))
+    middle[2] = lips.max() - float(rng.uniform(0.04, 0.2)) - size[2]
+    added = middle + size * torch.from_numpy(np.asarray(lump.vertices)).to(first)
+    faces = torch.cat([faces, torch.from_numpy(np.asarray(lump.faces, dtype=np.int64)) + len(first)])
+    return torch.cat([vertices, added.expand(len(vertices), -1, -1)], dim=1), faces
 
 
 def reframe(vertices: Tensor, rng: np.random.Generator) -> Tensor:
