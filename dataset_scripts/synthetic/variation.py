@@ -49,10 +49,10 @@ class _Level:
         return cls(cluster, count, torch.from_numpy(faces), torch.from_numpy(edges), torch.from_numpy(degree)[:, None])
 
     def merge(self, vertices: Tensor) -> Tensor:
-        """`(T, N, 3)` -> `(T, N', 3)`: means of the clusters."""
+        """`(T, N, D)` -> `(T, N', D)`: means of the clusters."""
         if self.cluster is None or self.count is None:
             return vertices
-        merged = vertices.new_zeros(len(vertices), len(self.count), 3)
+        merged = vertices.new_zeros(len(vertices), len(self.count), vertices.shape[-1])
         return merged.index_add_(1, self.cluster, vertices).div_(self.count)
 
     def smooth(self, vertices: Tensor, steps: int, amount: float = 0.5) -> Tensor:
