@@ -39,6 +39,8 @@ COLUMNS = {
     "beside one at rest": "rest",
     "beside 3 own": "3",
     "beside all own": "all",
+    "beside one at rest and others'": "scanner+rest",
+    "beside 3 own and others'": "scanner+3",
 }
 
 

@@ -94,6 +94,28 @@ class RelativeFeatures(nn.Module):
         return features - (moved[:, None, None] * mask.unsqueeze(-1)).to(features.dtype)
 
     @torch.no_grad()
+    def on_scanner(self, own: Baseline, scanner: Baseline) -> Baseline:
+        """Baselines of people, some of whose own scans are known (or none), on a scanner of which other people's are.
+
+        What own scans leave open is then expected to be as other people's scans on the scanner are, not as those of training:
+        f' = f - s (b - m) - (1 - s) s' (c - m'), where s = n / (n + n0), c is the mean of the n' scans of others, and s' and m'
+        are as for any scans. Given is the baseline of `own.count` that moves features so far.
+
+        Args:
+            own, scanner: of the same `B` samples, or scanner of one, for all.
+        """
+        n0, m = self.log_prior_count.exp(), self.training_means
+        own, scanner = (Baseline(*(part.to(m.device) for part in parts)) for parts in (own, scanner))
+        weight = scanner.count / (scanner.count + n0[0]) * n0[own.at_rest.long()]  # s' times (1 - s) / s, times n
+        others = (weight / own.count.clamp_min(1)).unsqueeze(1) * (scanner.mean.to(m) - m[0])
+        known = own.count > 0
+        return Baseline(
+            torch.where(known.unsqueeze(1), own.mean.to(m) + others, scanner.mean.to(m)),
+            torch.where(known, own.count, scanner.count),
+            own.at_rest & known,
+        )
+
+    @torch.no_grad()
     def observe(self, scan_means: Tensor, at_rest: Tensor) -> None:
         """Take a batch of all ranks into the running means: `(B, D)`, and which of them are at rest, `(B,)`."""
         rows = scan_means.detach().to(self.training_means)

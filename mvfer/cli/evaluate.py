@@ -277,7 +277,7 @@ def parser(**options) -> argparse.ArgumentParser:
     )
     add("--baseline", nargs="+", default=[], metavar="N", help="also score scans relative to N others of the same person (0 1 3 "
         "all), drawn without a look at their labels; rest: one that is known to be at rest; scanner: instead, 16 of "
-        "other people")  # fmt: skip
+        "other people; scanner+3: both")  # fmt: skip
     add("--robustness", action="store_true", help="also corrupt the views of up to 300 scans, and leave views out")
     add(
         "--meshes",

@@ -1,13 +1,14 @@
 """Which baseline goes with which scan of `mvfer predict`. In: flags and items. Out: a baseline per item, or none.
 
 `--baseline` names scans of the one person whom all items show, at rest. `--by_person` finds in the files' names whom each shows,
-and takes a person's other items for the baseline, whatever they show. `--scanner` names scans of other people by the scanner.
+and takes a person's other items for the baseline, whatever they show. `--scanner` names scans of other people by the scanner, and
+goes with both.
 """
 
 import argparse
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mvfer.progress import is_quiet, progress_bar
@@ -35,12 +36,13 @@ def add_baseline_flags(flags: argparse.ArgumentParser) -> None:
         help="the part of a file's name or path that tells whom it shows, as a regular expression, such as 'F\\d+': each scan is "
         "seen relative to the person's others, whatever they show (every file is read twice)",
     )
-    one.add_argument(
+    flags.add_argument(
         "--scanner",
-        nargs="+",
+        nargs="*",
         metavar="SCAN",
         help="scans of other people by the same scanner, eight or more, whatever they show: what it makes of any face is told "
-        "from what faces do. For a scanner that the model never met and people of whom there is one scan",
+        "from what faces do. For a scanner that the model never met and people of whom there are few scans or one; with "
+        "--by_person, none need be named: the scans of all others are taken",
     )
 
 
@@ -53,20 +55,39 @@ def baselines_of(
         ValueError: if the model takes no baselines, a scan of `--baseline` or `--scanner` cannot be read, these are too few, or
             the pattern is none.
     """
-    if args.scanner:
-        from mvfer.data.baselines import FEWEST_OTHERS  # it brings datasets, which nothing else here needs
+    def baseline_of(scans: Sequence[str] | None, at_rest: bool = False) -> "Baseline | None":
+        return classifier.baseline_of(processor(meshes=list(scans), return_tensors="pt"), at_rest=at_rest) if scans else None
 
-        if len(args.scanner) < FEWEST_OTHERS:
-            raise ValueError(f"--scanner: expected {FEWEST_OTHERS} scans or more, got {len(args.scanner)}")
-    if same := args.baseline or args.scanner:
-        inputs = processor(meshes=list(same), return_tensors="pt")
-        everybodys = classifier.baseline_of(inputs, at_rest=bool(args.baseline))
-        return lambda item: everybodys
+    _check_scanner(args)
+    scanner, rest = baseline_of(args.scanner), baseline_of(args.baseline, at_rest=True)
     if not args.by_person:
-        return lambda item: None
+        same = _joined(classifier, rest, scanner)
+        return lambda item: same
     people = people_of([item.name for item in items], args.by_person)
     classifier.model.known_baselines()
-    return _of_others(_means(args, items, processor, classifier, journal), people)
+    means = _means(args, items, processor, classifier, journal)
+    own = _of_others(means, people)
+    if args.scanner is None:
+        return own
+    others = _of_other_people(means, people) if args.scanner == [] else lambda item: scanner
+    return lambda item: _joined(classifier, own(item), others(item))
+
+
+def _check_scanner(args: argparse.Namespace) -> None:
+    """Raise a ValueError if too few scans are named."""
+    if args.scanner is None or args.scanner == [] and args.by_person:
+        return
+    from mvfer.data.baselines import FEWEST_OTHERS  # it brings datasets, which nothing else here needs
+
+    if len(args.scanner) < FEWEST_OTHERS:
+        raise ValueError(f"--scanner: expected {FEWEST_OTHERS} scans or more, got {len(args.scanner)}")
+
+
+def _joined(classifier, own: "Baseline | None", scanner: "Baseline | None") -> "Baseline | None":
+    """What a person's own scans and those of others on the scanner tell together."""
+    if own is None or scanner is None:
+        return scanner if own is None else own
+    return classifier.model.known_baselines().on_scanner(own, scanner)
 
 
 def stacked(baselines: "Sequence[Baseline]") -> "Baseline":
@@ -132,25 +153,48 @@ def _means(
     return means
 
 
-def _of_others(means: dict[str, "torch.Tensor"], people: dict[str, str]) -> "Callable[[Item], Baseline | None]":
+def _sums(means: dict[str, "torch.Tensor"], people: Mapping[str, str]) -> "dict[str, tuple[torch.Tensor, int]]":
+    """Of every person the sum of the means, and how many they are."""
+    sums: dict[str, Any] = {}
+    for name, mean in means.items():
+        if name in people:
+            total, count = sums.get(people[name], (0, 0))
+            sums[people[name]] = total + mean.double(), count + 1
+    return sums
+
+
+def _mean(total: "torch.Tensor", count: int) -> "Baseline":
     import torch
 
     from modeling_mvfer.baseline_mvfer import Baseline
 
-    totals: dict[str, Any] = {}
-    counts: dict[str, int] = {}
-    for name, mean in means.items():
-        if name in people:
-            person = people[name]
-            totals[person] = totals.get(person, 0) + mean.double()
-            counts[person] = counts.get(person, 0) + 1
+    return Baseline((total / count).float()[None], torch.tensor([float(count)]), torch.tensor([False]))
+
+
+def _of_others(means: dict[str, "torch.Tensor"], people: dict[str, str]) -> "Callable[[Item], Baseline | None]":
+    """From an item to the mean of the person's other items."""
+    sums = _sums(means, people)
 
     def of(item: "Item"):
-        person, own = people.get(item.name), means.get(item.name)
-        if person is None or own is None or counts[person] < 2:
+        if item.name not in means or item.name not in people:
             return None
-        others = counts[person] - 1
-        mean = ((totals[person] - own.double()) / others).float()
-        return Baseline(mean[None], torch.tensor([float(others)]), torch.tensor([False]))
+        total, count = sums[people[item.name]]
+        return _mean(total - means[item.name].double(), count - 1) if count > 1 else None
+
+    return of
+
+
+def _of_other_people(means: dict[str, "torch.Tensor"], people: dict[str, str]) -> "Callable[[Item], Baseline | None]":
+    """From an item to the mean of everybody else's; whose name is not known counts as somebody of their own."""
+    from mvfer.data.baselines import FEWEST_OTHERS
+
+    whom = {name: people.get(name, name) for name in means}
+    sums = _sums(means, whom)
+    everything, everybody = sum(total for total, _ in sums.values()), len(means)
+
+    def of(item: "Item"):
+        total, count = sums.get(people.get(item.name, item.name), (0, 0))
+        others = everybody - count
+        return _mean(everything - total, others) if others >= FEWEST_OTHERS else None
 
     return of

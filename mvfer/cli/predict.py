@@ -25,6 +25,7 @@ EPILOG = """examples:
   mvfer predict face.obj --actions
   mvfer predict smile.obj frown.obj --baseline rest.obj
   mvfer predict scans/*.obj --by_person "F[0-9]+"
+  mvfer predict scans/*.obj --by_person "F[0-9]+" --scanner
   mvfer predict face.obj --scanner others/*.obj
 
 tables, of whole folders:

@@ -67,7 +67,10 @@ class ResumedTable:
         pattern = args.by_person or args.subject_pattern
         flag = "--by_person" if args.by_person else "--subject_pattern"
         self.subjects = people_of([item.name for item in items], pattern, flag=flag) if pattern else {}
-        self.stamps = _stamps(items, self.subjects if args.by_person else {})
+        together = self.subjects if args.by_person else {}
+        if args.scanner == []:  # each person is seen relative to all others
+            together = dict.fromkeys((item.name for item in items), "everybody")
+        self.stamps = _stamps(items, together)
         name = Path(args.model).name if Path(args.model).exists() else without_folders(args.model)
         self._known = {"model": name, "model_hash": model_hash(model)}
         settings = processor.image_processor.to_dict()

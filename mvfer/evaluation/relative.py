@@ -2,7 +2,7 @@
 
 In: a model that takes baselines, and a split with several scans per person. Out: scores by how many further scans of the person
 the model was given. These are drawn from the tested split without a look at their labels; only "rest" is told which scans are
-at rest, as a user is who asks a person to hold still. "scanner": instead, scans of other people.
+at rest, as a user is who asks a person to hold still. "scanner": instead, scans of other people; "scanner+3": both.
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,7 @@ from mvfer.evaluation.metrics import score
 from mvfer.evaluation.results import summary
 
 ALL, REST, SCANNER = "all", "rest", "scanner"
+BOTH = f"{SCANNER}+"  # before a number of own scans, ALL or REST
 OTHERS = 16  # scans of other people that tell what a scanner makes of any face
 
 
@@ -35,8 +36,10 @@ class _Scans(NamedTuple):
 def check_counts(counts: Sequence[str], model) -> None:
     """Raise a ValueError if a count is none, or the model takes no baselines."""
     for count in counts:
-        if count not in (ALL, REST, SCANNER) and not count.isdecimal():
-            raise ValueError(f"expected a number of own scans, {ALL!r}, {REST!r} or {SCANNER!r}, got {count!r}")
+        own = count.removeprefix(BOTH)
+        if own not in (ALL, REST) and not own.isdecimal() and count != SCANNER:
+            known = ", ".join(map(repr, (ALL, REST, SCANNER)))
+            raise ValueError(f"expected a number of own scans, {known} or such as {BOTH + REST!r}, got {count!r}")
     if counts:
         model.known_baselines()
 
@@ -51,7 +54,7 @@ def score_relative(
         split (`datasets.Dataset`): rows that are scored, and from which baselines are drawn.
         classifier: of the data set.
         counts: of further scans per person: a number, "all", or "rest" for one that is known to be at rest; or "scanner" for 16
-            scans of other people.
+            scans of other people, or "scanner+3" for both.
         seed (`int`): of which scans are drawn, and of resamples. options: `batch_size`, `progress` of [`SplitReader`].
     Returns:
         `dict` of count to `Scores`; `num_relative` is added: how many of the scored scans had a baseline.
@@ -66,8 +69,13 @@ def score_relative(
     truth, people = classifier.classes_of(labels[rows]), subjects[rows].tolist()
     found = {}
     for count in counts:
-        chosen = draw_own(subjects, resting, count, seed=seed)
-        baseline = _baselines(means, chosen, at_rest=count == REST)
+        own = count.removeprefix(BOTH)
+        chosen = draw_own(subjects, resting, own, seed=seed)
+        baseline = _baselines(means, chosen, at_rest=own == REST)
+        if count != own:
+            others = draw_own(subjects, resting, SCANNER, seed=seed)
+            baseline = model.known_baselines().on_scanner(baseline, _baselines(means, others, at_rest=False))
+            chosen = [np.concatenate(both) for both in zip(chosen, others, strict=True)]
         predicted = classifier.logits(_fuse(model, scans, baseline)[rows])
         scores = score(truth, predicted.argmax(1), people, classifier.names, seed=seed, scores=predicted)
         num_relative = sum(bool(len(chosen[row])) for row in rows)

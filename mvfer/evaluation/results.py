@@ -199,7 +199,8 @@ def _baseline_words(count: str) -> str:
         "rest": "beside one at rest",
         "scanner": "beside others'",
     }
-    return known.get(count, f"beside {count} own scans")
+    own = count.removeprefix("scanner+")
+    return known.get(own, f"beside {own} own scans") + (" and others'" if own != count else "")
 
 
 def summary(scored: dict) -> dict:

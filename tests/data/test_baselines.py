@@ -74,5 +74,7 @@ def test_counts_are_checked(tiny_model):
         check_counts(["many"], tiny_model(baseline=True))
     with pytest.raises(ValueError, match="train.py --baseline"):
         check_counts(["1"], tiny_model())
-    check_counts(["0", "12", "all", "rest"], tiny_model(baseline=True))
+    with pytest.raises(ValueError, match=r"'scanner\+scanner'"):
+        check_counts(["scanner+scanner"], tiny_model(baseline=True))
+    check_counts(["0", "12", "all", "rest", "scanner", "scanner+3", "scanner+rest"], tiny_model(baseline=True))
     assert Baseline.of(torch.ones(3, 2)).count.tolist() == [3]

@@ -215,6 +215,49 @@ def test_predict_relative_to_other_people_on_the_scanner(run, face_obj, tmp_path
     assert relative["baseline_scans"] == 8 and relative["scores"] != plain["scores"]
     with pytest.raises(ValueError, match="8 scans or more, got 7"):
         predict([*command, "--scanner", *others[:7]])
+    with pytest.raises(ValueError, match="8 scans or more, got 0"):
+        predict([*command, "--scanner"])
+
+
+def test_own_scans_and_those_of_others_together():
+    relative = RelativeFeatures(3)
+    relative.training_means.copy_(torch.tensor([[1.0, 2.0, 3.0], [0.0, 1.0, 0.0]]))
+    with torch.no_grad():
+        relative.log_prior_count.copy_(torch.tensor([0.3, -1.2]))
+    any_prior, rest_prior = relative.log_prior_count.exp().tolist()
+    own = Baseline(
+        torch.tensor([[2.0, 0.0, 1.0], [4.0, 4.0, 4.0], [9.0, 9.0, 9.0]]),
+        torch.tensor([3.0, 1.0, 0.0]),
+        torch.tensor([False, True, False]),
+    )
+    scanner = Baseline(torch.tensor([[1.5, 2.5, 2.0]]), torch.tensor([16.0]), torch.tensor([False]))
+    features, mask = torch.zeros(3, 1, 1, 3), torch.ones(3, 1, 1, dtype=torch.bool)
+    moved = -relative(features, mask, relative.on_scanner(own, scanner))[:, 0, 0]
+    others = 16 / (16 + any_prior) * (scanner.mean[0] - relative.training_means[0])
+    for row, (share, kind) in enumerate(((3 / (3 + any_prior), 0), (1 / (1 + rest_prior), 1))):
+        expected = share * (own.mean[row] - relative.training_means[kind]) + (1 - share) * others
+        torch.testing.assert_close(moved[row], expected)
+    torch.testing.assert_close(moved[2], others, msg="of whom nothing is known: as others on the scanner")
+
+
+def test_predict_by_person_and_relative_to_everybody_else(run, face_obj, tmp_path, capsys):
+    mesh = np.loadtxt([line[2:] for line in open(face_obj) if line.startswith("v ")])
+    faces = np.loadtxt([line[2:] for line in open(face_obj) if line.startswith("f ")], dtype=int) - 1
+    names = ["F0_a", "F0_b"] + [f"F{i}_a" for i in range(1, 9)]
+    files = [write_obj(tmp_path / f"{name}.obj", mesh * [1 + 0.02 * i, 1, 1], faces) for i, name in enumerate(names)]
+    command = ["--model", str(run), "--labels", "happiness", "sadness", "--json", "--by_person", r"F\d+"]
+
+    def rows(*options) -> list[dict]:
+        assert predict([*options[0], *command, *options[1:]]) == 0
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    own, both = rows(files), rows(files, "--scanner")
+    assert [row.get("baseline_scans") for row in own[:3]] == [1, 1, None]
+    assert [row.get("baseline_scans") for row in both] == [1, 1] + [9] * 8, "all others, where nothing else is known"
+    assert both[0]["scores"] != own[0]["scores"]
+    named = rows(files, "--scanner", *files[2:])
+    assert named[0]["scores"] == [{**item, "score": pytest.approx(item["score"], abs=1e-5)} for item in both[0]["scores"]]
+    assert [row.get("baseline_scans") for row in rows(files[:4], "--scanner")] == [1, 1, None, None], "too few others"
 
 
 def test_people_are_found_in_names():
