@@ -17,7 +17,7 @@ from dataset_scripts.merge import merge
 from dataset_scripts.synthetic import recipes, synthesis
 from dataset_scripts.synthetic.neutrals import mouth_opening
 from dataset_scripts.synthetic.recipes import shape_weights
-from dataset_scripts.synthetic.variation import GeometryVariation
+from dataset_scripts.synthetic.variation import GeometryVariation, _mouth
 from mvfer.data import schema
 from mvfer.data.geometry import merge_neighbors
 from mvfer.data.parts import Part
@@ -227,6 +227,39 @@ def test_geometry_variation_keeps_the_face_and_is_seeded():
         counts.add(vertices.shape[1])
         same += vertices.shape == face.shape and torch.equal(vertices, face)
     assert len(counts) >= 4 and same >= 1  # several resolutions, and some scans untouched
+
+
+def sheet(x: float, y: float, half: float, z: float, cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """A square of `2 cells^2` triangles that faces +z."""
+    across, up = np.meshgrid(np.linspace(x - half, x + half, cells + 1), np.linspace(y - half, y + half, cells + 1))
+    points = np.stack([across, up, np.full_like(across, z)], -1).reshape(-1, 3)
+    a = (np.arange(cells)[:, None] * (cells + 1) + np.arange(cells)).reshape(-1)
+    return points, np.concatenate([np.stack([a, a + 1, a + cells + 2], 1), np.stack([a, a + cells + 2, a + cells + 1], 1)])
+
+
+def test_what_is_seen_between_the_lips_varies():
+    """A face with a mouth socket, which hangs on it by one triangle, and teeth before that."""
+    skin, skin_faces = sheet(0, 0, 1.2, 0.3, 100)
+    socket, socket_faces = sheet(0, -0.35, 0.2, -0.1, 10)
+    teeth, teeth_faces = sheet(0, -0.35, 0.1, 0.2, 6)
+    first = len(skin), len(skin) + len(socket)
+    bridge = np.array([[0, 1, first[0]]])
+    points = np.concatenate([skin, socket, teeth]).astype(np.float32)
+    faces = np.concatenate([skin_faces, socket_faces + first[0], bridge, teeth_faces + first[1]])
+    is_teeth, is_hidden = _mouth(points, faces)
+    assert (np.flatnonzero(is_teeth) == np.arange(first[1], len(points))).all()
+    assert (np.flatnonzero(is_hidden) == np.arange(*first)).all()
+
+    variation, seen = GeometryVariation(points, faces), []
+    for seed in range(60):
+        vertices, varied = variation(torch.from_numpy(points)[None], np.random.default_rng(seed))
+        middles = vertices[0][varied].mean(1)
+        x, y, z = middles[(middles[:, :2] - middles.new_tensor([0, -0.35])).abs().max(1).values < 0.08].T
+        seen.append((bool(((z > 0.15) & (z < 0.25)).any()), bool((z < -0.05).any())))
+    kinds = {kind: seen.count(kind) for kind in set(seen)}
+    assert kinds[True, True] > 15, "as it is, or a lump where the teeth were"
+    assert kinds[False, True] > 5, "no teeth"
+    assert kinds[False, False] > 3, "nothing"
 
 
 def test_coarser_meshes_never_join_lips_that_only_touch():
