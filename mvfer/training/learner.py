@@ -266,7 +266,8 @@ def optimizers_and_schedules(model: torch.nn.Module, config: TrainConfig) -> tup
     optimizers = [torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))]
     if hidden:
         muon_rate = 30 * config.learning_rate  # type: ignore[operator]  # the recipe has chosen a number by now
-        optimizers.append(SharedMuon(hidden, lr=muon_rate, weight_decay=0.0))
+        arithmetic = torch.bfloat16 if fastest_precision() == "bf16" else torch.float32
+        optimizers.append(SharedMuon(hidden, lr=muon_rate, weight_decay=0.0, arithmetic=arithmetic))
     warmup = max(1, round(config.warmup * config.steps))
 
     def rate(step: int) -> float:
