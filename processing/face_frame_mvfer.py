@@ -38,6 +38,12 @@ class FaceFrame:
         return self.face_likeness is None or self.face_likeness >= FACE_LIKE
 
     @property
+    def unseen(self) -> str:
+        """What is inferred, in words: "the tip of the nose and the rim of the face"; empty if nothing is."""
+        words = {"nose": "the tip of the nose", "size": "the rim of the face"}
+        return " and ".join(words[part] for part in self.inferred)
+
+    @property
     def orientation(self) -> str:
         """The scan's axes that point up and where the face looks, to the nearest axis, and "/mirrored"; "y/z" is ours."""
         rows = np.eye(3) if self.turn is None else np.array(self.turn)

@@ -131,7 +131,7 @@ def _see_meshes(
         angles_deg=inputs["view_angles_deg"],
         times_s=torch.tensor([times]) - times[0],
         doubts=[] if face.is_face else [_no_face(face)],
-        notes=notes + _orientation(face) + _sides(face),
+        notes=notes + _orientation(face) + _sides(face) + _inferred(face),
     )
 
 
@@ -153,6 +153,12 @@ def _orientation(face: FaceFrame) -> list[str]:
         return []
     up, front, *_ = face.orientation.split("/")
     return [f"The scan was turned: in the file, {up} points up and the face looks towards {front}."]
+
+
+def _inferred(face: FaceFrame) -> list[str]:
+    if not face.is_face or not face.inferred:
+        return []
+    return [f"The scan does not show {face.unseen}; the face was placed by the rest of it, perhaps a twentieth of its size off."]
 
 
 def _sides(face: FaceFrame) -> list[str]:

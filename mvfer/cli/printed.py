@@ -47,9 +47,7 @@ def no_face(name: str, frame) -> str:
 
 def partly_inferred(name: str, frame) -> str:
     """The remark on a scan that does not show all that a frame is measured from."""
-    missing = {"nose": "the tip of the nose", "size": "the rim of the face"}
-    hidden = " and ".join(missing[part] for part in frame.inferred)
-    return f"{name}: {hidden} is not seen; the face was placed by the rest of it, perhaps a twentieth of its size off"
+    return f"{name}: {frame.unseen} is not seen; the face was placed by the rest of it, perhaps a twentieth of its size off"
 
 
 def perhaps_mirrored(name: str, frame) -> str:

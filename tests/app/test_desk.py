@@ -6,6 +6,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import trimesh
@@ -19,6 +20,7 @@ from mvfer.app.examples import SMILE_FRAMES, heads, write_smile
 from mvfer.app.seeing import see
 from mvfer.app.telling import MAX_LABELS, parse_labels, tell, where
 from mvfer.app.uploads import Upload
+from processing.framing_mvfer import frame_face
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LABELS = ["neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise"]
@@ -75,6 +77,18 @@ def test_a_mesh_is_told_as_the_classifier_tells_it(desk, classifier):
     assert told.view_weights == pytest.approx(found.features.view_weights[0, 0].tolist(), abs=1e-5)
     assert (told.abstain, told.doubts, told.notes, told.timeline) == (False, [], [], {})
     assert told.view_names == ["right_30", "front", "left_30"] and told.views.shape == (3, 64, 64, 3)
+
+
+def test_what_a_scan_does_not_show_is_noted(desk, classifier, tmp_path):
+    head = trimesh.load(EXAMPLES / "happiness.ply", process=False)
+    framed = frame_face(head.vertices, head.faces).apply(head.vertices)
+    tip = framed[np.abs(framed[:, :2]).max(1) < 0.4].max(0)[2]  # of the nose, farthest in front
+    gone = np.linalg.norm(framed - framed[framed[:, 2] == tip][0], axis=1) < 0.18
+    trimesh.Trimesh(head.vertices, head.faces[~gone[head.faces].any(1)], process=False).export(tmp_path / "hole.ply")
+    told = tell(see(Upload("meshes", [str(tmp_path / "hole.ply")], "x"), desk.model, desk.processor), classifier, desk.processor)
+    assert told.notes == [
+        "The scan does not show the tip of the nose; the face was placed by the rest of it, perhaps a twentieth of its size off."
+    ]
 
 
 def test_a_sequence_is_told_as_pipeline_and_stream_tell_it(desk, classifier, smile):
