@@ -39,7 +39,8 @@ def arguments(
     add(
         "--vary_geometry",
         action="store_true",
-        help="vary resolution, smoothness, noise, holes, framing and light of scans, and the proportions of people",
+        help="vary resolution, smoothness, noise, holes, framing and light of scans, what is seen between the lips, and the "
+        "proportions of people",
     )
     add("--people", type=int, default=default.people, help="with --vary_geometry: people made of each training subject")
     add("--variants", type=int, default=default.variants, help="with --vary_geometry: renderings per training scan")

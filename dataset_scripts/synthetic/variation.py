@@ -1,8 +1,8 @@
 """Vary a scan's geometry as scanners and topologies do, without touching its label.
 
 In: framed vertices of one scan or sequence. Out: other vertices and faces: another resolution, smoother or noisier,
-cropped, with holes, without teeth; each of these only sometimes. Everything that depends on the faces alone is prepared once. Apart from
-that, other proportions, which all scans of a person share.
+cropped, with holes, without teeth; each of these only sometimes. Everything that depends on the faces alone is prepared
+once. Apart from that, other proportions, which all scans of a person share.
 """
 
 import math
@@ -125,7 +125,8 @@ def _mouth(points: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarra
     size = np.bincount(part)
     inner = np.bincount(part, near) / size > 0.6
     inner[size.argmax()] = False
-    cell = np.clip(np.floor(points[:, :2] / 0.04).astype(np.int64) + 100, 0, 199) @ [200, 1]
+    column, row = np.clip(np.floor(points[:, :2] / 0.04).astype(np.int64) + 100, 0, 199).T
+    cell = 200 * column + row
     front = np.full(200 * 200, -np.inf)
     np.maximum.at(front, cell, points[:, 2])
     behind = front[cell] - points[:, 2]

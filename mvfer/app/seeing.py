@@ -158,7 +158,9 @@ def _orientation(face: FaceFrame) -> list[str]:
 def _inferred(face: FaceFrame) -> list[str]:
     if not face.is_face or not face.inferred:
         return []
-    return [f"The scan does not show {face.unseen}; the face was placed by the rest of it, perhaps a twentieth of its size off."]
+    return [
+        f"The scan does not show {face.unseen}; the face was placed by the rest of it, perhaps a twentieth of its size off."
+    ]
 
 
 def _sides(face: FaceFrame) -> list[str]:

@@ -55,8 +55,13 @@ def baselines_of(
         ValueError: if the model takes no baselines, a scan of `--baseline` or `--scanner` cannot be read, these are too few, or
             the pattern is none.
     """
+
     def baseline_of(scans: Sequence[str] | None, at_rest: bool = False) -> "Baseline | None":
-        return classifier.baseline_of(processor(meshes=list(scans), return_tensors="pt"), at_rest=at_rest) if scans else None
+        return (
+            classifier.baseline_of(processor(meshes=list(scans), return_tensors="pt"), at_rest=at_rest)
+            if scans
+            else None
+        )
 
     _check_scanner(args)
     scanner, rest = baseline_of(args.scanner), baseline_of(args.baseline, at_rest=True)

@@ -85,7 +85,9 @@ def test_what_a_scan_does_not_show_is_noted(desk, classifier, tmp_path):
     tip = framed[np.abs(framed[:, :2]).max(1) < 0.4].max(0)[2]  # of the nose, farthest in front
     gone = np.linalg.norm(framed - framed[framed[:, 2] == tip][0], axis=1) < 0.18
     trimesh.Trimesh(head.vertices, head.faces[~gone[head.faces].any(1)], process=False).export(tmp_path / "hole.ply")
-    told = tell(see(Upload("meshes", [str(tmp_path / "hole.ply")], "x"), desk.model, desk.processor), classifier, desk.processor)
+    told = tell(
+        see(Upload("meshes", [str(tmp_path / "hole.ply")], "x"), desk.model, desk.processor), classifier, desk.processor
+    )
     assert told.notes == [
         "The scan does not show the tip of the nose; the face was placed by the rest of it, perhaps a twentieth of its size off."
     ]

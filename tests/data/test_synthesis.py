@@ -234,7 +234,9 @@ def sheet(x: float, y: float, half: float, z: float, cells: int) -> tuple[np.nda
     across, up = np.meshgrid(np.linspace(x - half, x + half, cells + 1), np.linspace(y - half, y + half, cells + 1))
     points = np.stack([across, up, np.full_like(across, z)], -1).reshape(-1, 3)
     a = (np.arange(cells)[:, None] * (cells + 1) + np.arange(cells)).reshape(-1)
-    return points, np.concatenate([np.stack([a, a + 1, a + cells + 2], 1), np.stack([a, a + cells + 2, a + cells + 1], 1)])
+    return points, np.concatenate(
+        [np.stack([a, a + 1, a + cells + 2], 1), np.stack([a, a + cells + 2, a + cells + 1], 1)]
+    )
 
 
 def test_what_is_seen_between_the_lips_varies():

@@ -256,7 +256,9 @@ def test_predict_by_person_and_relative_to_everybody_else(run, face_obj, tmp_pat
     assert [row.get("baseline_scans") for row in both] == [1, 1] + [9] * 8, "all others, where nothing else is known"
     assert both[0]["scores"] != own[0]["scores"]
     named = rows(files, "--scanner", *files[2:])
-    assert named[0]["scores"] == [{**item, "score": pytest.approx(item["score"], abs=1e-5)} for item in both[0]["scores"]]
+    assert named[0]["scores"] == [
+        {**item, "score": pytest.approx(item["score"], abs=1e-5)} for item in both[0]["scores"]
+    ]
     assert [row.get("baseline_scans") for row in rows(files[:4], "--scanner")] == [1, 1, None, None], "too few others"
 
 
