@@ -7,7 +7,8 @@ surface there was turned; the scan is cut along the line between the lips, so th
 
 Source: displacement transfer over a dense correspondence, as a simpler form of Sumner & Popovic, "Deformation Transfer for
 Triangle Meshes", SIGGRAPH 2004; the smooth fit follows Amberg, Romdhani & Vetter, "Optimal Step Nonrigid ICP Algorithms for
-Surface Registration", CVPR 2007. Differs: displacements with a smoothness term take the place of affine maps; no landmarks.
+Surface Registration", CVPR 2007, after point-to-plane steps (Chen & Medioni 1992), which slide where point-to-point ones
+stick. Differs: displacements with a smoothness term take the place of affine maps; no landmarks.
 """
 
 from dataclasses import dataclass
@@ -23,6 +24,24 @@ from dataset_scripts.synthetic.heads import Head, HeadModel
 from processing.framing_mvfer import frame_upright
 
 _PEOPLE, _MODES = 120, 40  # that span the family
+_PRIORS = (
+    30.0,
+    10.0,
+    3.0,
+    3.0,
+    1.0,
+    1.0,
+    1.0,
+    0.3,
+    0.3,
+    0.3,
+    0.1,
+    0.1,
+    0.1,
+    0.1,
+    0.1,
+)  # on the modes, from strict to loose
+_ALONG = 0.1  # how much a step along the surface counts beside one across it
 _STIFFNESS = (30.0, 10.0, 3.0, 1.0)  # of the smooth fit, from stiff to soft
 _NORMAL = (
     0.15  # framed units: how far apart two places count whose normals are at right angles, times the square root of two
@@ -94,17 +113,27 @@ class Transfer:
         tree, normals = cKDTree(points), _normals(points, faces)
         weights, fitted = np.zeros(len(template.modes)), template.mean
         basis = template.modes.reshape(len(template.modes), -1, 3)
-        for prior in (30.0, 10.0, 3.0, 3.0, 1.0, 1.0):  # a person of the family
-            target, trust = _nearest(fitted, template.faces, tree, points, normals)
+        for prior in _PRIORS:  # a person of the family
+            index, trust = _nearest(fitted, template.faces, tree, points, normals)
             near = trust > 0
-            a = basis[:, near].reshape(len(basis), -1).T * np.repeat(trust[near], 3)[:, None]
-            b = ((target - template.mean)[near] * trust[near, None]).reshape(-1)
-            spread = 0.03**2 * prior  # framed units, of what no person of the family explains
-            weights = np.linalg.solve(a.T @ a + spread * near.sum() / 50 * np.eye(len(basis)), a.T @ b)
+            trust, across = trust[near], normals[index[near]]
+            moves, wanted = basis[:, near], (points[index] - template.mean)[near]
+            a = np.einsum("knc,nc->nk", moves, across) * trust[:, None]  # onto the surface, wherever on it,
+            b = (wanted * across).sum(1) * trust
+            near_a = (
+                _ALONG * moves.reshape(len(basis), -1).T * np.repeat(trust, 3)[:, None]
+            )  # and a little to the nearest point
+            near_b = _ALONG * (wanted * trust[:, None]).reshape(-1)
+            spread = 0.03**2 * prior * near.sum() / 50  # framed units, of what no person of the family explains
+            weights = np.linalg.solve(
+                a.T @ a + near_a.T @ near_a + spread * np.eye(len(basis)), a.T @ b + near_a.T @ near_b
+            )
             fitted = template.mean + np.tensordot(weights, basis, 1)
         laplacian = _laplacian(template.faces, len(fitted))
         for stiffness in _STIFFNESS:  # what is left, smoothly
-            target, trust = _nearest(fitted, template.faces, tree, points, normals)
+            index, trust = _nearest(fitted, template.faces, tree, points, normals)
+            across = ((points[index] - fitted) * normals[index]).sum(1, keepdims=True)
+            target = 0.7 * (fitted + across * normals[index]) + 0.3 * points[index]
             solve = splu((diags(trust) + stiffness * laplacian + 1e-4 * diags(np.ones(len(trust)))).tocsc())
             fitted = fitted + solve.solve(trust[:, None] * (target - fitted))
         return fitted
@@ -119,6 +148,9 @@ class Transfer:
         at_places = np.concatenate([shapes, shapes[:, corners].mean(2)], axis=1)
         facing = _normals(fitted, corners)
         facing = np.concatenate([facing, facing[corners].mean(1)])
+        on_skin = _on_skin(corners, len(fitted))  # an eyeball, close behind a lid, does not hold it back
+        on_skin = np.concatenate([on_skin, on_skin[corners[:, 0]]])
+        places, facing, at_places = places[on_skin], facing[on_skin], at_places[:, on_skin]
         tree = cKDTree(np.concatenate([places, _NORMAL * facing], axis=1))
         distance, index = tree.query(np.concatenate([points, _NORMAL * _normals(points, faces)], axis=1), k=4)
         share = 1 / (distance + 1e-3) ** 2
@@ -171,7 +203,7 @@ def _across_lips(moves: np.ndarray, points: np.ndarray, names: list[str], i: np.
     return (lower[i] != lower[j]) & (apart > np.maximum(np.linalg.norm(points[i] - points[j], axis=-1), 0.04))
 
 
-def _smooth(moves: np.ndarray, points: np.ndarray, faces: np.ndarray, names: list[str], steps: int = 6) -> np.ndarray:
+def _smooth(moves: np.ndarray, points: np.ndarray, faces: np.ndarray, names: list[str], steps: int = 2) -> np.ndarray:
     """Neighbours move alike, except lips."""
     i, j = _edges(faces).T
     kept = ~_across_lips(moves, points, names, i, j)
@@ -185,14 +217,12 @@ def _smooth(moves: np.ndarray, points: np.ndarray, faces: np.ndarray, names: lis
 
 
 def _nearest(fitted, faces, tree, points, normals) -> tuple[np.ndarray, np.ndarray]:
-    """For every vertex of the fitted head the scan's nearest point, on the tangent plane there, and how far to trust it."""
+    """For every vertex of the fitted head the number of the scan's nearest point, and how far to trust it."""
     _, index = tree.query(fitted)
-    across = ((points[index] - fitted) * normals[index]).sum(1, keepdims=True)
-    target = 0.7 * (fitted + across * normals[index]) + 0.3 * points[index]
     distance = np.linalg.norm(points[index] - fitted, axis=1)
     alike = (_normals(fitted, faces) * normals[index]).sum(1)
     front = np.clip(1.5 - np.abs(fitted[:, 1]), 0, 1) * (fitted[:, 2] > -1.0)
-    return target, np.clip(alike, 0, 1) ** 2 * (distance < 0.15) * front
+    return index, np.clip(alike, 0, 1) ** 2 * (distance < 0.15) * front
 
 
 def _normals(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
