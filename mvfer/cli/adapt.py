@@ -19,8 +19,9 @@ from mvfer.progress import add_quiet_flag, be_quiet
 FEWEST_PEOPLE = 8
 HELD_OUT = 0.15  # of the people, for validation, and as many for the test
 ROWS = 1500  # of training, of all people together
-MOST_PER_PERSON = 160
-STEPS, LEARNING_RATE = 300, 3e-4
+MOST_PER_PERSON = 240
+MOST_MADE, ENOUGH = 6, 120  # people of other proportions, made of each scan and of all: a few faces are soon known by heart
+STEPS, LEARNING_RATE = 200, 3e-4
 EPILOG = """What to give: one neutral scan per person, as for a passport: mouth closed, eyes open,
 nothing shown. Any mesh format, unit and orientation; whole heads or faces. 40 people are
 plenty, 8 the fewest. They need not be those whom the model will be used on; the scanner and
@@ -143,7 +144,8 @@ def build(args: argparse.Namespace, model, processor, folder: Path, *, overwrite
         load, source, settings, folder, num_proc=args.num_proc, overwrite=overwrite and (args.overwrite or stale)
     )
     report(read_rejected_file(folder), scans, source.name)
-    check_count(min(sum(info["subjects"].values()), len(scans)), len(scans), args.neutrals)
+    info["subjects"]["train"] = -(-info["subjects"]["train"] // settings.people)  # who were scanned
+    check_count(sum(info["subjects"].values()), len(scans), args.neutrals)
     if empty := [split for split, people in info["subjects"].items() if not people]:
         raise ValueError(f"{args.neutrals}: nobody is left for {' and '.join(empty)}; replace the scans named above")
     return info, len(scans)
@@ -156,11 +158,13 @@ def shares(people: int) -> tuple[int, int, int]:
 
 
 def rows_per_person(people: int) -> dict[str, Any]:
-    """How many rows of which kind each of these people trains with."""
-    rows = min(MOST_PER_PERSON, -(-ROWS // people))
+    """How many rows of which kind each of the people trains with who are made of each of these."""
+    made = max(1, min(MOST_MADE, ENOUGH // people))
+    rows = min(MOST_PER_PERSON, -(-ROWS // people)) // made
     return {
+        "people": made,
         "expressions_per_subject": max(1, rows // 14),  # half of the rows, in 7 expressions
-        "random_per_subject": 2 * rows // 5,
+        "random_per_subject": max(1, 2 * rows // 5),
         "rest_per_subject": max(1, rows // 10),
     }
 

@@ -118,7 +118,7 @@ def test_everybody_has_a_part_and_rows_are_neither_few_nor_endless(people):
     assert train + validation + test == people and train > validation == test >= 2
     rows = adapt.rows_per_person(train)
     count = 7 * rows["expressions_per_subject"] + rows["random_per_subject"] + rows["rest_per_subject"]
-    assert 600 <= train * count <= 3000
+    assert 600 <= train * rows["people"] * count <= 3000 and 24 <= train * rows["people"] <= 140
 
 
 def test_training_goes_on_as_the_model_was_made(small_model, tmp_path):
