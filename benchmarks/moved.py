@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     found = {}
     for name in ("own", "ict", "anny"):
         folder = args.out / name
-        load = functools.partial(heads, args.ict, name, args.people, args.seed)
+        load = functools.partial(heads, args.ict, name, args.seed)
         build_heads(load, _source(name, args.people), settings, folder, num_proc=1)
         split = load_splits(folder)["test"]
         classifier = SplitClassifier.build(model, processor, [split])
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def heads(ict: str, shapes: str, people: int, seed: int) -> HeadSet:
+def heads(ict: str, shapes: str, seed: int) -> HeadSet:
     """People of ICT-FaceKit without teeth, with their own expressions, or with those of a family moved onto them."""
     family = build_ict_facekit.load_head(ict)
     scanned = functools.partial(_scanned, family, _seen(family, ict), seed)

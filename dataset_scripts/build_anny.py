@@ -16,12 +16,11 @@ from unittest import mock
 import numpy as np
 import torch
 from pyarrow.csv import ParseOptions, ReadOptions, read_csv
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from dataset_scripts.synthetic import head_sets
 from dataset_scripts.synthetic.recipes import SHAPES
 from dataset_scripts.synthetic.synthesis import HeadModel, Source
+from mvfer.data.geometry import parts_of
 
 # The face's own local shape changes, with the largest amount that leaves a plausible adult; pairs lack "l-" and "r-".
 _PAIRED_CHANGES = {
@@ -133,12 +132,6 @@ def load_head() -> HeadModel:
         return close_lips(vertices, lips, jaw), [known for _, _, known in people]
 
     return HeadModel(faces, list(SHAPES), shapes, identities)
-
-
-def parts_of(faces: np.ndarray, count: int) -> np.ndarray:
-    """Which connected part of the mesh each of `count` vertices belongs to, `(N,)`."""
-    i, j = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]]).T
-    return connected_components(coo_matrix((np.ones(len(i)), (i, j)), shape=(count, count)), directed=False)[1]
 
 
 def without_tongue(faces: np.ndarray, jaw: torch.Tensor) -> torch.Tensor:

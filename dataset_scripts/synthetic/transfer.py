@@ -16,31 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.sparse import coo_matrix, diags
-from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
 from dataset_scripts.synthetic.heads import Head, HeadModel
+from mvfer.data.geometry import parts_of
 from processing.framing_mvfer import frame_upright
 
 _PEOPLE, _MODES = 120, 40  # that span the family
-_PRIORS = (
-    30.0,
-    10.0,
-    3.0,
-    3.0,
-    1.0,
-    1.0,
-    1.0,
-    0.3,
-    0.3,
-    0.3,
-    0.1,
-    0.1,
-    0.1,
-    0.1,
-    0.1,
-)  # on the modes, from strict to loose
+_PRIORS = (30.0, 10.0) + 2 * (3.0,) + 3 * (1.0,) + 3 * (0.3,) + 5 * (0.1,)  # on the modes, from strict to loose
 _ALONG = 0.1  # how much a step along the surface counts beside one across it
 _STIFFNESS = (30.0, 10.0, 3.0, 1.0)  # of the smooth fit, from stiff to soft
 _NORMAL = (
@@ -118,16 +102,14 @@ class Transfer:
             near = trust > 0
             trust, across = trust[near], normals[index[near]]
             moves, wanted = basis[:, near], (points[index] - template.mean)[near]
-            a = np.einsum("knc,nc->nk", moves, across) * trust[:, None]  # onto the surface, wherever on it,
+            a = np.einsum("knc,nc->nk", moves, across) * trust[:, None]  # onto the surface, wherever on it
             b = (wanted * across).sum(1) * trust
-            near_a = (
-                _ALONG * moves.reshape(len(basis), -1).T * np.repeat(trust, 3)[:, None]
-            )  # and a little to the nearest point
+            # and a little to the nearest point
+            near_a = _ALONG * moves.reshape(len(basis), -1).T * np.repeat(trust, 3)[:, None]
             near_b = _ALONG * (wanted * trust[:, None]).reshape(-1)
             spread = 0.03**2 * prior * near.sum() / 50  # framed units, of what no person of the family explains
-            weights = np.linalg.solve(
-                a.T @ a + near_a.T @ near_a + spread * np.eye(len(basis)), a.T @ b + near_a.T @ near_b
-            )
+            held = a.T @ a + near_a.T @ near_a + spread * np.eye(len(basis))
+            weights = np.linalg.solve(held, a.T @ b + near_a.T @ near_b)
             fitted = template.mean + np.tensordot(weights, basis, 1)
         laplacian = _laplacian(template.faces, len(fitted))
         for stiffness in _STIFFNESS:  # what is left, smoothly
@@ -168,7 +150,7 @@ class Transfer:
 
 def _outside(model: HeadModel, person: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Vertices of the parts that a scanner sees, and faces between them: no teeth and no tongue, which the jaw moves whole."""
-    part = _parts(model.faces, len(person))
+    part = parts_of(model.faces, len(person))
     used = np.bincount(part[model.faces[:, 0]], minlength=part.max() + 1)
     jaw = model.shapes[model.shape_names.index("jawOpen")].norm(dim=1).numpy()
     moved = np.bincount(part, jaw) / np.bincount(part).clip(1)
@@ -180,15 +162,9 @@ def _outside(model: HeadModel, person: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def _on_skin(faces: np.ndarray, count: int) -> np.ndarray:
     """`(N,)` bool: not on small parts of their own, such as eyeballs: these stay where they are."""
-    part = _parts(faces, count)
+    part = parts_of(faces, count)
     size = np.bincount(part)
     return size[part] > 0.2 * size.max()
-
-
-def _parts(faces: np.ndarray, count: int) -> np.ndarray:
-    """`(N,)`: the connected part of every vertex."""
-    i, j = _edges(faces).T
-    return connected_components(coo_matrix((np.ones(len(i)), (i, j)), shape=(count, count)), directed=False)[1]
 
 
 def _across_lips(moves: np.ndarray, points: np.ndarray, names: list[str], i: np.ndarray, j: np.ndarray) -> np.ndarray:

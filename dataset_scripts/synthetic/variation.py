@@ -10,12 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from trimesh.creation import icosphere
 
-from mvfer.data.geometry import merge_neighbors, rotation
+from mvfer.data.geometry import merge_neighbors, parts_of, rotation
 
 SPACINGS = (0.025, 0.035, 0.05)  # between the vertices of coarser meshes, framed units (1 is half a face's height)
 GRIDS = 3  # different meshes per spacing
@@ -119,8 +117,7 @@ def _mouth(points: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarra
     Returns:
         two of `(N,)` bool: of teeth and tongue, which are parts of their own; and of the skin inside of the mouth.
     """
-    i, j = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]]).T
-    part = connected_components(coo_matrix((np.ones(len(i)), (i, j)), shape=(len(points),) * 2), directed=False)[1]
+    part = parts_of(faces, len(points))
     near = (np.abs(points[:, 0]) < 0.45) & (points[:, 1] < -0.05) & (points[:, 1] > -0.7)
     size = np.bincount(part)
     inner = np.bincount(part, near) / size > 0.6

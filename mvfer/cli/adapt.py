@@ -20,10 +20,8 @@ FEWEST_PEOPLE = 8
 HELD_OUT = 0.15  # of the people, for validation, and as many for the test
 ROWS = 1500  # of training, of all people together
 MOST_PER_PERSON = 240
-MOST_MADE, ENOUGH = (
-    6,
-    120,
-)  # people of other proportions, made of each scan and of all: a few faces are soon known by heart
+# people of other proportions, made of each scan and of all: a few faces are soon known by heart
+MOST_MADE, ENOUGH = 6, 120
 STEPS, LEARNING_RATE = 200, 3e-4
 EPILOG = """What to give: one neutral scan per person, as for a passport: mouth closed, eyes open,
 nothing shown. Any mesh format, unit and orientation; whole heads or faces. 40 people are

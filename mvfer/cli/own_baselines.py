@@ -57,11 +57,9 @@ def baselines_of(
     """
 
     def baseline_of(scans: Sequence[str] | None, at_rest: bool = False) -> "Baseline | None":
-        return (
-            classifier.baseline_of(processor(meshes=list(scans), return_tensors="pt"), at_rest=at_rest)
-            if scans
-            else None
-        )
+        if not scans:
+            return None
+        return classifier.baseline_of(processor(meshes=list(scans), return_tensors="pt"), at_rest=at_rest)
 
     _check_scanner(args)
     scanner, rest = baseline_of(args.scanner), baseline_of(args.baseline, at_rest=True)

@@ -1,11 +1,11 @@
-"""Geometry that both building and testing change. In: a mesh, or angles. Out: clusters of its vertices, or a rotation."""
+"""Geometry that building and testing share. In: a mesh, or angles. Out: clusters or parts of its vertices, or a rotation."""
 
 import math
 
 import numpy as np
 import torch
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import dijkstra
+from scipy.sparse.csgraph import connected_components, dijkstra
 from torch import Tensor
 
 
@@ -30,6 +30,12 @@ def merge_neighbors(vertices: np.ndarray, faces: np.ndarray, spacing: float, rng
     _, _, nearest = dijkstra(graph, directed=False, indices=seeds, min_only=True, return_predecessors=True)
     _, cluster = np.unique(np.where(nearest < 0, np.arange(len(vertices)), nearest), return_inverse=True)
     return cluster.reshape(-1).astype(np.int64)
+
+
+def parts_of(faces: np.ndarray, count: int) -> np.ndarray:
+    """Which connected part of the mesh each of `count` vertices belongs to, `(N,)`."""
+    i, j = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]]).T
+    return connected_components(coo_array((np.ones(len(i)), (i, j)), shape=(count, count)), directed=False)[1]
 
 
 def rotation(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Tensor:

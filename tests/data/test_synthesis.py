@@ -19,7 +19,7 @@ from dataset_scripts.synthetic.neutrals import mouth_opening
 from dataset_scripts.synthetic.recipes import shape_weights
 from dataset_scripts.synthetic.variation import GeometryVariation, _mouth
 from mvfer.data import schema
-from mvfer.data.geometry import merge_neighbors
+from mvfer.data.geometry import merge_neighbors, parts_of
 from mvfer.data.parts import Part
 from processing.framing_mvfer import frame_face, frame_upright
 from processing.prompts_mvfer import EXPRESSIONS, swap_sides
@@ -351,7 +351,7 @@ def test_nothing_shows_between_annys_lips_at_rest_and_no_tongue_behind_them():
     jaw = head.shapes[head.shape_names.index("jawOpen")]
     people, _ = head.identities([np.random.default_rng([3, number]) for number in range(8)])
     lips = build_anny.find_lips(people.mean(0), jaw, head.faces)
-    part = build_anny.parts_of(head.faces, people.shape[1])
+    part = parts_of(head.faces, people.shape[1])
     assert sorted(np.bincount(part))[-2] < 100  # beside the skin, eyes alone
     for person in people:
         gaps = build_anny.lip_gaps(person.numpy(), lips)
