@@ -64,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     items = find_items(args.meshes, sequences=args.sequences, whole=pooled, fps=args.fps, as_given=args.out is None)
     settings = {"labels": classifier.labels, "prompts": args.prompts, "language": args.language}
     settings |= {"orientation": args.orientation, "by_person": bool(args.by_person)}
+    settings |= {"scanner": "everybody else's scans"} if args.scanner == [] else {}
     record = recorder(args, "predict", model, settings, scans={"baseline": args.baseline, "scanner": args.scanner})
     drawn: list = []
 

@@ -251,7 +251,10 @@ def test_predict_by_person_and_relative_to_everybody_else(run, face_obj, tmp_pat
         assert predict([*options[0], *command, *options[1:]]) == 0
         return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
-    own, both = rows(files), rows(files, "--scanner")
+    log = tmp_path / "audit.jsonl"
+    audited = ["--audit_log", str(log), "--audit_user", "me", "--audit_key", str(tmp_path / "key")]
+    own, both = rows(files), rows(files, "--scanner", *audited)
+    assert {json.loads(line)["settings"]["scanner"] for line in log.open()} == {"everybody else's scans"}
     assert [row.get("baseline_scans") for row in own[:3]] == [1, 1, None]
     assert [row.get("baseline_scans") for row in both] == [1, 1] + [9] * 8, "all others, where nothing else is known"
     assert both[0]["scores"] != own[0]["scores"]

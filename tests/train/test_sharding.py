@@ -1,5 +1,6 @@
 """The configurations of accelerate, and sharded weights: the same training as with whole ones, checkpoints included."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,11 @@ def clip(tmp_path_factory) -> Path:
 
 
 def run(toy_data, clip, folder, config: str, *more) -> Path:
-    """The folder of a run of four steps on two CPUs, with the environment of a configuration."""
+    """The folder of a run of four steps on two CPUs, with the environment of a configuration.
+
+    FSDP is made for accelerators. On CPUs a process of it once ended with a segmentation fault, inside of PyTorch, and never
+    again in ten runs: that, and nothing else, is tried a second time.
+    """
     flags = launched(config)
     if config == "deepspeed_zero2":
         flags.deepspeed_fields_from_accelerate_config = ""
@@ -54,8 +59,12 @@ def run(toy_data, clip, folder, config: str, *more) -> Path:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *script]
     settings = ("--model", clip, "--learning_rate", "1e-2", "--mixed_precision", "no", "--steps", 4)
     command += arguments(toy_data, folder, *settings, "--checkpoint_every", 2, *more)
-    environment |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    environment |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
+    for _ in range(2):
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        if config != "fsdp2" or "Signal 11 (SIGSEGV)" not in done.stdout + done.stderr:
+            break
+        shutil.rmtree(folder, ignore_errors=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
