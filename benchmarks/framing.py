@@ -11,7 +11,6 @@ import argparse
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -20,67 +19,13 @@ import torch
 
 import mvfer
 from benchmarks.no_faces import FRESH_NO_FACES
-from benchmarks.scan_disturbances import DISTURBANCES, NO_FACES, OTHER_NO_FACES, Head, subdivided
+from dataset_scripts.synthetic.framed_heads import anny_heads, heads_of
+from dataset_scripts.synthetic.scan_disturbances import DISTURBANCES, NO_FACES, OTHER_NO_FACES, Head, subdivided
 from processing.framing_mvfer import RIM_RADIUS, FaceFrame, frame_face, frame_upright
 from processing.rendering_mvfer import render_scan
 
 WITHIN = 0.05 * RIM_RADIUS  # 0.05 face radii, in framed units
-LANDMARKS = ("eyeBlinkLeft", "eyeBlinkRight", "mouthSmileLeft", "mouthSmileRight")  # whatever they move most
 ANY_ORIENTATION = ("oriented", "mirrored", "pair")
-
-
-def anny_heads(count: int, seed: int) -> Iterator[tuple[Head, str]]:
-    from dataset_scripts.build_anny import load_head
-
-    return expressive_heads(load_head(), count, seed)
-
-
-def ict_heads(folder: Path, count: int, seed: int) -> Iterator[tuple[Head, str]]:
-    from dataset_scripts.build_ict_facekit import load_head
-
-    return expressive_heads(load_head(str(folder)), count, seed)
-
-
-def expressive_heads(model, count: int, seed: int) -> Iterator[tuple[Head, str]]:
-    """Framed heads of a `HeadModel`, every expression in turn, nobody twice."""
-    from dataset_scripts.synthetic.recipes import sample_expression, shape_weights
-    from processing.prompts_mvfer import EXPRESSIONS
-
-    column = {name: i for i, name in enumerate(model.shape_names)}
-    marks = [int(model.shapes[column[name]].norm(dim=1).argmax()) for name in LANDMARKS]
-    known = [name for name in EXPRESSIONS if name != "contempt"]
-    for number in range(count):
-        rng = np.random.default_rng([seed, number])
-        vertices = model.identities([rng])[0][0]
-        name = known[number % len(known)]
-        for shape, weight in shape_weights(sample_expression(rng, name)[0]).items():
-            vertices = vertices + weight * model.shapes[column[shape]]
-        yield _framed(vertices.numpy(), model.faces, marks), name
-
-
-def heads_of(source: str, path: Path | None, count: int, seed: int) -> list[tuple[Head, str]]:
-    if path is None:
-        return list(anny_heads(count, seed))
-    return list(valid_heads(path) if source == "valid" else ict_heads(path, count, seed))
-
-
-def valid_heads(path: Path) -> Iterator[tuple[Head, str]]:
-    """The neutral heads of VALID, converted to one file."""
-    data = np.load(path)
-    start, index, offset = (data[f"delta_{name}"] for name in ("start", "index", "offset"))
-    names = [str(name).lower() for name in data["names"]]
-    marks = []
-    for one in ("eyeclose", "smileclose"):
-        for shape in [s for s, name in enumerate(names) if one in name][:2]:
-            part = slice(start[shape], start[shape + 1])
-            marks.append(int(index[part][np.square(offset[0, part].astype(float)).sum(1).argmax()]))
-    for vertices in data["neutral"]:
-        yield _framed(vertices, data["faces"].astype(np.int64), marks), "neutral"
-
-
-def _framed(vertices: np.ndarray, faces: np.ndarray, marks: list[int]) -> Head:
-    framed = frame_upright(vertices, faces).apply(vertices).astype(float)
-    return Head(framed, faces, framed[marks])
 
 
 def error_of(frame: FaceFrame, scan: Head, head: Head) -> float:

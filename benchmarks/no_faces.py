@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.scan_disturbances import Head, ball, oriented, sheet, with_part
+from dataset_scripts.synthetic.scan_disturbances import Head, ball, oriented, sheet, with_part
 from mvfer.data.geometry import rotation
 
 Part = tuple[tuple[float, float, float], tuple[float, float, float]]  # middle and radii

@@ -5,12 +5,15 @@ tip of the nose and the rim of the face are measured as on a whole scan; where t
 fitted mean face stands in.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from .depth_maps_mvfer import DepthMap
 from .face_fit_mvfer import FEW_TURNS_DEG, ROLLS_DEG, Fits, completed, scored, search, settle, settle_inside
-from .face_frame_mvfer import FRAMED, MIDDLE, FaceFrame, as_rows
+from .face_frame_mvfer import FRAMED, MIDDLE, PLACES, FaceFrame, as_rows
+from .face_net_mvfer import correction
 from .nose_and_rim_mvfer import (
     FAR_APART,
     RIM_DIRECTIONS_DEG,
@@ -39,6 +42,10 @@ HOPELESS, HOPELESS_ROUGH = (
 )  # face-likeness of a place, and of a first look, below which it is not looked at again
 SURE = 0.9  # face-likeness at which no other place is looked at closely
 LEANS_DEG = (12.0, 4.0, 4.0)  # pitch, yaw, roll that may be the face's own: chins and brows differ more than sides
+ELSEWHERE = (
+    0.02  # framed units by which the network must differ for its frame to be taken: so exact the measured one is
+)
+UNSURE = 0.025  # framed units that the network expects to be off, from which that is said
 ORIENTATIONS = 2  # of the 24, searched thoroughly
 
 Closely = tuple[FaceFrame, Fits, DepthMap]  # where a face is, what is fitted there, and on which close-up
@@ -75,7 +82,7 @@ def search_scan(points, faces, given: np.ndarray, others: list[np.ndarray], *, s
 def look_near(points, faces, turn: np.ndarray, frame: FaceFrame) -> FaceFrame | None:
     """The face about where a frame is, measured closely; the scan lies as the rotation `turn` says."""
     found = _look_closely(points, faces, frame)
-    return None if found is None else _measured(*_stood_upright(points, faces, turn, found))
+    return None if found is None else _measured_at(points, faces, turn, found)
 
 
 def _search_from(points, faces, turn, low, high) -> FaceFrame | None:
@@ -88,8 +95,29 @@ def _search_from(points, faces, turn, low, high) -> FaceFrame | None:
             if best is not None and best[1].score[0] < SURE:  # perhaps not yet there
                 best = _better(best, _look_closely(points, faces, best[0]))
             if best is not None and best[1].score[0] >= SURE:
-                return _measured(*_stood_upright(points, faces, turn, best))
-    return None if best is None else _measured(*_stood_upright(points, faces, turn, best))
+                return _measured_at(points, faces, turn, best)
+    return None if best is None else _measured_at(points, faces, turn, best)
+
+
+def _measured_at(points, faces, turn: np.ndarray, found: Closely) -> FaceFrame:
+    """The frame by tip and rim, or by the network if that sees the face elsewhere."""
+    frame = _measured(*_stood_upright(points, faces, turn, found))
+    return as_seen(points, faces, frame, ELSEWHERE, keep_turn=np.allclose(np.array(frame.turn), turn))
+
+
+def as_seen(points, faces, frame: FaceFrame, elsewhere: float, *, keep_turn: bool) -> FaceFrame:
+    """A frame, or the network's if eyes and mouth are farther from there than this, framed units; what is unsure is said."""
+    view = close_up(points, faces, frame)
+    if view is None:
+        return frame
+    change, error = correction(view)
+    if keep_turn:
+        x, y, z = map(float, MIDDLE - change.apply(MIDDLE) / change.scale)
+        change = FaceFrame((x, y, z), change.scale)
+    inferred = (*frame.inferred, "place") if error > UNSURE else frame.inferred
+    is_elsewhere = np.linalg.norm(change.apply(PLACES) - PLACES, axis=1).max() > elsewhere
+    seen = frame.then(change) if is_elsewhere else frame
+    return replace(seen, face_likeness=frame.face_likeness, inferred=inferred)
 
 
 def _stood_upright(points, faces, turn: np.ndarray, found: Closely) -> Closely:
@@ -154,19 +182,25 @@ def _look_closely(points, faces, frame: FaceFrame, *, keep_turn: bool = False) -
     """The frame made better by a close-up, the fit in it, and another close-up there."""
     shape = np.zeros(0)
     for is_last in (False, True):
-        framed = frame.apply(points)
-        x, y, z = framed.unbind(1)
-        far = (x.square() + y.square() > ASIDE**2) | (z > NEAREST) | (z < FARTHEST)
-        kept = faces[~far[faces].any(1)]
-        if not len(kept):
+        if (view := close_up(points, faces, frame)) is None:
             return None
-        view = DepthMap.look(framed, kept, (0.0, 0.0, 0.0), CLOSE_UP, (FARTHEST - 0.001, NEAREST + 0.05), mend=True)
         fit = fit_at(view, FRAMED)
         if not is_last:
             fit = settle(view, fit, keep_turn=keep_turn)
             frame, shape = frame.then(frame_at(view, fit)), fit.shape
     fit.shape = shape
     return frame, scored(view, fit), view
+
+
+def close_up(points, faces, frame: FaceFrame) -> DepthMap | None:
+    """What is framed, without what stands far before, behind or beside it; `None` if nothing is left."""
+    framed = frame.apply(points)
+    x, y, z = framed.unbind(1)
+    far = (x.square() + y.square() > ASIDE**2) | (z > NEAREST) | (z < FARTHEST)
+    kept = faces[~far[faces].any(1)]
+    if not len(kept):
+        return None
+    return DepthMap.look(framed, kept, (0.0, 0.0, 0.0), CLOSE_UP, (FARTHEST - 0.001, NEAREST + 0.05), mend=True)
 
 
 def _measured(frame: FaceFrame, fit: Fits, view: DepthMap) -> FaceFrame:

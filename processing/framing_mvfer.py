@@ -2,8 +2,9 @@
 
 A whole, upright face is framed by the tip of its nose and its rim (`nose_and_rim_mvfer`). The mean face, fitted there, has
 to agree; if it does not, because of a hole, hair, a cut, a fragment, or a turned head, it is searched (`face_search_mvfer`),
-and the same tip and rim are measured where it is found. If no face is found, the first frame is kept and its face-likeness
-says so.
+and the same tip and rim are measured where it is found. A small network (`face_net_mvfer`) looks at what was found, and at
+faces whose rim is hidden: it corrects the frame if it sees the face elsewhere. If no face is found, the first frame is kept
+and its face-likeness says so.
 """
 
 from dataclasses import replace
@@ -14,7 +15,7 @@ import torch
 from .depth_maps_mvfer import DepthMap
 from .face_fit_mvfer import near_mean_face, settle
 from .face_frame_mvfer import FACE_LIKE, FRAMED, MIDDLE, FaceFrame, as_rows
-from .face_search_mvfer import fit_at, frame_at, look_near, search_scan
+from .face_search_mvfer import as_seen, fit_at, frame_at, look_near, search_scan
 from .nose_and_rim_mvfer import RIM_RADIUS, TIP_DEPTH, TIP_HEIGHT, NoNose, follows_hair, measure, rims
 from .orientation_mvfer import rotations
 
@@ -29,6 +30,9 @@ CONFIRMED = (
 # Framed units; then at a hole beside the nose, or at a rim that is cut or follows hair; last at a hole in the tip.
 LARGEST_SHIFT, LARGEST_SHIFT_DISTURBED, LARGEST_SHIFT_TIP = 0.11, 0.05, 0.02
 BESIDE, AT_TIP = 0.3, 0.12  # framed units from the tip of the nose, within which a hole disturbs it, or is a part of it
+ELSEWHERE_KEPT = (
+    0.03  # framed units by which the network must differ for it to replace the first frame, if the rim is hidden
+)
 LARGEST_ANGLE_DEG = 15.0  # a head so little turned is left as it is
 FEW_FACES, MANY_FACES = 1000, 10_000  # triangles that are looked at, of more than these; of fewer all
 NEAR_SKIN = 0.15  # framed units from the mean face: no palates
@@ -93,7 +97,9 @@ def _frame_of(points: torch.Tensor, faces: torch.Tensor, given: np.ndarray, *oth
                 return found
             likeness = max(likeness, found.face_likeness)
     kept = replace(first, face_likeness=likeness)
-    return kept if seen.turn is None else seen.then(kept)
+    kept = kept if seen.turn is None else seen.then(kept)
+    is_hidden = limit == LARGEST_SHIFT_DISTURBED and (likeness <= CLEAN or _is_rim_hidden(view, first))
+    return as_seen(points, faces, kept, ELSEWHERE_KEPT, keep_turn=True) if is_hidden and kept.is_face else kept
 
 
 def frame_upright(vertices, faces) -> FaceFrame:
@@ -158,12 +164,21 @@ def _shift(frame: FaceFrame, other: FaceFrame) -> float:
 
 def _largest_shift(view: DepthMap, frame: FaceFrame) -> float:
     """How far the face may be from this frame: less at a hole in the nose, or where the scan ends at the rim."""
-    tip = view.to_map(np.array(frame.center) + np.array([0, TIP_HEIGHT, TIP_DEPTH]) / frame.scale)
+    tip = _tip(view, frame)
     if _has_hole(view, tip, AT_TIP / frame.scale):
         return LARGEST_SHIFT_TIP
-    radii, is_cut = rims(view.depth, tip)
-    is_disturbed = _has_hole(view, tip, BESIDE / frame.scale) or is_cut.sum() >= 2 or follows_hair(radii)
+    is_disturbed = _has_hole(view, tip, BESIDE / frame.scale) or _is_rim_hidden(view, frame)
     return LARGEST_SHIFT_DISTURBED if is_disturbed else LARGEST_SHIFT
+
+
+def _tip(view: DepthMap, frame: FaceFrame) -> tuple[float, float, float]:
+    return view.to_map(np.array(frame.center) + np.array([0, TIP_HEIGHT, TIP_DEPTH]) / frame.scale)
+
+
+def _is_rim_hidden(view: DepthMap, frame: FaceFrame) -> bool:
+    """Whether the scan ends at the rim of the face, or hair hides it."""
+    radii, is_cut = rims(view.depth, _tip(view, frame))
+    return bool(is_cut.sum() >= 2 or follows_hair(radii))
 
 
 def _has_hole(view: DepthMap, tip, within: float) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks.framing import WITHIN, error_of
-from benchmarks.scan_disturbances import DISTURBANCES, Head, moved
+from dataset_scripts.synthetic.scan_disturbances import DISTURBANCES, Head, moved
 from processing.framing_mvfer import frame_face, frame_upright
 from processing.meshes_mvfer import load_mesh
 from processing.rendering_mvfer import RenderSettings, render_scan

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.framing import error_of, measure_share, summary, table
 from benchmarks.no_faces import FRESH_NO_FACES
-from benchmarks.scan_disturbances import DISTURBANCES, Head
+from dataset_scripts.synthetic.scan_disturbances import DISTURBANCES, Head
 from processing.framing_mvfer import FRAMED
 from tests.processing.heads import head
 

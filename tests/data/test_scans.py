@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from benchmarks.scan_disturbances import NO_FACES, Head
 from dataset_scripts.recorded.scans import Scan
+from dataset_scripts.synthetic.scan_disturbances import NO_FACES, Head
 from dataset_scripts.validate import validate
 from mvfer.data import schema
 from processing.framing_mvfer import frame_upright

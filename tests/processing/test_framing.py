@@ -54,12 +54,12 @@ def test_neck_shoulders_and_the_back_of_the_head_do_not_matter(whole_head):
     assert_same_frame(frame_upright(vertices, faces), other)
 
 
-def test_a_face_that_is_small_in_its_scan_is_looked_at_closely():
-    vertices, faces = head()
+def test_a_face_that_is_small_in_its_scan_is_looked_at_closely(scan):
+    vertices, faces, plain = scan
     far = np.array([[-12, -22, -1], [12, -22, -1], [0, -22, -0.9]])  # a body far below: the face is a tenth of the scan
     corners = len(vertices) + np.array([[0, 1, 2]])
-    other = frame_face(np.concatenate([vertices, far]), np.concatenate([faces, corners]))
-    assert_same_frame(frame_face(vertices, faces), other)
+    other = frame_face(np.concatenate([vertices, far / plain.scale + plain.center]), np.concatenate([faces, corners]))
+    assert_same_frame(plain, other)
 
 
 def test_coarse_and_fine_meshes_are_framed_alike():

@@ -230,6 +230,17 @@ def units(head: Head, rng: np.random.Generator) -> Head:
     return moved(head, np.eye(3) * 10 ** rng.uniform(-3, 3) / 10, rng.uniform(-3, 3, 3))
 
 
+def one_camera(head: Head, rng: np.random.Generator) -> Head:
+    """Only what a camera within 50 degrees of the front sees, and that not too aslant. No benchmark disturbs by this."""
+    yaw, pitch = np.radians([rng.uniform(-50, 50), rng.uniform(-25, 25)])
+    towards = np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)])
+    a, b, c = head.vertices[head.faces].transpose(1, 0, 2)
+    normals = np.cross(b - a, c - a)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1), 1e-12)[:, None]
+    kept = head.faces[normals @ towards > rng.uniform(0.05, 0.3)]
+    return replace(head, faces=kept) if len(kept) > 50 else head
+
+
 ORIENTATIONS = [
     np.array([[s * (i == p) for i in range(3)] for p, s in zip(order, signs, strict=True)], float)
     for order in permutations(range(3))
