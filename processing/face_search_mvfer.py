@@ -102,7 +102,7 @@ def _search_from(points, faces, turn, low, high) -> FaceFrame | None:
 def _measured_at(points, faces, turn: np.ndarray, found: Closely) -> FaceFrame:
     """The frame by tip and rim, or by the network if that sees the face elsewhere."""
     frame = _measured(*_stood_upright(points, faces, turn, found))
-    return as_seen(points, faces, frame, ELSEWHERE, keep_turn=np.allclose(np.array(frame.turn), turn))
+    return as_seen(points, faces, frame, ELSEWHERE, keep_turn=np.allclose(np.array(frame.turn), turn, atol=1e-4))
 
 
 def as_seen(points, faces, frame: FaceFrame, elsewhere: float, *, keep_turn: bool) -> FaceFrame:
