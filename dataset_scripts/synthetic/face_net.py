@@ -43,8 +43,7 @@ ORDINARY = [name for name in DISTURBANCES if name not in ("oriented", "mirrored"
 HARD = ["hair", "holes_at_eyes", "holes", "spikes", "shattered", "crop", "pair", "fragments", "strips"]
 KINDS = [*ORDINARY, *HARD, "pair", "one_camera", "one_camera", "clean"]
 WITHIN = 0.05 * RIM_RADIUS  # framed units
-BATCH, DECAY, CLIP_NORM, AVERAGE = 64, 0.05, 1.0, 0.998
-CYCLES = ((10, 2e-3), (6, 1e-3))  # epochs and highest rate; the second starts from the average that the first leaves
+BATCH, EPOCHS, RATE, DECAY, CLIP_NORM, AVERAGE = 64, 10, 2e-3, 0.05, 1.0, 0.998
 ERROR_WEIGHT = 0.01  # of the term that learns how far off an answer is
 LINE = 4000
 FILE = '''"""The weights of `face_net_mvfer`, trained on disturbed heads of Anny (CC0) and ICT-FaceKit (MIT).
@@ -149,27 +148,16 @@ def errors(outputs: Tensor, rough: Tensor, true: Tensor) -> Tensor:
 
 
 def train(training: list[Path], validation: list[Path]) -> FaceNet:
-    """A network; nothing is chosen by validation, which is printed."""
-    rows = load(training)
+    """The moving average of the weights; nothing is chosen by validation, which is printed."""
+    depths, rough, true = load(training)
     torch.manual_seed(0)
-    net = FaceNet()
-    for number, (epochs, rate) in enumerate(CYCLES):
-        torch.manual_seed(number)
-        net = one_cycle(net, *rows, epochs, rate, validation)
-    return net
-
-
-def one_cycle(
-    net: FaceNet, depths: Tensor, rough: Tensor, true: Tensor, epochs: int, rate: float, validation: list[Path]
-) -> FaceNet:
-    """The moving average of the weights at the end."""
-    steps = epochs * (len(depths) // BATCH)
+    net, steps = FaceNet(), EPOCHS * (len(depths) // BATCH)
     average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE))
-    optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.15)
+    optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.15)
     flip, swapped = torch.tensor([-1.0, 1.0, 1.0]), [1, 0, 3, 2]
     with progress_bar(what="train", unit="step", total=steps) as bar:
-        for epoch in range(epochs):
+        for epoch in range(EPOCHS):
             for rows in torch.randperm(len(depths)).split(BATCH)[: len(depths) // BATCH]:
                 seen, start, end = depths[rows].float(), rough[rows], true[rows]
                 if torch.rand(()) < 0.5:

@@ -53,7 +53,7 @@ def sheet(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def ball(middle, radii, rng, *, rough: float = 0.0, up=(0.0, 1.0), steps: int = 40) -> tuple[np.ndarray, np.ndarray]:
     """An ellipsoid, or its zone between two heights of -1 to 1, with a rough surface."""
-    height = np.linspace(*up, steps)[:, None]
+    height = np.linspace(up[0], up[1], steps)[:, None]
     around = np.linspace(0, 2 * np.pi, 2 * steps)[None]
     wide = np.sqrt(np.clip(1 - height**2, 0, None))
     points = np.stack([wide * np.sin(around), height + 0 * around, wide * np.cos(around)], -1)
@@ -260,7 +260,8 @@ _MOVES = (turned, oriented, mirrored, units)
 
 def pair(head: Head, rng: np.random.Generator) -> Head:
     """Two of them on one scan: the surface first, then how it lies."""
-    first, second = rng.choice([one for one in DISTURBANCES.values() if one is not pair], 2, replace=False)
+    others = [one for one in DISTURBANCES.values() if one is not pair]
+    first, second = (others[i] for i in rng.choice(len(others), 2, replace=False))
     if first in _MOVES:
         first, second = second, first
     return second(first(head, rng), rng)
@@ -389,7 +390,11 @@ def ring(head: Head, rng: np.random.Generator) -> Head:
 def animal(head: Head, rng: np.random.Generator) -> Head:
     """A rump, four legs, a neck and a skull with a muzzle, seen from any side."""
     whole = replace(head, vertices=np.zeros((3, 3)), faces=np.array([[0, 1, 2]]))
-    parts = [((0, 0, 0), (0.5, 0.5, 1.1)), ((0, 0.7, 1.1), (0.2, 0.6, 0.2)), ((0, 1.2, 1.4), (0.28, 0.28, 0.3))]
+    parts: list[tuple] = [
+        ((0, 0, 0), (0.5, 0.5, 1.1)),
+        ((0, 0.7, 1.1), (0.2, 0.6, 0.2)),
+        ((0, 1.2, 1.4), (0.28, 0.28, 0.3)),
+    ]
     parts += [((0, 1.1, 1.8), (0.14, 0.14, rng.uniform(0.2, 0.4)))]
     parts += [((x, -0.8, z), (0.13, 0.7, 0.13)) for x in (-0.3, 0.3) for z in (-0.8, 0.8)]
     for middle, radii in parts:

@@ -76,7 +76,7 @@ def test_the_maker_disturbs_looks_and_learns(tmp_path, monkeypatch):
     head = maker.framed(mesh.vertices.astype(float), mesh.faces.astype(np.int64), marks)
     monkeypatch.setattr(maker, "people", lambda model, seed: iter([head] * 100))
     monkeypatch.setattr(maker, "KINDS", ["clean", "noise", "holes", "one_camera"])
-    monkeypatch.setattr(maker, "CYCLES", ((3, 2e-3), (1, 1e-3)))
+    monkeypatch.setattr(maker, "EPOCHS", 4)
     monkeypatch.setattr(maker, "BATCH", 8)
     monkeypatch.setattr(maker, "AVERAGE", 0.5)
     path = tmp_path / "heads.npz"
