@@ -42,7 +42,7 @@ class FaceFrame:
     @property
     def unseen(self) -> str:
         """What is inferred, in words: "the tip of the nose and the rim of the face"; empty if nothing is."""
-        words = {"nose": "the tip of the nose", "size": "the rim of the face", "place": "where exactly the face lies"}
+        words = {"nose": "the tip of the nose", "size": "the rim of the face", "place": "enough of the face"}
         return " and ".join(words[part] for part in self.inferred)
 
     @property

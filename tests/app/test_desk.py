@@ -89,7 +89,7 @@ def test_what_a_scan_does_not_show_is_noted(desk, classifier, tmp_path):
         see(Upload("meshes", [str(tmp_path / "hole.ply")], "x"), desk.model, desk.processor), classifier, desk.processor
     )
     assert told.notes == [
-        "The scan does not show the tip of the nose and where exactly the face lies; the face was placed by the rest of it, "
+        "The scan does not show the tip of the nose and enough of the face; the face was placed by the rest of it, "
         "perhaps a twentieth of its size off."
     ]
 
