@@ -19,12 +19,11 @@ import torch
 
 import mvfer
 from benchmarks.no_faces import FRESH_NO_FACES
-from dataset_scripts.synthetic.framed_heads import anny_heads, heads_of
+from dataset_scripts.synthetic.framed_heads import WITHIN, anny_heads, heads_of
 from dataset_scripts.synthetic.scan_disturbances import DISTURBANCES, NO_FACES, OTHER_NO_FACES, Head, subdivided
-from processing.framing_mvfer import RIM_RADIUS, FaceFrame, frame_face, frame_upright
+from processing.framing_mvfer import FaceFrame, frame_face, frame_upright
 from processing.rendering_mvfer import render_scan
 
-WITHIN = 0.05 * RIM_RADIUS  # 0.05 face radii, in framed units
 ANY_ORIENTATION = ("oriented", "mirrored", "pair")
 
 

@@ -40,7 +40,7 @@ class DepthMap:
     @cached_property
     def gradient(self) -> tuple[np.ndarray, np.ndarray]:
         """Change of depth per pixel to the right and up, `(S, S)` each; of one side beside a hole."""
-        return _difference(self.depth, 1), -_difference(self.depth, 0)
+        return difference(self.depth, 1), -difference(self.depth, 0)
 
     @cached_property
     def slopes(self) -> np.ndarray:
@@ -102,7 +102,7 @@ def sample(depth: np.ndarray, column: np.ndarray, row: np.ndarray) -> np.ndarray
     return np.where(inside, upper * (1 - t) + lower * t, np.nan)
 
 
-def _difference(depth: np.ndarray, axis: int) -> np.ndarray:
+def difference(depth: np.ndarray, axis: int) -> np.ndarray:
     """Mean of the differences to both neighbours, or the one there is."""
     step = np.diff(depth, axis=axis)
     edge = np.full_like(depth.take([0], axis), np.nan)

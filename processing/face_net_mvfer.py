@@ -10,7 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from .depth_maps_mvfer import DepthMap
+from .depth_maps_mvfer import DepthMap, difference
 from .face_frame_mvfer import FaceFrame, as_rows
 
 # Of every layer: channels, side of the kernel, stride.
@@ -44,18 +44,9 @@ def _layer(before: int, after: int, side: int, stride: int) -> nn.Sequential:
 def channels(depth: Tensor, pixel: float) -> Tensor:
     """What the network sees of depths `(B, S, S)`, framed units, NaN in holes: where there is a surface, its depth and normal."""
     seen = depth.isfinite()
-    right, down = _slope(depth, 2) / pixel, _slope(depth, 1) / pixel
+    right, down = (torch.from_numpy(difference(depth.numpy(), axis)).nan_to_num(0) / pixel for axis in (2, 1))
     steep = seen / (1 + right.square() + down.square()).sqrt()
     return torch.stack([seen.float(), depth.nan_to_num(0).clamp(-1, 1), -right * steep, down * steep, steep], 1)
-
-
-def _slope(depth: Tensor, axis: int) -> Tensor:
-    """Mean of the differences to both neighbours, or the one there is, or 0."""
-    step = depth.diff(dim=axis)
-    edge = torch.full_like(depth.narrow(axis, 0, 1), torch.nan)
-    before, after = torch.cat([edge, step], axis), torch.cat([step, edge], axis)
-    both = (before + after) / 2
-    return both.where(both.isfinite(), before.where(before.isfinite(), after)).nan_to_num(0)
 
 
 def similarities(outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -42,9 +42,7 @@ HOPELESS, HOPELESS_ROUGH = (
 )  # face-likeness of a place, and of a first look, below which it is not looked at again
 SURE = 0.9  # face-likeness at which no other place is looked at closely
 LEANS_DEG = (12.0, 4.0, 4.0)  # pitch, yaw, roll that may be the face's own: chins and brows differ more than sides
-ELSEWHERE = (
-    0.02  # framed units by which the network must differ for its frame to be taken: so exact the measured one is
-)
+ELSEWHERE = 0.02  # framed units by which the network must differ from the measured frame for its own to be taken
 UNSURE = 0.025  # framed units that the network expects to be off, from which that is said
 ORIENTATIONS = 2  # of the 24, searched thoroughly
 
@@ -54,9 +52,17 @@ Closely = tuple[FaceFrame, Fits, DepthMap]  # where a face is, what is fitted th
 def search_scan(points, faces, given: np.ndarray, others: list[np.ndarray], *, sure: float) -> FaceFrame | None:
     """The most face-like frame, in the given orientation or, if that is not sure, in any other.
 
+    It is that of tip and rim, or the network's if that sees the face elsewhere.
+
     Args:
         points (`(N, 3)` float32 tensor), faces (`(M, 3)`); given, others: rotations into our coordinates.
     """
+    best = _most_face_like(points, faces, given, others, sure)
+    return None if best is None else as_seen(points, faces, best, ELSEWHERE)
+
+
+def _most_face_like(points, faces, given: np.ndarray, others: list[np.ndarray], sure: float) -> FaceFrame | None:
+    """By tip and rim alone."""
     low, high = _main_part(points, faces)
     best = _search_from(points, faces, given, low, high)
     if not others or (best is not None and (best.face_likeness or 0) >= sure):
@@ -82,7 +88,9 @@ def search_scan(points, faces, given: np.ndarray, others: list[np.ndarray], *, s
 def look_near(points, faces, turn: np.ndarray, frame: FaceFrame) -> FaceFrame | None:
     """The face about where a frame is, measured closely; the scan lies as the rotation `turn` says."""
     found = _look_closely(points, faces, frame)
-    return None if found is None else _measured_at(points, faces, turn, found)
+    if found is None:
+        return None
+    return as_seen(points, faces, _measured(*_stood_upright(points, faces, turn, found)), ELSEWHERE)
 
 
 def _search_from(points, faces, turn, low, high) -> FaceFrame | None:
@@ -95,23 +103,20 @@ def _search_from(points, faces, turn, low, high) -> FaceFrame | None:
             if best is not None and best[1].score[0] < SURE:  # perhaps not yet there
                 best = _better(best, _look_closely(points, faces, best[0]))
             if best is not None and best[1].score[0] >= SURE:
-                return _measured_at(points, faces, turn, best)
-    return None if best is None else _measured_at(points, faces, turn, best)
+                return _measured(*_stood_upright(points, faces, turn, best))
+    return None if best is None else _measured(*_stood_upright(points, faces, turn, best))
 
 
-def _measured_at(points, faces, turn: np.ndarray, found: Closely) -> FaceFrame:
-    """The frame by tip and rim, or by the network if that sees the face elsewhere."""
-    frame = _measured(*_stood_upright(points, faces, turn, found))
-    return as_seen(points, faces, frame, ELSEWHERE, keep_turn=np.allclose(np.array(frame.turn), turn, atol=1e-4))
+def as_seen(points, faces, frame: FaceFrame, elsewhere: float) -> FaceFrame:
+    """A frame, or the network's if eyes and mouth are farther from there than this, framed units; what is unsure is said.
 
-
-def as_seen(points, faces, frame: FaceFrame, elsewhere: float, *, keep_turn: bool) -> FaceFrame:
-    """A frame, or the network's if eyes and mouth are farther from there than this, framed units; what is unsure is said."""
+    A head that stands as its scan does, along the axes, is not turned.
+    """
     view = close_up(points, faces, frame)
     if view is None:
         return frame
     change, error = correction(view)
-    if keep_turn:
+    if frame.turn is None or np.allclose(frame.turn, np.round(frame.turn), atol=1e-4):
         x, y, z = map(float, MIDDLE - change.apply(MIDDLE) / change.scale)
         change = FaceFrame((x, y, z), change.scale)
     inferred = (*frame.inferred, "place") if error > UNSURE else frame.inferred

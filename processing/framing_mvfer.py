@@ -30,9 +30,7 @@ CONFIRMED = (
 # Framed units; then at a hole beside the nose, or at a rim that is cut or follows hair; last at a hole in the tip.
 LARGEST_SHIFT, LARGEST_SHIFT_DISTURBED, LARGEST_SHIFT_TIP = 0.11, 0.05, 0.02
 BESIDE, AT_TIP = 0.3, 0.12  # framed units from the tip of the nose, within which a hole disturbs it, or is a part of it
-ELSEWHERE_KEPT = (
-    0.03  # framed units by which the network must differ for it to replace the first frame, if the rim is hidden
-)
+ELSEWHERE_KEPT = 0.03  # framed units by which the network must differ to replace a first frame whose rim is hidden
 LARGEST_ANGLE_DEG = 15.0  # a head so little turned is left as it is
 FEW_FACES, MANY_FACES = 1000, 10_000  # triangles that are looked at, of more than these; of fewer all
 NEAR_SKIN = 0.15  # framed units from the mean face: no palates
@@ -86,7 +84,8 @@ def _frame_of(points: torch.Tensor, faces: torch.Tensor, given: np.ndarray, *oth
         return found
     fit = settle(view, fit_at(view, first))
     likeness = float(fit.score[0])
-    limit = _largest_shift(view, first) if likeness > CLEAN else LARGEST_SHIFT_DISTURBED
+    is_rim_hidden = _is_rim_hidden(view, first)
+    limit = _largest_shift(view, first, is_rim_hidden) if likeness > CLEAN else LARGEST_SHIFT_DISTURBED
     if likeness < CONFIRMED or _shift(first, frame_at(view, fit)) > limit:
         found = look_near(points, faces, given, seen.then(frame_at(view, fit))) if likeness >= CONFIRMED else None
         if found is None or (found.face_likeness or 0) < SURE:
@@ -98,8 +97,8 @@ def _frame_of(points: torch.Tensor, faces: torch.Tensor, given: np.ndarray, *oth
             likeness = max(likeness, found.face_likeness)
     kept = replace(first, face_likeness=likeness)
     kept = kept if seen.turn is None else seen.then(kept)
-    is_hidden = limit == LARGEST_SHIFT_DISTURBED and (likeness <= CLEAN or _is_rim_hidden(view, first))
-    return as_seen(points, faces, kept, ELSEWHERE_KEPT, keep_turn=True) if is_hidden and kept.is_face else kept
+    is_hidden = limit == LARGEST_SHIFT_DISTURBED and (likeness <= CLEAN or is_rim_hidden)
+    return as_seen(points, faces, kept, ELSEWHERE_KEPT) if is_hidden and kept.is_face else kept
 
 
 def frame_upright(vertices, faces) -> FaceFrame:
@@ -162,12 +161,12 @@ def _shift(frame: FaceFrame, other: FaceFrame) -> float:
     return float(np.linalg.norm(change.apply(MIDDLE) - MIDDLE) + 0.6 * abs(np.log(change.scale)))
 
 
-def _largest_shift(view: DepthMap, frame: FaceFrame) -> float:
+def _largest_shift(view: DepthMap, frame: FaceFrame, is_rim_hidden: bool) -> float:
     """How far the face may be from this frame: less at a hole in the nose, or where the scan ends at the rim."""
     tip = _tip(view, frame)
     if _has_hole(view, tip, AT_TIP / frame.scale):
         return LARGEST_SHIFT_TIP
-    is_disturbed = _has_hole(view, tip, BESIDE / frame.scale) or _is_rim_hidden(view, frame)
+    is_disturbed = is_rim_hidden or _has_hole(view, tip, BESIDE / frame.scale)
     return LARGEST_SHIFT_DISTURBED if is_disturbed else LARGEST_SHIFT
 
 

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.framing import WITHIN, error_of
+from benchmarks.framing import error_of
+from dataset_scripts.synthetic.framed_heads import WITHIN
 from dataset_scripts.synthetic.scan_disturbances import DISTURBANCES, Head, moved
 from processing.framing_mvfer import frame_face, frame_upright
 from processing.meshes_mvfer import load_mesh

@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from trimesh.registration import procrustes
 
 from dataset_scripts import build_anny, build_ict_facekit
-from dataset_scripts.synthetic.framed_heads import expressing, framed, marks_of
+from dataset_scripts.synthetic.framed_heads import WITHIN, expressing, framed, marks_of
 from dataset_scripts.synthetic.heads import HeadModel
 from dataset_scripts.synthetic.scan_disturbances import DISTURBANCES, Head, one_camera
 from mvfer.data.geometry import rotation
@@ -29,7 +30,6 @@ from processing.depth_maps_mvfer import MAP_SIZE_PX, DepthMap
 from processing.face_frame_mvfer import FRAMED
 from processing.face_net_mvfer import FaceNet, channels, rows_of, similarities
 from processing.face_search_mvfer import CLOSE_UP, close_up
-from processing.nose_and_rim_mvfer import RIM_RADIUS
 from processing.prompts_mvfer import EXPRESSIONS
 
 TARGET = Path(__file__).parents[2] / "processing" / "face_net_weights_mvfer.py"
@@ -42,7 +42,6 @@ TURN_DEG, SIZE, SHIFT, ROUGHER, ROUGHER_SHARE = 3.5, 0.045, 0.045, 2.2, 0.4
 ORDINARY = [name for name in DISTURBANCES if name not in ("oriented", "mirrored", "units", "turned")]
 HARD = ["hair", "holes_at_eyes", "holes", "spikes", "shattered", "crop", "pair", "fragments", "strips"]
 KINDS = [*ORDINARY, *HARD, "pair", "one_camera", "one_camera", "clean"]
-WITHIN = 0.05 * RIM_RADIUS  # framed units
 BATCH, EPOCHS, RATE, DECAY, CLIP_NORM, AVERAGE = 64, 10, 2e-3, 0.05, 1.0, 0.998
 ERROR_WEIGHT = 0.01  # of the term that learns how far off an answer is
 LINE = 4000
@@ -95,7 +94,7 @@ def rough_views(head: Head, scan: Head, rng: np.random.Generator) -> Iterator[tu
     points = size * scan.vertices @ turn.T + shift
     faces = torch.as_tensor(np.asarray(scan.faces, dtype=np.int64))
     for _ in range(CLOSE_UPS_EACH):
-        much = ROUGHER if rng.random() < ROUGHER_SHARE else 1.0
+        much = 1.0 if rng.random() < 1 - ROUGHER_SHARE else ROUGHER
         tilt = rotation(*(much * rng.normal(0, TURN_DEG, 3)).clip(-20, 20)).numpy()
         zoom, moved = math.exp(much * rng.normal(0, SIZE)), much * rng.normal(0, SHIFT, 3)
         rough = torch.tensor(zoom * points @ tilt.T + moved, dtype=torch.float32)
@@ -104,13 +103,10 @@ def rough_views(head: Head, scan: Head, rng: np.random.Generator) -> Iterator[tu
 
 
 def similarity(start: np.ndarray, end: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Size, rotation and shift that take points `(N, 3)` to others, by least squares (Umeyama 1991, equations 39 to 42)."""
-    a, b = start - start.mean(0), end - end.mean(0)
-    u, strength, v = np.linalg.svd(b.T @ a)
-    signs = np.array([1, 1, np.sign(np.linalg.det(u @ v))])
-    turn = u * signs @ v
-    size = (strength * signs).sum() / np.square(a).sum()
-    return size, turn, end.mean(0) - size * turn @ start.mean(0)
+    """Size, rotation and shift that take points `(N, 3)` to others, by least squares."""
+    matrix = procrustes(start, end, reflection=False)[0]
+    size = np.linalg.det(matrix[:3, :3]) ** (1 / 3)
+    return size, matrix[:3, :3] / size, matrix[:3, 3]
 
 
 def make_close_ups(model: HeadModel, rows: int, seed: int, path: Path) -> None:

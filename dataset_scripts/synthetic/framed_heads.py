@@ -10,9 +10,10 @@ from dataset_scripts.build_ict_facekit import load_head as load_ict
 from dataset_scripts.synthetic.heads import HeadModel
 from dataset_scripts.synthetic.recipes import sample_expression, shape_weights
 from dataset_scripts.synthetic.scan_disturbances import Head
-from processing.framing_mvfer import frame_upright
+from processing.framing_mvfer import RIM_RADIUS, frame_upright
 from processing.prompts_mvfer import EXPRESSIONS
 
+WITHIN = 0.05 * RIM_RADIUS  # 0.05 face radii, in framed units
 LANDMARKS = ("eyeBlinkLeft", "eyeBlinkRight", "mouthSmileLeft", "mouthSmileRight")  # whatever they move most
 
 

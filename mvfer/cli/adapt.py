@@ -187,9 +187,8 @@ def report(rejected: list[dict], scans: list[Path], source: str) -> None:
     """Say which files were left out, and why; the data set itself holds no names."""
     from mvfer.cli.printed import tell
 
-    numbers = {
-        f"{source}-{number:05d}": path for number, path in enumerate(scans)
-    }  # with the first family's expressions
+    # with the first family's expressions
+    numbers = {f"{source}-{number:05d}": path for number, path in enumerate(scans)}
     for item in rejected:
         if item["id"] in numbers:
             reason = item["reason"].partition(": ")[2]

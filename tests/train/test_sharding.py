@@ -46,8 +46,8 @@ def clip(tmp_path_factory) -> Path:
 def run(toy_data, clip, folder, config: str, *more) -> Path:
     """The folder of a run of four steps on two CPUs, with the environment of a configuration.
 
-    FSDP is made for accelerators. On CPUs a process of it once ended with a segmentation fault, inside of PyTorch, and never
-    again in ten runs: that, and nothing else, is tried a second time.
+    FSDP is made for accelerators. On CPUs a process of it once ended with a segmentation fault, it is not known where, and not in
+    eight runs after that: that, and nothing else, is tried a second time.
     """
     flags = launched(config)
     if config == "deepspeed_zero2":
