@@ -102,7 +102,7 @@ def mirror_cameras(view_angles_deg: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         given order of angles, so that a view's place keeps its meaning.
     """
     angles = view_angles_deg * np.array([-1, 1], dtype=view_angles_deg.dtype)
-    same = np.isclose(view_angles_deg[:, None], angles[None], atol=1e-3).all(-1)  # (V wanted, V at hand)
+    same = (np.abs(view_angles_deg[:, None] - angles[None]) <= 1e-3).all(-1)  # (V wanted, V at hand)
     if (same.sum(0) == 1).all() and (same.sum(1) == 1).all():
         order = same.argmax(1)
         return order, angles[order]

@@ -49,13 +49,14 @@ def draw_baselines(samples: Sequence[Mapping], *, share: float) -> dict[str, tor
             continue
         rows = np.array(rows)
         if kind == "scanner":
-            others = np.setdiff1d(np.flatnonzero(sources == source), rows)
+            others = np.flatnonzero((sources == source) & ~np.isin(np.arange(len(samples)), rows))
             weights[np.ix_(rows, others)] = len(others) >= FEWEST_OTHERS
             continue
         resting = rows[at_rest[rows]]
         kind = "at_rest" if kind == "at_rest" and len(resting) else "own"
         for row in rows:
-            candidates = np.setdiff1d(resting if kind == "at_rest" else rows, [row])
+            candidates = resting if kind == "at_rest" else rows
+            candidates = candidates[candidates != row]
             if len(candidates):
                 weights[row, rng.choice(candidates, rng.integers(1, len(candidates) + 1), replace=False)] = 1
                 shows_rest[row] = kind == "at_rest"

@@ -6,7 +6,7 @@ makes captions unique: many scans share a caption, so targets are multi-positive
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -117,7 +117,9 @@ class ViewDataset(Dataset):
         views = self._decode(row) if self._views is None else self._views[row]  # (T, V, H, W, 3)
         angles, known, told, times = self._angles[row], self._texts[row], self._told[row], self._times[row]
         times = np.asarray(times or [0.0], dtype=np.float32)
-        frames = sample_frames(times, self.num_frames, rng=rng if self.augmentation else None)
+        frames = np.arange(1)
+        if len(times) > 1:
+            frames = sample_frames(times, self.num_frames, rng=rng if self.augmentation else None)
         views = rank_pool(views[frames])[None] if self.rank_pooled else views[frames]
         mask, changes = np.ones(len(angles), dtype=bool), {}
         chosen = known[:1]
@@ -150,7 +152,9 @@ class ViewDataset(Dataset):
         return sample | {"views": views[0]}
 
     def _strength(self, augmentation: Augmentation, epoch: int) -> Augmentation:
-        share = min(1.0, epoch / self.ramp_epochs) if self.ramp_epochs else 1.0
+        if epoch >= self.ramp_epochs:
+            return augmentation
+        share = epoch / self.ramp_epochs
         return replace(augmentation, occlusion=augmentation.occlusion * share)
 
     def _decode(self, index: int) -> np.ndarray:
@@ -267,11 +271,7 @@ def _covered(texts: list[str], facts: list[frozenset[str]]) -> torch.Tensor:
     """`(B, K)`: whether all that a text claims is among the facts of a sample."""
     claims = [meaning(text) for text in texts]
     place = {claim: number for number, claim in enumerate(frozenset().union(*claims))}
-    claimed, true = torch.zeros(len(texts), len(place)), torch.zeros(len(facts), len(place))
-    for row, own in enumerate(claims):
-        claimed[row, [place[claim] for claim in own]] = 1
-    for row, own in enumerate(facts):
-        true[row, [place[claim] for claim in own if claim in place]] = 1
+    claimed, true = _which(claims, place).float(), _which(facts, place).float()
     return true @ claimed.T == claimed.sum(1)
 
 
@@ -279,10 +279,15 @@ def _named(texts: list[str], named: list[set[frozenset[str]]]) -> torch.Tensor:
     """`(B, K)`: whether a text names the same units as one of a sample's own texts, given the units of each of these."""
     units = [units_of(meaning(text)) for text in texts]
     place = {own: number for number, own in enumerate(dict.fromkeys(units))}
-    found = torch.zeros(len(named), len(place), dtype=torch.bool)
-    for row, own in enumerate(named):
+    return _which(named, place)[:, [place[one] for one in units]]
+
+
+def _which(sets: Sequence[Iterable], place: Mapping) -> torch.Tensor:
+    """`(N, P)` bool: which of `P` elements, each with its place, are in each set; others are passed over."""
+    found = np.zeros((len(sets), len(place)), dtype=bool)
+    for row, own in enumerate(sets):
         found[row, [place[one] for one in own if one in place]] = True
-    return found[:, [place[one] for one in units]]
+    return torch.from_numpy(found)
 
 
 def _column(split, name: str) -> list:

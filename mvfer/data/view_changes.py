@@ -28,8 +28,8 @@ def gather_changes(changes: Sequence[Changes]) -> dict[str, Tensor]:
     columns = {}
     for name in (field.name for field in fields(Changes)):
         values = [np.asarray(getattr(one, name)) for one in changes]
-        if values[0].ndim:
-            values = [np.resize(value, (views, value.shape[1])) for value in values]  # what is added is of no view
+        if values[0].ndim:  # what is added is of no view
+            values = [v if len(v) == views else np.resize(v, (views, v.shape[1])) for v in values]
         column = torch.from_numpy(np.stack(values))
         columns[PREFIX + name] = (
             column.float() if column.is_floating_point() else column
