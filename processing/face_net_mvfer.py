@@ -17,6 +17,7 @@ from .face_frame_mvfer import FaceFrame, as_rows
 LAYERS = ((32, 4, 4), (64, 3, 2), (64, 3, 1), (64, 3, 1), (80, 3, 2), (80, 3, 1), (80, 3, 1), (80, 3, 2))
 CHANNELS, CELLS, SQUEEZED, HIDDEN, OUTPUTS = 5, 16, 32, 128, 8
 STEP = 0.1  # what one unit of an output means: logarithm of the size, radians, framed units
+IN_A_MIRROR = (1, 1, -1, -1, -1, 1, 1, 1)  # how the outputs' signs change
 
 
 class FaceNet(nn.Module):
@@ -60,9 +61,13 @@ def similarities(outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.no_grad()
 def correction(view: DepthMap) -> tuple[FaceFrame, float]:
-    """From a close-up of what is framed roughly: the frame to apply after that, and how far off it may be, framed units."""
+    """From a close-up of what is framed roughly: the frame to apply after that, and how far off it may be, framed units.
+
+    It is the mean of what is seen there and in a mirror.
+    """
     depth = torch.as_tensor(view.depth * view.pixel + view.middle[2], dtype=torch.float32)
-    outputs = face_net()(channels(depth[None], view.pixel))
+    seen, mirrored = face_net()(channels(torch.stack([depth, depth.flip(1)]), view.pixel))
+    outputs = (seen + mirrored * torch.tensor(IN_A_MIRROR))[None] / 2
     size, turn, shift = (part[0].double().numpy() for part in similarities(outputs))
     x, y, z = (-turn.T @ shift / size).tolist()
     return FaceFrame((x, y, z), float(size), as_rows(turn)), float(outputs[0, 7].exp())
