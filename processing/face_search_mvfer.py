@@ -42,7 +42,6 @@ HOPELESS, HOPELESS_ROUGH = (
 )  # face-likeness of a place, and of a first look, below which it is not looked at again
 SURE = 0.9  # face-likeness at which no other place is looked at closely
 LEANS_DEG = (12.0, 4.0, 4.0)  # pitch, yaw, roll that may be the face's own: chins and brows differ more than sides
-ELSEWHERE = 0.02  # framed units by which the network must differ from the measured frame for its own to be taken
 UNSURE = 0.025  # framed units that the network expects to be off, from which that is said
 ORIENTATIONS = 2  # of the 24, searched thoroughly
 
@@ -50,19 +49,11 @@ Closely = tuple[FaceFrame, Fits, DepthMap]  # where a face is, what is fitted th
 
 
 def search_scan(points, faces, given: np.ndarray, others: list[np.ndarray], *, sure: float) -> FaceFrame | None:
-    """The most face-like frame, in the given orientation or, if that is not sure, in any other.
-
-    It is that of tip and rim, or the network's if that sees the face elsewhere.
+    """The most face-like frame by tip and rim, in the given orientation or, if that is not sure, in any other.
 
     Args:
         points (`(N, 3)` float32 tensor), faces (`(M, 3)`); given, others: rotations into our coordinates.
     """
-    best = _most_face_like(points, faces, given, others, sure)
-    return None if best is None else as_seen(points, faces, best, ELSEWHERE)
-
-
-def _most_face_like(points, faces, given: np.ndarray, others: list[np.ndarray], sure: float) -> FaceFrame | None:
-    """By tip and rim alone."""
     low, high = _main_part(points, faces)
     best = _search_from(points, faces, given, low, high)
     if not others or (best is not None and (best.face_likeness or 0) >= sure):
@@ -90,7 +81,7 @@ def look_near(points, faces, turn: np.ndarray, frame: FaceFrame) -> FaceFrame | 
     found = _look_closely(points, faces, frame)
     if found is None:
         return None
-    return as_seen(points, faces, _measured(*_stood_upright(points, faces, turn, found)), ELSEWHERE)
+    return _measured(*_stood_upright(points, faces, turn, found))
 
 
 def _search_from(points, faces, turn, low, high) -> FaceFrame | None:

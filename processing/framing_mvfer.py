@@ -30,7 +30,8 @@ CONFIRMED = (
 # Framed units; then at a hole beside the nose, or at a rim that is cut or follows hair; last at a hole in the tip.
 LARGEST_SHIFT, LARGEST_SHIFT_DISTURBED, LARGEST_SHIFT_TIP = 0.11, 0.05, 0.02
 BESIDE, AT_TIP = 0.3, 0.12  # framed units from the tip of the nose, within which a hole disturbs it, or is a part of it
-ELSEWHERE_KEPT = 0.03  # framed units by which the network must differ to replace a first frame whose rim is hidden
+# Framed units by which the network must differ to replace a frame that was searched, or that was kept though its rim is hidden.
+ELSEWHERE, ELSEWHERE_KEPT = 0.02, 0.03
 LARGEST_ANGLE_DEG = 15.0  # a head so little turned is left as it is
 FEW_FACES, MANY_FACES = 1000, 10_000  # triangles that are looked at, of more than these; of fewer all
 NEAR_SKIN = 0.15  # framed units from the mean face: no palates
@@ -59,7 +60,7 @@ def frame_face(vertices, faces, *, orientation: str = "y") -> FaceFrame:
     """
     points = torch.as_tensor(np.asarray(vertices, dtype=np.float32))
     faces = torch.as_tensor(np.asarray(faces, dtype=np.int64))
-    frame = _frame_of(points, faces, *rotations(orientation))
+    frame, elsewhere = _frame_of(points, faces, *rotations(orientation))
     if not frame.is_face:
         return frame
     middles, areas = _skin(frame, points, faces)
@@ -69,11 +70,17 @@ def frame_face(vertices, faces, *, orientation: str = "y") -> FaceFrame:
         frame = frame.then(
             replace(FRAMED, center=(0.0, 0.0, cut), face_likeness=frame.face_likeness, inferred=frame.inferred)
         )
+    frame = frame if elsewhere is None else as_seen(points, faces, frame, elsewhere)
     return replace(frame, is_inside_out=is_inside_out)
 
 
-def _frame_of(points: torch.Tensor, faces: torch.Tensor, given: np.ndarray, *others: np.ndarray) -> FaceFrame:
-    """In the given orientation or, if the face is not found there, in one of the others."""
+def _frame_of(
+    points: torch.Tensor, faces: torch.Tensor, given: np.ndarray, *others: np.ndarray
+) -> tuple[FaceFrame, float | None]:
+    """In the given orientation or, if the face is not found there, in one of the others.
+
+    And by how much the network must differ to replace it, framed units; `None` if it is not to be asked.
+    """
     seen = FaceFrame((0.0, 0.0, 0.0), 1.0, None if np.array_equal(given, np.eye(3)) else as_rows(given))
     try:
         first, view = frame_whole_face(points if seen.turn is None else seen.apply(points), faces)
@@ -81,7 +88,7 @@ def _frame_of(points: torch.Tensor, faces: torch.Tensor, given: np.ndarray, *oth
         found = search_scan(points, faces, given, list(others), sure=SURE)
         if found is None or not found.is_face:
             raise
-        return found
+        return found, ELSEWHERE
     fit = settle(view, fit_at(view, first))
     likeness = float(fit.score[0])
     is_rim_hidden = _is_rim_hidden(view, first)
@@ -93,12 +100,12 @@ def _frame_of(points: torch.Tensor, faces: torch.Tensor, given: np.ndarray, *oth
         likeness = min(likeness, CONFIRMED) * 0.8  # no face stayed there
         if found is not None and found.face_likeness is not None:
             if found.face_likeness >= BETTER and _shift(seen.then(first), found) > limit:
-                return found
+                return found, ELSEWHERE
             likeness = max(likeness, found.face_likeness)
     kept = replace(first, face_likeness=likeness)
     kept = kept if seen.turn is None else seen.then(kept)
     is_hidden = limit == LARGEST_SHIFT_DISTURBED and (likeness <= CLEAN or is_rim_hidden)
-    return as_seen(points, faces, kept, ELSEWHERE_KEPT) if is_hidden and kept.is_face else kept
+    return kept, ELSEWHERE_KEPT if is_hidden else None
 
 
 def frame_upright(vertices, faces) -> FaceFrame:
