@@ -113,7 +113,7 @@ def as_seen(points, faces, frame: FaceFrame, elsewhere: float) -> FaceFrame:
     inferred = (*frame.inferred, "place") if error > UNSURE else frame.inferred
     is_elsewhere = np.linalg.norm(change.apply(PLACES) - PLACES, axis=1).max() > elsewhere
     seen = frame.then(change) if is_elsewhere else frame
-    return replace(seen, face_likeness=frame.face_likeness, inferred=inferred)
+    return replace(seen, face_likeness=frame.face_likeness, is_inside_out=frame.is_inside_out, inferred=inferred)
 
 
 def _stood_upright(points, faces, turn: np.ndarray, found: Closely) -> Closely:

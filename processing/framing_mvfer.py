@@ -61,17 +61,15 @@ def frame_face(vertices, faces, *, orientation: str = "y") -> FaceFrame:
     points = torch.as_tensor(np.asarray(vertices, dtype=np.float32))
     faces = torch.as_tensor(np.asarray(faces, dtype=np.int64))
     frame, elsewhere = _frame_of(points, faces, *rotations(orientation))
-    if not frame.is_face:
-        return frame
-    middles, areas = _skin(frame, points, faces)
-    is_told = frame.turn is not None and np.linalg.det(np.array(frame.turn)) < 0
-    is_inside_out = bool(areas[:, 2].sum() < -INWARDS * np.abs(areas[:, 2]).sum()) and not is_told
-    if (cut := _cut_off(middles, areas)) > 0:
-        frame = frame.then(
-            replace(FRAMED, center=(0.0, 0.0, cut), face_likeness=frame.face_likeness, inferred=frame.inferred)
-        )
-    frame = frame if elsewhere is None else as_seen(points, faces, frame, elsewhere)
-    return replace(frame, is_inside_out=is_inside_out)
+    if frame.is_face:
+        middles, areas = _skin(frame, points, faces)
+        is_told = frame.turn is not None and np.linalg.det(np.array(frame.turn)) < 0
+        is_inside_out = bool(areas[:, 2].sum() < -INWARDS * np.abs(areas[:, 2]).sum()) and not is_told
+        frame = replace(frame, is_inside_out=is_inside_out)
+        if (cut := _cut_off(middles, areas)) > 0:
+            whole = frame.then(FaceFrame((0.0, 0.0, cut), 1.0))
+            frame = replace(frame, center=whole.center)
+    return frame if elsewhere is None else as_seen(points, faces, frame, elsewhere)
 
 
 def _frame_of(
