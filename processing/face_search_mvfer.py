@@ -42,6 +42,7 @@ HOPELESS, HOPELESS_ROUGH = (
 )  # face-likeness of a place, and of a first look, below which it is not looked at again
 SURE = 0.9  # face-likeness at which no other place is looked at closely
 LEANS_DEG = (12.0, 4.0, 4.0)  # pitch, yaw, roll that may be the face's own: chins and brows differ more than sides
+FAR, LOOKS = 0.05, 3  # framed units; the network looks again where it moved a frame farther, so often in all
 UNSURE = 0.025  # framed units that the network expects to be off, from which that is said
 ORIENTATIONS = 2  # of the 24, searched thoroughly
 
@@ -103,16 +104,22 @@ def as_seen(points, faces, frame: FaceFrame, elsewhere: float) -> FaceFrame:
 
     A head that stands as its scan does, along the axes, is not turned.
     """
-    view = close_up(points, faces, frame)
-    if view is None:
-        return frame
-    change, error = correction(view)
-    if frame.turn is None or np.allclose(frame.turn, np.round(frame.turn), atol=1e-4):
-        x, y, z = map(float, MIDDLE - change.apply(MIDDLE) / change.scale)
-        change = FaceFrame((x, y, z), change.scale)
-    inferred = (*frame.inferred, "place") if error > UNSURE else frame.inferred
-    is_elsewhere = np.linalg.norm(change.apply(PLACES) - PLACES, axis=1).max() > elsewhere
-    seen = frame.then(change) if is_elsewhere else frame
+    is_upright = frame.turn is None or np.allclose(frame.turn, np.round(frame.turn), atol=1e-4)
+    seen, inferred = frame, frame.inferred
+    for look in range(LOOKS):
+        if (view := close_up(points, faces, seen)) is None:
+            break
+        change, error = correction(view)
+        if is_upright:
+            x, y, z = map(float, MIDDLE - change.apply(MIDDLE) / change.scale)
+            change = FaceFrame((x, y, z), change.scale)
+        if look == 0 and error > UNSURE:
+            inferred = (*inferred, "place")
+        moved = np.linalg.norm(change.apply(PLACES) - PLACES, axis=1).max()
+        if look > 0 or moved > elsewhere:
+            seen = seen.then(change)
+        if moved < FAR:
+            break
     return replace(seen, face_likeness=frame.face_likeness, is_inside_out=frame.is_inside_out, inferred=inferred)
 
 

@@ -30,8 +30,10 @@ CONFIRMED = (
 # Framed units; then at a hole beside the nose, or at a rim that is cut or follows hair; last at a hole in the tip.
 LARGEST_SHIFT, LARGEST_SHIFT_DISTURBED, LARGEST_SHIFT_TIP = 0.11, 0.05, 0.02
 BESIDE, AT_TIP = 0.3, 0.12  # framed units from the tip of the nose, within which a hole disturbs it, or is a part of it
-# Framed units by which the network must differ to replace a frame that was searched, or that was kept though its rim is hidden.
+# Framed units by which the network must differ to replace a frame that was searched, or one that was kept though its rim is
+# hidden, the face has holes or its triangles are coarse.
 ELSEWHERE, ELSEWHERE_KEPT = 0.02, 0.03
+INSIDE = 0.5  # framed units from the tip of the nose, where no clean face has a hole
 LARGEST_ANGLE_DEG = 15.0  # a head so little turned is left as it is
 FEW_FACES, MANY_FACES = 1000, 10_000  # triangles that are looked at, of more than these; of fewer all
 NEAR_SKIN = 0.15  # framed units from the mean face: no palates
@@ -69,6 +71,7 @@ def frame_face(vertices, faces, *, orientation: str = "y") -> FaceFrame:
         if (cut := _cut_off(middles, areas)) > 0:
             whole = frame.then(FaceFrame((0.0, 0.0, cut), 1.0))
             frame = replace(frame, center=whole.center)
+            elsewhere = elsewhere or ELSEWHERE_KEPT
     return frame if elsewhere is None else as_seen(points, faces, frame, elsewhere)
 
 
@@ -103,7 +106,8 @@ def _frame_of(
     kept = replace(first, face_likeness=likeness)
     kept = kept if seen.turn is None else seen.then(kept)
     is_hidden = limit == LARGEST_SHIFT_DISTURBED and (likeness <= CLEAN or is_rim_hidden)
-    return kept, ELSEWHERE_KEPT if is_hidden else None
+    is_doubtful = is_hidden or _has_hole(view, _tip(view, first), INSIDE / first.scale)
+    return kept, ELSEWHERE_KEPT if is_doubtful else None
 
 
 def frame_upright(vertices, faces) -> FaceFrame:
@@ -186,6 +190,7 @@ def _is_rim_hidden(view: DepthMap, frame: FaceFrame) -> bool:
 
 
 def _has_hole(view: DepthMap, tip, within: float) -> bool:
+    """In a square around the tip."""
     x, y, _ = map(int, tip)
     reach = max(2, int(within / view.pixel))
     return bool(np.isnan(view.depth[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]).any())
