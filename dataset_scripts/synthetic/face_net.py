@@ -147,8 +147,8 @@ def errors(outputs: Tensor, rough: Tensor, true: Tensor) -> Tensor:
     return (size[:, None, None] * rough @ turn.mT + shift[:, None] - true).norm(dim=-1).amax(1)
 
 
-def train(training: list[Path], validation: list[Path]) -> FaceNet:
-    """The moving average of the weights; nothing is chosen by validation, which is printed."""
+def train(training: list[Path], validation: list[Path], path: Path) -> None:
+    """Write the moving average of the weights after every epoch; nothing is chosen by validation, which is printed."""
     depths, rough, true = load(training)
     torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(0)
@@ -176,8 +176,11 @@ def train(training: list[Path], validation: list[Path]) -> FaceNet:
                 average.update_parameters(net)
                 bar.set_postfix(error=f"{float(error.detach().mean()):.4f}", refresh=False)
                 bar.update()
-            print(f"epoch {epoch + 1}: " + ", ".join(score(average.module, path) for path in validation), flush=True)
-    return average.module
+            write(average.module, path)
+            print(
+                f"epoch {epoch + 1}: " + ", ".join(score(average.module, held_out) for held_out in validation),
+                flush=True,
+            )
 
 
 @torch.no_grad()
@@ -193,7 +196,7 @@ def write(net: FaceNet, path: Path) -> None:
     """As a module."""
     parts, steps = [], []
     for weight in net.parameters():
-        rows = weight.detach().view(rows_of(weight), -1)
+        rows = weight.detach().reshape(rows_of(weight), -1)
         step = (rows.abs().amax(1, keepdim=True) / 127).clamp(min=1e-12)
         parts.append((rows / step).round().to(torch.int8).flatten().numpy())
         steps.append(step.flatten().numpy().astype("<f4"))
@@ -218,7 +221,7 @@ def main(argv: list[str] | None = None) -> int:
             make_close_ups(model, kinds, ROWS, 100 * first + 1 + number, training[-1])
         validation.append(args.out / f"{family}-validation.npz")
         make_close_ups(model, KINDS, VALIDATION_ROWS, 910_000 + first, validation[-1])
-    write(train(training, validation), TARGET)
+    train(training, validation, TARGET)
     return 0
 
 
