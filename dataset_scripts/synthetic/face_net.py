@@ -150,7 +150,6 @@ def errors(outputs: Tensor, rough: Tensor, true: Tensor) -> Tensor:
 def train(training: list[Path], validation: list[Path], path: Path) -> None:
     """Write the moving average of the weights after every epoch; nothing is chosen by validation, which is printed."""
     depths, rough, true = load(training)
-    torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(0)
     net = FaceNet().to(memory_format=torch.channels_last)  # a seventh of the time less
     steps = EPOCHS * (len(depths) // BATCH)
@@ -221,6 +220,7 @@ def main(argv: list[str] | None = None) -> int:
             make_close_ups(model, kinds, ROWS, 100 * first + 1 + number, training[-1])
         validation.append(args.out / f"{family}-validation.npz")
         make_close_ups(model, KINDS, VALIDATION_ROWS, 910_000 + first, validation[-1])
+    torch.set_num_threads(os.cpu_count() or 1)
     train(training, validation, TARGET)
     return 0
 

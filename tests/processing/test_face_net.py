@@ -1,5 +1,6 @@
 """The network that corrects frames: what it sees, what it says, and that its weights are what was written."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,21 +52,43 @@ def test_a_rough_frame_is_corrected(tilt, zoom, moved):
     assert after < 0.06 < before and 0 < error < 0.1
 
 
-def test_weights_are_written_as_they_are_read(tmp_path, monkeypatch):
+def test_a_mirror_image_is_corrected_to_the_mirror_image():
+    mesh = load_mesh(EXAMPLES / "happiness.ply")
+    faces = torch.as_tensor(mesh.faces)
+    rough = frame_upright(mesh.vertices, mesh.faces).then(
+        FaceFrame((0.04, -0.02, 0.03), 0.95, as_rows(rotation(4, 3, -5).numpy()))
+    )
+    view = close_up(torch.tensor(mesh.vertices, dtype=torch.float32), faces, rough)
+    change, error = correction(view)
+    mirrored, as_much = correction(replace(view, depth=view.depth[:, ::-1].copy()))
+    mirror = np.array([-1, 1, 1])
+    np.testing.assert_allclose(mirrored.apply(PLACES * mirror), change.apply(PLACES) * mirror, atol=1e-5)
+    assert as_much == pytest.approx(error, rel=1e-5)
+
+
+def read_net(path: Path, monkeypatch) -> FaceNet:
+    """The network of a file of weights."""
+    spaces: dict = {}
+    exec(path.read_text(), spaces)
+    monkeypatch.setattr("processing.face_net_weights_mvfer.unpack", spaces["unpack"])
+    face_net.cache_clear()
+    try:
+        return face_net()
+    finally:
+        face_net.cache_clear()
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_weights_are_written_as_they_are_read(memory_format, tmp_path, monkeypatch):
     torch.manual_seed(0)
     net = FaceNet()
     for weight in net.parameters():
         weight.data = torch.randn_like(weight)
-    maker.write(net, tmp_path / "face_net_weights_mvfer.py")
-    spaces: dict = {}
-    exec((tmp_path / "face_net_weights_mvfer.py").read_text(), spaces)
-    monkeypatch.setattr("processing.face_net_weights_mvfer.unpack", spaces["unpack"])
-    face_net.cache_clear()
-    try:
-        for read, written in zip(face_net().parameters(), net.parameters(), strict=True):
-            assert (read - written).abs().max() <= written.abs().max() / 250
-    finally:
-        face_net.cache_clear()
+    maker.write(net.to(memory_format=memory_format), tmp_path / "face_net_weights_mvfer.py")
+    for read, written in zip(
+        read_net(tmp_path / "face_net_weights_mvfer.py", monkeypatch).parameters(), net.parameters(), strict=True
+    ):
+        assert (read - written).abs().max() <= written.abs().max() / 250
 
 
 def test_the_maker_disturbs_looks_and_learns(tmp_path, monkeypatch):
@@ -75,16 +98,16 @@ def test_the_maker_disturbs_looks_and_learns(tmp_path, monkeypatch):
     marks = [int(np.linalg.norm(plain.apply(mesh.vertices) - place, axis=1).argmin()) for place in PLACES]
     head = maker.framed(mesh.vertices.astype(float), mesh.faces.astype(np.int64), marks)
     monkeypatch.setattr(maker, "people", lambda model, seed: iter([head] * 100))
-    monkeypatch.setattr(maker, "KINDS", ["clean", "noise", "holes", "one_camera"])
     monkeypatch.setattr(maker, "EPOCHS", 4)
     monkeypatch.setattr(maker, "BATCH", 8)
     monkeypatch.setattr(maker, "AVERAGE", 0.5)
     path = tmp_path / "heads.npz"
-    maker.make_close_ups(None, 32, 1, path)
+    maker.make_close_ups(None, ["clean", "noise", "holes", "one_camera"], 32, 1, path)
     depths, rough, true = maker.load([path])
     assert depths.shape == (32, 128, 128) and rough.shape == true.shape == (32, 4, 3)
     assert 0.02 < float((rough - true).norm(dim=-1).amax(1).median()) < 0.3
-    net = maker.train([path], [path])
+    maker.train([path], [path], tmp_path / "weights.py")
+    net = read_net(tmp_path / "weights.py", monkeypatch)
     start = maker.errors(torch.zeros(32, 8), rough, true)
     with torch.no_grad():
         end = maker.errors(net(channels(depths.float(), maker.PIXEL)), rough, true)
