@@ -31,9 +31,10 @@ CONFIRMED = (
 LARGEST_SHIFT, LARGEST_SHIFT_DISTURBED, LARGEST_SHIFT_TIP = 0.11, 0.05, 0.02
 BESIDE, AT_TIP = 0.3, 0.12  # framed units from the tip of the nose, within which a hole disturbs it, or is a part of it
 # Framed units by which the network must differ to replace a frame that was searched, or one that was kept though its rim is
-# hidden, the face has holes or its triangles are coarse.
+# hidden, the face is cracked or its triangles are coarse.
 ELSEWHERE, ELSEWHERE_KEPT = 0.02, 0.03
-INSIDE = 0.5  # framed units from the tip of the nose, where no clean face has a hole
+INSIDE = 0.5  # framed units from the tip of the nose, where a clean face has no gap
+CRACKS = 0.012  # share of gaps there; more is a hole
 LARGEST_ANGLE_DEG = 15.0  # a head so little turned is left as it is
 FEW_FACES, MANY_FACES = 1000, 10_000  # triangles that are looked at, of more than these; of fewer all
 NEAR_SKIN = 0.15  # framed units from the mean face: no palates
@@ -106,8 +107,8 @@ def _frame_of(
     kept = replace(first, face_likeness=likeness)
     kept = kept if seen.turn is None else seen.then(kept)
     is_hidden = limit == LARGEST_SHIFT_DISTURBED and (likeness <= CLEAN or is_rim_hidden)
-    is_doubtful = is_hidden or _has_hole(view, _tip(view, first), INSIDE / first.scale)
-    return kept, ELSEWHERE_KEPT if is_doubtful else None
+    is_cracked = 0 < _gaps(view, _tip(view, first), INSIDE / first.scale) < CRACKS
+    return kept, ELSEWHERE_KEPT if is_hidden or is_cracked else None
 
 
 def frame_upright(vertices, faces) -> FaceFrame:
@@ -190,7 +191,12 @@ def _is_rim_hidden(view: DepthMap, frame: FaceFrame) -> bool:
 
 
 def _has_hole(view: DepthMap, tip, within: float) -> bool:
-    """In a square around the tip."""
+    return _gaps(view, tip, within) > 0
+
+
+def _gaps(view: DepthMap, tip, within: float) -> float:
+    """The share of a square around the tip where there is no surface."""
     x, y, _ = map(int, tip)
     reach = max(2, int(within / view.pixel))
-    return bool(np.isnan(view.depth[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]).any())
+    part = view.depth[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
+    return float(np.isnan(part).sum() / max(1, part.size))
