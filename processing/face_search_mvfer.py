@@ -116,8 +116,9 @@ def as_seen(points, faces, frame: FaceFrame, elsewhere: float) -> FaceFrame:
         if look == 0 and error > UNSURE:
             inferred = (*inferred, "place")
         moved = np.linalg.norm(change.apply(PLACES) - PLACES, axis=1).max()
-        if look > 0 or moved > elsewhere:
-            seen = seen.then(change)
+        if look == 0 and moved <= elsewhere:
+            break
+        seen = seen.then(change)
         if moved < FAR:
             break
     return replace(seen, face_likeness=frame.face_likeness, is_inside_out=frame.is_inside_out, inferred=inferred)

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from mvfer.data.geometry import rotation
-from processing import face_fit_mvfer
+from processing import face_fit_mvfer, face_search_mvfer, framing_mvfer
 from processing.face_fit_mvfer import Fits, _linearised, _normal_equations, turn_of
 from processing.face_frame_mvfer import FACE_LIKE, FaceFrame, as_rows
-from processing.face_search_mvfer import fit_at
+from processing.face_search_mvfer import as_seen, fit_at
 from processing.framing_mvfer import RIM_RADIUS, TIP_DEPTH, TIP_HEIGHT, frame_face, frame_upright, frame_whole_face
 from processing.meshes_mvfer import load_mesh
 from processing.nose_and_rim_mvfer import RIM_SHAPE, follows_hair, rim_radius_of
@@ -255,6 +255,39 @@ def test_coarse_triangles_cut_the_nose_and_the_frame_knows(scan):
     before, after = (find(merged, triangles).apply(tip)[0, 2] for find in (frame_upright, frame_face))
     assert len(triangles) < 1500 and before > TIP_DEPTH + 0.05
     assert abs(after - TIP_DEPTH) < 0.03
+
+
+def test_the_network_is_asked_of_cracked_coarse_and_searched_faces_and_not_of_clean_ones(scan, monkeypatch):
+    vertices, faces, plain = scan
+    asked = []
+    monkeypatch.setattr(
+        framing_mvfer, "as_seen", lambda points, faces, frame, elsewhere: asked.append(elsewhere) or frame
+    )
+    frame_face(vertices, faces)
+    assert not asked
+    x, y, _ = plain.apply(vertices[faces].mean(1)).T
+    frame_face(vertices, faces[(np.abs(x - 0.35) > 0.05) | (np.abs(y - 0.1) > 0.12)])  # a crack, through the whole head
+    assert asked == [framing_mvfer.ELSEWHERE_KEPT]
+    frame_face(*coarse(vertices, faces, 0.22 / plain.scale))
+    assert asked[1:] == [framing_mvfer.ELSEWHERE_KEPT]
+    frame_face(vertices @ rotation(30, 0, 0).numpy().T, faces)
+    assert asked[2:] == [framing_mvfer.ELSEWHERE]
+
+
+def test_the_network_looks_again_from_where_it_moved_a_frame_far(scan, monkeypatch):
+    vertices, faces, plain = scan
+    points, corners = torch.tensor(vertices, dtype=torch.float32), torch.as_tensor(faces)
+    places = np.array([[0.44, 0.73, 0.22], [-0.44, 0.73, 0.22], [0.36, -0.17, 0.11], [-0.36, -0.17, 0.11]])
+    rough = plain.then(FaceFrame((0.25, 0.2, 0.1), 0.8, face_likeness=0.9))
+
+    def error(frame):
+        return np.linalg.norm(frame.apply(places / plain.scale + plain.center) - places, axis=1).max()
+
+    assert as_seen(points, corners, rough, 9.0).center == rough.center
+    often = as_seen(points, corners, rough, 0.02)
+    monkeypatch.setattr(face_search_mvfer, "LOOKS", 1)
+    once = as_seen(points, corners, rough, 0.02)
+    assert error(often) < 0.8 * error(once) < 0.06 < error(rough)
 
 
 def test_what_of_a_frame_is_inferred_is_told(scan):
