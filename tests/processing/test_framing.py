@@ -83,6 +83,8 @@ def test_a_mesh_without_extent_is_refused():
 
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+# Eyes and corners of the mouth of its neutral face, framed.
+PLACES = np.array([[0.44, 0.73, 0.22], [-0.44, 0.73, 0.22], [0.36, -0.17, 0.11], [-0.36, -0.17, 0.11]])
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +100,11 @@ def assert_framed_alike(scan, vertices, faces, matrix=None, within=0.1, **option
     The plain frame keeps the few degrees by which this head is turned, the searched one does not; so `within` is wide.
     """
     whole, _, plain = scan
-    places = np.array([[0.44, 0.73, 0.22], [-0.44, 0.73, 0.22], [0.36, -0.17, 0.11], [-0.36, -0.17, 0.11]])
-    points = places / plain.scale + plain.center
+    points = PLACES / plain.scale + plain.center
     frame = frame_face(vertices, faces, **options)
     assert frame.is_face
     found = frame.apply(points if matrix is None else points @ matrix.T)
-    assert np.linalg.norm(found - places, axis=1).max() < within
+    assert np.linalg.norm(found - PLACES, axis=1).max() < within
 
 
 def test_whole_heads_are_framed_by_nose_and_rim_to_the_last_bit(scan):
@@ -277,11 +278,10 @@ def test_the_network_is_asked_of_cracked_coarse_and_searched_faces_and_not_of_cl
 def test_the_network_looks_again_from_where_it_moved_a_frame_far(scan, monkeypatch):
     vertices, faces, plain = scan
     points, corners = torch.tensor(vertices, dtype=torch.float32), torch.as_tensor(faces)
-    places = np.array([[0.44, 0.73, 0.22], [-0.44, 0.73, 0.22], [0.36, -0.17, 0.11], [-0.36, -0.17, 0.11]])
     rough = plain.then(FaceFrame((0.25, 0.2, 0.1), 0.8, face_likeness=0.9))
 
     def error(frame):
-        return np.linalg.norm(frame.apply(places / plain.scale + plain.center) - places, axis=1).max()
+        return np.linalg.norm(frame.apply(PLACES / plain.scale + plain.center) - PLACES, axis=1).max()
 
     assert as_seen(points, corners, rough, 9.0).center == rough.center
     often = as_seen(points, corners, rough, 0.02)
