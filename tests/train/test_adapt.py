@@ -12,7 +12,6 @@ from dataset_scripts.synthetic.heads import HeadModel
 from dataset_scripts.synthetic.unit_tables import ARKIT
 from mvfer.cli import adapt
 from mvfer.cli.main import main
-from mvfer.data.schema import load_splits
 from mvfer.hub.load import load_run
 from mvfer.hub.push import KEPT_AT_HOME
 from mvfer.training import adaptation
@@ -58,7 +57,6 @@ def family(monkeypatch):
     monkeypatch.setattr(transfer, "_MODES", 3)
     monkeypatch.setattr(build_transfer, "read_neutral", as_it_lies)
     monkeypatch.setattr(adapt, "ROWS", 70)
-    return model
 
 
 def flags(neutrals, run, out, *others):
@@ -87,24 +85,6 @@ def test_neutral_scans_alone_give_a_whole_model_folder(neutrals, family, small_r
     assert b"quillfeather" not in written and b"xylophone" not in written  # no name of a scan
     assert main(flags(neutrals, small_run, out)) == 2
     assert "holds an adapted model" in capfd.readouterr().err
-
-
-def test_expressions_of_two_families_are_moved_onto_every_scan(neutrals, family, small_run, tmp_path, monkeypatch):
-    loaded = []
-    monkeypatch.setattr(build_transfer, "load_family", lambda name, folder: loaded.append((name, folder)) or family)
-    monkeypatch.setattr(adapt, "MOST_MADE", 1)
-    given = ["--shapes", "anny", "ict", "--family", "FaceXModel"]
-    args = adapt.parser().parse_args(flags(neutrals, small_run, tmp_path / "ours", *given)[1:])
-    model, processor = load_run(small_run)
-    info, count = adapt.build(args, model, processor, tmp_path / "data", overwrite=False)
-    assert set(loaded) == {("anny", "FaceXModel"), ("ict", "FaceXModel")}
-    assert (count, sum(info["subjects"].values())) == (11, 10), (
-        "people who were scanned, without the file that is no scan"
-    )
-    splits = load_splits(tmp_path / "data")
-    for split in ("validation", "test"):
-        people = {int(subject.rpartition("-")[2]) for subject in splits[split]["subject"]}
-        assert len(people) == 2 * len({number % 11 for number in people}), "each scan with both, in one split"
 
 
 @pytest.mark.slow
