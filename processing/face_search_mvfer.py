@@ -42,6 +42,7 @@ HOPELESS, HOPELESS_ROUGH = (
 )  # face-likeness of a place, and of a first look, below which it is not looked at again
 SURE = 0.9  # face-likeness at which no other place is looked at closely
 LEANS_DEG = (12.0, 4.0, 4.0)  # pitch, yaw, roll that may be the face's own: chins and brows differ more than sides
+ELSEWHERE = 0.02  # framed units by which the network must differ to replace a frame
 FAR, LOOKS = 0.05, 3  # framed units; the network looks again where it moved a frame farther, so often in all
 UNSURE = 0.025  # framed units that the network expects to be off, from which that is said
 ORIENTATIONS = 2  # of the 24, searched thoroughly
@@ -99,8 +100,8 @@ def _search_from(points, faces, turn, low, high) -> FaceFrame | None:
     return None if best is None else _measured(*_stood_upright(points, faces, turn, best))
 
 
-def as_seen(points, faces, frame: FaceFrame, elsewhere: float) -> FaceFrame:
-    """A frame, or the network's if eyes and mouth are farther from there than this, framed units; what is unsure is said.
+def as_seen(points, faces, frame: FaceFrame) -> FaceFrame:
+    """A frame, or the network's if that has eyes and mouth elsewhere; what is unsure is said.
 
     A head that stands as its scan does, along the axes, is not turned.
     """
@@ -116,7 +117,7 @@ def as_seen(points, faces, frame: FaceFrame, elsewhere: float) -> FaceFrame:
         if look == 0 and error > UNSURE:
             inferred = (*inferred, "place")
         moved = np.linalg.norm(change.apply(PLACES) - PLACES, axis=1).max()
-        if look == 0 and moved <= elsewhere:
+        if look == 0 and moved <= ELSEWHERE:
             break
         seen = seen.then(change)
         if moved < FAR:

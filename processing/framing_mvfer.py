@@ -30,9 +30,7 @@ CONFIRMED = (
 # Framed units; then at a hole beside the nose, or at a rim that is cut or follows hair; last at a hole in the tip.
 LARGEST_SHIFT, LARGEST_SHIFT_DISTURBED, LARGEST_SHIFT_TIP = 0.11, 0.05, 0.02
 BESIDE, AT_TIP = 0.3, 0.12  # framed units from the tip of the nose, within which a hole disturbs it, or is a part of it
-# Framed units by which the network must differ to replace a frame that was searched, or one that was kept though its rim is
-# hidden, the face is cracked or its triangles are coarse.
-ELSEWHERE, ELSEWHERE_KEPT = 0.02, 0.03
+DOUBTED = 0.08  # framed units from the first frame to the fitted face, from which the network is asked of what is kept
 INSIDE = 0.5  # framed units from the tip of the nose, where a clean face has no gap
 CRACKS = 0.012  # share of gaps there; more is a hole
 LARGEST_ANGLE_DEG = 15.0  # a head so little turned is left as it is
@@ -63,7 +61,7 @@ def frame_face(vertices, faces, *, orientation: str = "y") -> FaceFrame:
     """
     points = torch.as_tensor(np.asarray(vertices, dtype=np.float32))
     faces = torch.as_tensor(np.asarray(faces, dtype=np.int64))
-    frame, elsewhere = _frame_of(points, faces, *rotations(orientation))
+    frame, is_sure = _frame_of(points, faces, *rotations(orientation))
     if frame.is_face:
         middles, areas = _skin(frame, points, faces)
         is_told = frame.turn is not None and np.linalg.det(np.array(frame.turn)) < 0
@@ -72,16 +70,17 @@ def frame_face(vertices, faces, *, orientation: str = "y") -> FaceFrame:
         if (cut := _cut_off(middles, areas)) > 0:
             whole = frame.then(FaceFrame((0.0, 0.0, cut), 1.0))
             frame = replace(frame, center=whole.center)
-            elsewhere = elsewhere or ELSEWHERE_KEPT
-    return frame if elsewhere is None else as_seen(points, faces, frame, elsewhere)
+            is_sure = False
+    return frame if is_sure else as_seen(points, faces, frame)
 
 
 def _frame_of(
     points: torch.Tensor, faces: torch.Tensor, given: np.ndarray, *others: np.ndarray
-) -> tuple[FaceFrame, float | None]:
-    """In the given orientation or, if the face is not found there, in one of the others.
+) -> tuple[FaceFrame, bool]:
+    """In the given orientation or, if the face is not found there, in one of the others; and whether that is sure.
 
-    And by how much the network must differ to replace it, framed units; `None` if it is not to be asked.
+    If it is not (it was searched, or kept though the rim is hidden, the face cracked, or the fitted face somewhat elsewhere), the
+    network is asked.
     """
     seen = FaceFrame((0.0, 0.0, 0.0), 1.0, None if np.array_equal(given, np.eye(3)) else as_rows(given))
     try:
@@ -90,25 +89,26 @@ def _frame_of(
         found = search_scan(points, faces, given, list(others), sure=SURE)
         if found is None or not found.is_face:
             raise
-        return found, ELSEWHERE
+        return found, False
     fit = settle(view, fit_at(view, first))
     likeness = float(fit.score[0])
     is_rim_hidden = _is_rim_hidden(view, first)
     limit = _largest_shift(view, first, is_rim_hidden) if likeness > CLEAN else LARGEST_SHIFT_DISTURBED
-    if likeness < CONFIRMED or _shift(first, frame_at(view, fit)) > limit:
+    shift = _shift(first, frame_at(view, fit))
+    if likeness < CONFIRMED or shift > limit:
         found = look_near(points, faces, given, seen.then(frame_at(view, fit))) if likeness >= CONFIRMED else None
         if found is None or (found.face_likeness or 0) < SURE:
             found = search_scan(points, faces, given, list(others), sure=SURE)
         likeness = min(likeness, CONFIRMED) * 0.8  # no face stayed there
         if found is not None and found.face_likeness is not None:
             if found.face_likeness >= BETTER and _shift(seen.then(first), found) > limit:
-                return found, ELSEWHERE
+                return found, False
             likeness = max(likeness, found.face_likeness)
     kept = replace(first, face_likeness=likeness)
     kept = kept if seen.turn is None else seen.then(kept)
     is_hidden = limit == LARGEST_SHIFT_DISTURBED and (likeness <= CLEAN or is_rim_hidden)
     is_cracked = 0 < _gaps(view, _tip(view, first), INSIDE / first.scale) < CRACKS
-    return kept, ELSEWHERE_KEPT if is_hidden or is_cracked else None
+    return kept, not (is_hidden or is_cracked or shift > DOUBTED)
 
 
 def frame_upright(vertices, faces) -> FaceFrame:
