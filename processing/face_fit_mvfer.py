@@ -8,7 +8,7 @@ such as hair, a hole or a fragment before the face, has no weight. All places ar
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,6 @@ START_SIZES_PX = (60.0, 42.0, 30.0, 21.0, 15.0, 10.5)  # per framed unit
 START_SPACING = 0.4  # framed units between places that are tried
 START_TURNS_DEG = tuple(product((0, -35, 35), (0, -20, 20), (0, -22, 22)))  # yaw, pitch, roll
 FEW_TURNS_DEG, UPRIGHT = tuple(product((0, -25, 25), (0,), (0,))), ((0, 0, 0),)
-ROLLS_DEG = tuple(product((0, -25, 25), (0,), (0, 90, 180, 270)))
 SMALL_PX = 12.0  # per framed unit: at this size and below, no turns are tried
 _STEPS = np.linspace(-REACH, REACH, len(MEAN))
 _XY = np.stack([grid[VALID] for grid in np.meshgrid(_STEPS, -_STEPS)]).astype(np.float32)  # (2, P)
@@ -39,6 +38,26 @@ _NORMALS = np.stack([-_ACROSS[VALID], _DOWN[VALID], np.ones(VALID.sum())])
 _NORMALS = (_NORMALS / np.linalg.norm(_NORMALS, axis=0)).astype(
     np.float32
 )  # (3, P) of the mean face; rough at its edge
+
+
+class Effort(NamedTuple):
+    """How thoroughly a face is searched.
+
+    Attributes:
+        sizes: how many of `START_SIZES_PX`, the largest.
+        turns_deg: yaw, pitch and roll of each start; if empty, `START_TURNS_DEG` where the face is large enough.
+        kept: how many placements are left after each of four steps.
+    """
+
+    sizes: int
+    turns_deg: tuple
+    kept: tuple[int, int, int, int]
+
+
+QUICK = Effort(4, FEW_TURNS_DEG, (100, 30, 6, 1))
+ROLLED = Effort(4, tuple(product((0, -25, 25), (0,), (0, 90, 180, 270))), (100, 30, 6, 1))
+THOROUGH = Effort(6, (), (400, 120, 16, 3))
+WIDE = Effort(6, (), (2000, 300, 32, 3))  # for faces that are turned far in all directions: at first others fit better
 
 
 @dataclass
@@ -71,32 +90,32 @@ class Fits:
         return flat.reshape(3, len(self.size), -1) + turn[..., 2:] * z
 
 
-def search(view: DepthMap, rough: tuple | None = None) -> Fits:
-    """Faces of any size on a map, best first: upright, turned by up to 45 degrees; `rough`: a first look, by these turns only."""
+def search(view: DepthMap, effort: Effort) -> Fits:
+    """Faces of any size on a map, best first: upright, turned by up to 45 degrees."""
     found = []
     half = len(view.depth)
-    for size in START_SIZES_PX[: 4 if rough else None]:
+    for size in START_SIZES_PX[: effort.sizes]:
         steps = np.arange(START_SPACING * size / 2, half, START_SPACING * size)
         column, row = (grid.ravel() for grid in np.meshgrid(steps, steps))
         depth = view.depth[np.floor(half - row).astype(int).clip(0, half - 1), np.floor(column).astype(int)]
         near = np.isfinite(depth)
         place = np.stack([column, row, np.where(near, depth, 0)], 1)[near]
-        angles = rough or (UPRIGHT if size <= SMALL_PX else FEW_TURNS_DEG if size <= 20 else START_TURNS_DEG)
+        angles = effort.turns_deg or (UPRIGHT if size <= SMALL_PX else FEW_TURNS_DEG if size <= 20 else START_TURNS_DEG)
         turns = np.stack([turn_of(*angle) for angle in angles])
         if len(place):
             many = Fits.at(np.tile(place, (len(turns), 1)), size, np.repeat(turns, len(place), 0))
             found.append(_started(view, many))
     if not found:
         return Fits.at(np.zeros((1, 3)), 1.0, np.eye(3))
-    counts = (100, 30, 6, 1) if rough else (400, 120, 16, 3)
-    fits = _best(_joined(found), counts[0])
+    many, some, few, last = effort.kept
+    fits = _best(_joined(found), many)
     fits = refine(view, fits, widths=(0.4, 0.4), step=11, modes=0)
-    fits = _distinct(_best(scored(view, fits, close=0.25, step=7)))[: counts[1]]
+    fits = _distinct(_best(scored(view, fits, close=0.25, step=7)))[:some]
     fits = refine(view, fits, widths=(0.4, 0.35, 0.3), step=5, modes=0)
-    fits = _distinct(_best(scored(view, fits, close=0.2, step=3)))[: counts[2]]
+    fits = _distinct(_best(scored(view, fits, close=0.2, step=3)))[:few]
     stiff: dict[str, Any] = {"modes": FEW_MODES, "prior": 10 * PRIOR, "like_normals": True}
     fits = scored(view, refine(view, fits, widths=(0.3, 0.3, 0.25, 0.25), step=3, **stiff))
-    fits = _distinct(_best(fits))[: counts[3]]
+    fits = _distinct(_best(fits))[:last]
     return _best(scored(view, refine(view, fits, widths=(0.2, 0.2, 0.15, 0.15), **stiff)))
 
 

@@ -11,7 +11,19 @@ import numpy as np
 import torch
 
 from .depth_maps_mvfer import DepthMap
-from .face_fit_mvfer import FEW_TURNS_DEG, ROLLS_DEG, Fits, completed, scored, search, settle, settle_inside
+from .face_fit_mvfer import (
+    QUICK,
+    ROLLED,
+    THOROUGH,
+    WIDE,
+    Effort,
+    Fits,
+    completed,
+    scored,
+    search,
+    settle,
+    settle_inside,
+)
 from .face_frame_mvfer import FRAMED, MIDDLE, PLACES, FaceFrame, as_rows
 from .face_net_mvfer import correction
 from .nose_and_rim_mvfer import (
@@ -41,7 +53,7 @@ HOPELESS, HOPELESS_ROUGH = (
     0.2,
 )  # face-likeness of a place, and of a first look, below which it is not looked at again
 SURE = 0.9  # face-likeness at which no other place is looked at closely
-LEANS_DEG = (12.0, 4.0, 4.0)  # pitch, yaw, roll that may be the face's own: chins and brows differ more than sides
+LEANS_DEG = (8.0, 3.0, 3.0)  # pitch, yaw, roll that may be the face's own: chins and brows differ more than sides
 ELSEWHERE = 0.02  # framed units by which the network must differ to replace a frame
 FAR, LOOKS = 0.05, 3  # framed units; the network looks again where it moved a frame farther, so often in all
 UNSURE = 0.025  # framed units that the network expects to be off, from which that is said
@@ -57,25 +69,35 @@ def search_scan(points, faces, given: np.ndarray, others: list[np.ndarray], *, s
         points (`(N, 3)` float32 tensor), faces (`(M, 3)`); given, others: rotations into our coordinates.
     """
     low, high = _main_part(points, faces)
-    best = _search_from(points, faces, given, low, high)
-    if not others or (best is not None and (best.face_likeness or 0) >= sure):
-        return best
+    best = _search_from(points, faces, given, low, high, (QUICK, THOROUGH))
+    if others and _likeness(best) < sure:
+        for turn in _orientations(points, faces, others, low, high):
+            found = _search_from(points, faces, turn, low, high, (QUICK, THOROUGH))
+            best = found if _likeness(found) > _likeness(best) else best
+            if _likeness(best) >= sure:
+                break
+    if best is None or not best.is_face:
+        found = _search_from(points, faces, given, low, high, (WIDE,))
+        best = found if _likeness(found) > _likeness(best) else best
+    return best
+
+
+def _likeness(frame: FaceFrame | None) -> float:
+    return -1.0 if frame is None else frame.face_likeness or 0.0
+
+
+def _orientations(points, faces, others: list[np.ndarray], low, high) -> list[np.ndarray]:
+    """Those in which a first look finds most of a face."""
     looked = []
     for look in {
         tuple(turn[2]): turn for turn in others
     }.values():  # six, each with the head upright, lying or upside down
         view, seen = _overview(points, faces, look, low, high)
-        fits = search(view, ROLLS_DEG)
+        fits = search(view, ROLLED)
         turn = np.array(seen.then(frame_at(view, fits)).turn)
         if fits.score[0] > HOPELESS_ROUGH:
             looked.append((float(fits.score[0]), max(others, key=lambda other: np.trace(other.T @ turn))))
-    for _, turn in sorted(looked, key=lambda one: -one[0])[:ORIENTATIONS]:
-        found = _search_from(points, faces, turn, low, high)
-        if found is not None and (best is None or (found.face_likeness or 0) > (best.face_likeness or 0)):
-            best = found
-        if best is not None and (best.face_likeness or 0) >= sure:
-            break
-    return best
+    return [turn for _, turn in sorted(looked, key=lambda one: -one[0])[:ORIENTATIONS]]
 
 
 def look_near(points, faces, turn: np.ndarray, frame: FaceFrame) -> FaceFrame | None:
@@ -86,11 +108,11 @@ def look_near(points, faces, turn: np.ndarray, frame: FaceFrame) -> FaceFrame | 
     return _measured(*_stood_upright(points, faces, turn, found))
 
 
-def _search_from(points, faces, turn, low, high) -> FaceFrame | None:
-    """By a quick look, and if that is not sure, by a thorough one."""
+def _search_from(points, faces, turn, low, high, efforts: tuple[Effort, ...]) -> FaceFrame | None:
+    """With the first effort, and if that is not sure, with the next."""
     view, seen = _overview(points, faces, turn, low, high)
     best = None
-    for fits in (search(view, rough) for rough in (FEW_TURNS_DEG, None)):
+    for fits in (search(view, effort) for effort in efforts):
         for h in np.flatnonzero(fits.score > max(HOPELESS, 0.8 * fits.score[0])).tolist():
             best = _better(best, _look_closely(points, faces, seen.then(frame_at(view, fits, h))))
             if best is not None and best[1].score[0] < SURE:  # perhaps not yet there
@@ -128,9 +150,7 @@ def as_seen(points, faces, frame: FaceFrame) -> FaceFrame:
 def _stood_upright(points, faces, turn: np.ndarray, found: Closely) -> Closely:
     """A head that leans no more than faces differ stands as its scan does: fitted there again, without another turn."""
     frame = found[0]
-    change = np.array(frame.turn) @ turn.T
-    leans = np.degrees([change[2, 1] - change[1, 2], change[0, 2] - change[2, 0], change[1, 0] - change[0, 1]]) / 2
-    if (np.abs(leans) > LEANS_DEG).any() or np.trace(change) < 2:
+    if not is_lean(np.array(frame.turn) @ turn.T):
         return found
     middle = frame.inverse().apply(MIDDLE)
     x, y, z = (middle - turn.T @ MIDDLE / frame.scale).tolist()
@@ -139,6 +159,12 @@ def _stood_upright(points, faces, turn: np.ndarray, found: Closely) -> Closely:
         return found
     upright[1].score = found[1].score  # whether it is a face is told without this wish
     return upright
+
+
+def is_lean(turn: np.ndarray) -> bool:
+    """Whether a rotation `(3, 3)` is so small that it may be the face's own: it leans, but is not turned."""
+    angles_deg = np.degrees([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]]) / 2
+    return bool((np.abs(angles_deg) <= LEANS_DEG).all() and np.trace(turn) >= 2)
 
 
 def _better(one: Closely | None, other: Closely | None) -> Closely | None:

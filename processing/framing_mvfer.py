@@ -15,7 +15,7 @@ import torch
 from .depth_maps_mvfer import DepthMap
 from .face_fit_mvfer import near_mean_face, settle
 from .face_frame_mvfer import FACE_LIKE, FRAMED, MIDDLE, FaceFrame, as_rows
-from .face_search_mvfer import as_seen, fit_at, frame_at, look_near, search_scan
+from .face_search_mvfer import as_seen, fit_at, frame_at, is_lean, look_near, search_scan
 from .nose_and_rim_mvfer import RIM_RADIUS, TIP_DEPTH, TIP_HEIGHT, NoNose, follows_hair, measure, rims
 from .orientation_mvfer import rotations
 
@@ -30,10 +30,9 @@ CONFIRMED = (
 # Framed units; then at a hole beside the nose, or at a rim that is cut or follows hair; last at a hole in the tip.
 LARGEST_SHIFT, LARGEST_SHIFT_DISTURBED, LARGEST_SHIFT_TIP = 0.11, 0.05, 0.02
 BESIDE, AT_TIP = 0.3, 0.12  # framed units from the tip of the nose, within which a hole disturbs it, or is a part of it
-DOUBTED = 0.08  # framed units from the first frame to the fitted face, from which the network is asked of what is kept
+DOUBTED = 0.05  # framed units from the first frame to the fitted face, from which the network is asked of what is kept
 INSIDE = 0.5  # framed units from the tip of the nose, where a clean face has no gap
 CRACKS = 0.012  # share of gaps there; more is a hole
-LARGEST_ANGLE_DEG = 15.0  # a head so little turned is left as it is
 FEW_FACES, MANY_FACES = 1000, 10_000  # triangles that are looked at, of more than these; of fewer all
 NEAR_SKIN = 0.15  # framed units from the mean face: no palates
 NOSE_REACH, FINE = 0.3, 0.002  # framed units from the tip of the nose; mean area of triangles there that show all of it
@@ -166,7 +165,7 @@ def _shift(frame: FaceFrame, other: FaceFrame) -> float:
     """How far apart two frames are, framed units; infinite if one is turned."""
     change = FaceFrame(frame.center, frame.scale, frame.turn).inverse().then(other)
     turn = np.eye(3) if change.turn is None else np.array(change.turn)
-    if np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))) > LARGEST_ANGLE_DEG:
+    if not is_lean(turn):
         return np.inf
     return float(np.linalg.norm(change.apply(MIDDLE) - MIDDLE) + 0.6 * abs(np.log(change.scale)))
 
