@@ -171,10 +171,29 @@ def test_a_hole_beside_the_nose_does_not_matter(scan, side, radius):
     assert_framed_alike(scan, vertices, faces[kept])
 
 
-@pytest.mark.parametrize("turn_deg", [(40, 0, 0), (-40, 10, 0), (0, 25, 0), (0, -25, 10), (0, 0, 28), (25, -15, -20)])
+@pytest.mark.parametrize(
+    "turn_deg",
+    [
+        (40, 0, 0),
+        (-40, 10, 0),
+        (0, 25, 0),
+        (0, -25, 10),
+        (0, 0, 28),
+        (25, -15, -20),
+        (43, 28, 28),
+        (43, 28, -28),
+        (-43, -28, -28),
+    ],
+)
 def test_a_turned_head_is_turned_back(scan, turn_deg):
     matrix = rotation(*turn_deg).numpy().astype(float)
     assert_framed_alike(scan, scan[0] @ matrix.T, scan[1], matrix)
+
+
+@pytest.mark.parametrize("turn_deg", [(0, 0, -7), (8, 0, 0), (0, 12, 0)])
+def test_a_head_that_is_turned_a_little_is_straightened(scan, turn_deg):
+    vertices, faces, _ = scan
+    assert frame_face(vertices @ rotation(*turn_deg).numpy().T, faces).turn is not None
 
 
 @pytest.mark.parametrize("name", ["y/-z", "-y/z", "z/-y", "z/x", "-x/y", "x/z"])
