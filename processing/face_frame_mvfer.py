@@ -23,7 +23,7 @@ class FaceFrame:
         is_inside_out: whether the triangles of the face look into the head, as those of mirrored (left-handed) coordinates do:
             left and right may be exchanged.
         inferred: what of the frame the scan does not show, so that it was inferred from the rest of the face: "nose" (a hole at
-            its tip), "size" (the rim is hidden by hair, or cut away), "place" (little is seen: four in ten of such frames are off
+            its tip), "size" (the rim is hidden by hair, or cut away), "place" (little is seen: one in six of such frames is off
             by a twentieth of a face).
     """
 
