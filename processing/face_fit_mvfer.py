@@ -103,8 +103,8 @@ def search(view: DepthMap, effort: Effort) -> Fits:
         angles = effort.turns_deg or (UPRIGHT if size <= SMALL_PX else FEW_TURNS_DEG if size <= 20 else START_TURNS_DEG)
         turns = np.stack([turn_of(*angle) for angle in angles])
         if len(place):
-            many = Fits.at(np.tile(place, (len(turns), 1)), size, np.repeat(turns, len(place), 0))
-            found.append(_started(view, many))
+            starts = Fits.at(np.tile(place, (len(turns), 1)), size, np.repeat(turns, len(place), 0))
+            found.append(_started(view, starts))
     if not found:
         return Fits.at(np.zeros((1, 3)), 1.0, np.eye(3))
     many, some, few, last = effort.kept
