@@ -3,7 +3,7 @@
 A whole, upright face is framed by the tip of its nose and its rim (`nose_and_rim_mvfer`). The mean face, fitted there, has
 to agree; if it does not, because of a hole, hair, a cut, a fragment, or a turned head, it is searched (`face_search_mvfer`),
 and the same tip and rim are measured where it is found. A small network (`face_net_mvfer`) looks at what was found, and at
-faces whose rim is hidden: it corrects the frame if it sees the face elsewhere. If no face is found, the first frame is kept
+first frames that are in doubt: it corrects the frame if it sees the face elsewhere. If no face is found, the first frame is kept
 and its face-likeness says so.
 """
 
